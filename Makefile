@@ -1,0 +1,108 @@
+# Keywright. `make help` lists the targets; `make demo` and `make test` are the two that need nothing but Python and make.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+PORT ?= 8000
+ARGS ?=
+PYTHON ?=
+
+# One stamp per lock. Nothing is installed again until the lock (or pyproject.toml) changes.
+RUN := $(VENV)/.installed-run
+TEST := $(VENV)/.installed-test
+DOCS := $(VENV)/.installed-docs
+
+.PHONY: help install demo serve test lint check bench crash fuzz docs lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+install: $(RUN) ## Make .venv from the lock file, nothing else
+
+demo: $(RUN) ## Install, then run the whole product on this machine, no accounts needed
+	@$(BIN)/keywright demo $(ARGS)
+
+serve: $(RUN) ## Run the server (PORT=8000)
+	@$(BIN)/keywright serve --port $(PORT) $(ARGS)
+
+test: $(TEST) ## Install test dependencies, then run the whole suite on SQLite and PostgreSQL
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(TEST) ## Format, style, types and import contracts
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+check: lint test ## Everything a change must pass: lint, then test
+
+bench: $(TEST) ## Measure echo, intake, validate and activate on both databases
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+crash: $(TEST) ## Long run: kill -9 the server 50 times under load
+	@KEYWRIGHT_CRASH_ROUNDS=$${KEYWRIGHT_CRASH_ROUNDS:-50} $(BIN)/python -m pytest tests/crash $(ARGS)
+
+fuzz: $(TEST) ## Long run: property and API tests with many more examples
+	@KEYWRIGHT_FUZZ_EXAMPLES=$${KEYWRIGHT_FUZZ_EXAMPLES:-5000} $(BIN)/python -m pytest tests/domain tests/providers tests/contract $(ARGS)
+
+docs: $(DOCS) ## Build the documentation into site/
+	@$(BIN)/python -m mkdocs build --strict --site-dir site
+
+# Needs `uv` on the PATH. The test and docs locks are constrained by the run lock, so all three agree.
+lock: ## Write requirements/*.lock anew from pyproject.toml (needs uv)
+	@compile="uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url --upgrade pyproject.toml"; \
+	$$compile --group build --output-file requirements/run.lock; \
+	$$compile --group build --group test --constraints requirements/run.lock --output-file requirements/test.lock; \
+	$$compile --group build --group docs --constraints requirements/run.lock --output-file requirements/docs.lock
+
+clean: ## Remove .venv and every cache; data/ stays
+	@rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ---------------------------------------------------------------------------------------------------------- set-up
+
+$(BIN)/python:
+	@for candidate in $(PYTHON) python3.11 python3 python3.12 python3.13 python3.14; do \
+	  if "$$candidate" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+	    echo "Making $(VENV) with $$("$$candidate" --version)"; \
+	    exec "$$candidate" -m venv $(VENV); \
+	  fi; \
+	done; \
+	echo "Keywright needs Python 3.11 or newer with the venv module, and found none." >&2; \
+	echo "  Debian, Ubuntu: apt-get install python3 python3-venv" >&2; \
+	echo "  another place:  make install PYTHON=/path/to/python3.11" >&2; \
+	exit 1
+
+# $(1) lock file, $(2) what it is for. The package itself goes in editable and without build isolation: its build
+# backend stands in the same lock, so nothing arrives unhashed.
+define install_lock
+@echo "Installing $(2) from $(1)"
+@$(PIP) install --quiet --require-hashes --requirement $(1) || { \
+  status=$$?; \
+  if ! command -v cc >/dev/null 2>&1; then \
+    echo "A dependency has no ready-made wheel for this Python and platform, and no C compiler was found." >&2; \
+    echo "  Debian, Ubuntu: apt-get install build-essential python3-dev     macOS: xcode-select --install" >&2; \
+    echo "  (If the message above speaks of the network or of hashes instead, that is the cause.)" >&2; \
+  fi; \
+  exit $$status; \
+}
+@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+endef
+
+$(RUN): requirements/run.lock pyproject.toml | $(BIN)/python
+	$(call install_lock,requirements/run.lock,Keywright)
+	@touch $@
+
+# The test and docs locks contain the run lock, so they stand for it too.
+$(TEST): requirements/test.lock requirements/run.lock pyproject.toml | $(BIN)/python
+	$(call install_lock,requirements/test.lock,Keywright and its test tools)
+	@touch $(RUN) $@
+
+$(DOCS): requirements/docs.lock requirements/run.lock pyproject.toml | $(BIN)/python
+	$(call install_lock,requirements/docs.lock,Keywright and its documentation tools)
+	@touch $(RUN) $@
