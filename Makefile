@@ -1,6 +1,6 @@
 # Keywright. `make help` lists the targets; `make demo` and `make test` are the two that need nothing but Python and make.
-SHELL := /bin/bash
-.SHELLFLAGS := -eu -o pipefail -c
+SHELL := /bin/sh
+.SHELLFLAGS := -eu -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
