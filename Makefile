@@ -85,9 +85,9 @@ define install_lock
 @$(PIP) install --quiet --require-hashes --requirement $(1) || { \
   status=$$?; \
   if ! command -v cc >/dev/null 2>&1; then \
-    echo "A dependency has no ready-made wheel for this Python and platform, and no C compiler was found." >&2; \
+    echo "If the message above is about building a wheel: a dependency has none for this Python and platform," >&2; \
+    echo "and there is no C compiler here to build it." >&2; \
     echo "  Debian, Ubuntu: apt-get install build-essential python3-dev     macOS: xcode-select --install" >&2; \
-    echo "  (If the message above speaks of the network or of hashes instead, that is the cause.)" >&2; \
   fi; \
   exit $$status; \
 }
