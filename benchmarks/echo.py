@@ -1,0 +1,72 @@
+"""The yardstick: the stack of Keywright (uvicorn, uvloop, httptools, Litestar, msgspec) that only echoes.
+
+    python -m benchmarks.echo --port 8001
+
+`POST /echo` decodes its JSON body and answers it as JSON. It is a bare ASGI handler under Litestar's router,
+the fastest way this framework has: a slower yardstick would flatter every ratio that is taken to it.
+`POST /echo/handler` is the same through a typed route handler, to show what that convenience costs.
+"""
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import uvicorn
+from litestar import Litestar, MediaType, Response, asgi, get, post
+
+if TYPE_CHECKING:
+    from litestar.types import Receive, Scope, Send
+
+_decoder = msgspec.json.Decoder()
+_encoder = msgspec.json.Encoder()
+
+
+@asgi("/echo", copy_scope=False)
+async def echo(scope: "Scope", receive: "Receive", send: "Send") -> None:  # noqa: ARG001 - the ASGI signature
+    """Decodes the body and answers it, encoded again."""
+    body = b""
+    more = True
+    while more:
+        message: Any = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    answer = _encoder.encode(_decoder.decode(body))
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": answer, "more_body": False})
+
+
+@post("/echo/handler", status_code=200)
+async def echo_handler(body: bytes) -> Response[bytes]:
+    """The same through Litestar's argument and response machinery."""
+    return Response(_encoder.encode(_decoder.decode(body)), media_type=MediaType.JSON)
+
+
+@get("/health/ready", sync_to_thread=False)
+def ready() -> dict[str, str]:
+    """What the harness waits for, as with the server under test."""
+    return {"status": "ok"}
+
+
+def main() -> None:
+    """Serves the echo until it is told to end."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.echo")
+    parser.add_argument("--port", type=int, required=True)
+    port = parser.parse_args().port
+    app = Litestar([echo, echo_handler, ready], openapi_config=None, logging_config=None)
+    uvicorn.run(
+        app,
+        host="127.0.0.1",
+        port=port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        log_level="warning",
+    )
+
+
+if __name__ == "__main__":
+    main()
