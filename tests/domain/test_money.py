@@ -1,0 +1,47 @@
+"""Minor units, where a provider and ISO 4217 count alike and where they do not."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keywright.domain.money import from_iso_minor, iso_exponent, to_iso_minor
+
+
+@pytest.mark.parametrize(
+    ("currency", "exponent"),
+    [("USD", 2), ("EUR", 2), ("HUF", 2), ("MGA", 2), ("JPY", 0), ("ISK", 0), ("UGX", 0), ("XOF", 0),
+     ("KWD", 3), ("TND", 3), ("CLF", 4)],
+)  # fmt: skip
+def test_the_standard_names_the_decimals(currency: str, exponent: int) -> None:
+    assert iso_exponent(currency) == exponent
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "exponent", "iso"),
+    [
+        (1050, "USD", 2, 1050),
+        (1000, "JPY", 0, 1000),
+        (100_000, "XOF", 2, 1000),
+        (90_000, "ISK", 2, 900),
+        (900, "MGA", 0, 90_000),
+        (90_049, "ISK", 2, 900),
+        (90_050, "ISK", 2, 901),
+        (-90_050, "ISK", 2, -901),
+        (-90_049, "ISK", 2, -900),
+        (0, "ISK", 2, 0),
+    ],
+)
+def test_amounts_become_iso_minor_units(amount: int, currency: str, exponent: int, iso: int) -> None:
+    assert to_iso_minor(amount, currency, exponent) == iso
+
+
+@given(
+    st.integers(-(10**12), 10**12), st.sampled_from(["USD", "JPY", "ISK", "KWD", "CLF"]), st.integers(0, 4)
+)
+def test_what_has_a_place_survives_the_way_there_and_back(amount: int, currency: str, exponent: int) -> None:
+    if exponent >= iso_exponent(currency):
+        assert to_iso_minor(from_iso_minor(amount, currency, exponent), currency, exponent) == amount
+    else:
+        assert from_iso_minor(to_iso_minor(amount, currency, exponent), currency, exponent) == amount
