@@ -1,0 +1,179 @@
+"""Builds everything from the settings. The only module that names adapters."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+from pydantic import ValidationError
+
+from keywright.delivery.email import OutboxMailer, SmtpMailer
+from keywright.delivery.letters import Stationery
+from keywright.domain.errors import Misconfigured
+from keywright.flows.context import Channel, Context, Policy, new_id
+from keywright.ports import Clock, Mailer
+from keywright.providers.stripe.api import StripeApi
+from keywright.providers.stripe.hook import StripeEvents
+from keywright.sandbox.clock import FileClock
+from keywright.settings import Settings, listed
+from keywright.signing.keyring import Keyring
+from keywright.signing.vault import load_or_create_master_key, read_master_key
+from keywright.store import migrate, tenants
+from keywright.store.engine import Database
+from keywright.store.tenants import ProviderAccount, Tenant
+from keywright.workflows import engine
+from keywright.workflows.engine import DBOSFollowups
+
+
+class SystemClock:
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+def read_settings(**overrides: object) -> Settings:
+    """The settings of this process. Raises Misconfigured with every reason; never shows a value."""
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]  # names and types are checked by the model
+    except ValidationError as error:
+        reasons = "; ".join(
+            f"{'.'.join(map(str, e['loc'])).upper() or 'settings'}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors(include_input=False, include_url=False)
+        )
+        raise Misconfigured(reasons) from None
+
+
+def open_database(settings: Settings) -> Database:
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return Database(settings.url)
+
+
+def prepare(settings: Settings, database: Database) -> Tenant:
+    """Migrate, and make the master tenant with its keys if it is the first start."""
+    migrate.upgrade(database)
+    engine.migrate(database)
+    keyring = Keyring(_master_key(settings), database)
+    now = _clock(settings).now()
+    with database.write() as connection:
+        master = tenants.find_master(connection)
+        if master is None:
+            named = settings.master_billing_tenant_id or "master"
+            id_ = named if named.startswith("ten_") else new_id("ten")
+            master = Tenant(id_, named if id_ != named else "master", "Master tenant")
+            tenants.insert(connection, master, now, master=True)
+            keyring.create(connection, master.id, now)
+    return master
+
+
+def build(settings: Settings, database: Database) -> Context:
+    """The context of this process. The database must have been prepared."""
+    clock = _clock(settings)
+    with database.read() as connection:
+        master = tenants.find_master(connection)
+    if master is None:
+        raise Misconfigured("This database was never prepared. Run: keywright migrate")
+    keyring = Keyring(_master_key(settings), database)
+    keyring.active_key(master.id, "lease+jwt")  # a wrong master key is told at once, not at the first sale
+    return Context(
+        database=database,
+        clock=clock,
+        vault=keyring,
+        signer=keyring,
+        mailer=_mailer(settings),
+        letters=Stationery(settings.base_url),
+        followups=DBOSFollowups(database),
+        master=master,
+        channels=_channels(settings, database, master, clock),
+        policy=_policy(settings),
+    )
+
+
+def _policy(settings: Settings) -> Policy:
+    return Policy(
+        base_url=settings.base_url,
+        sandbox=settings.is_sandbox,
+        mail_from=settings.mail_from,
+        alert_email=settings.alert_email,
+        return_origins=listed(settings.allowed_return_origins),
+    )
+
+
+def _channels(settings: Settings, database: Database, master: Tenant, clock: Clock) -> dict[str, Channel]:
+    if settings.stripe_secret_key is None and not settings.stripe_webhook_secrets:
+        return {}
+    with database.write() as connection:
+        account = tenants.get_account(
+            connection,
+            master.id,
+            "stripe",
+            live=settings.stripe_is_live,
+            new_id=new_id("pac"),
+            now=clock.now(),
+        )
+    return {"stripe": _stripe(settings, account, clock)}
+
+
+def _stripe(settings: Settings, account: ProviderAccount, clock: Clock) -> Channel:
+    key = settings.stripe_secret_key
+    api = StripeApi(key.get_secret_value(), clock, base=settings.stripe_api_base) if key is not None else None
+    return Channel(account, StripeEvents(), settings.stripe_webhook_secrets, api)
+
+
+def _clock(settings: Settings) -> Clock:
+    if settings.is_sandbox:
+        return FileClock(settings.data_dir / "sandbox-clock.json")
+    return SystemClock()
+
+
+def _mailer(settings: Settings) -> Mailer:
+    if settings.smtp_url is None:
+        return OutboxMailer(settings.data_dir / "outbox", settings.mail_from)
+    return SmtpMailer(settings.smtp_url.get_secret_value(), settings.mail_from)
+
+
+def _master_key(settings: Settings) -> bytes:
+    if settings.keywright_master_key is not None:
+        return read_master_key(settings.keywright_master_key.get_secret_value())
+    return load_or_create_master_key(settings.data_dir / "master.key")
+
+
+@contextmanager
+def only_server(data_dir: Path) -> Iterator[None]:
+    """Hold the data folder for one server. Two on one SQLite file would do every piece of work twice."""
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle = os.open(data_dir / "serve.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Misconfigured(f"Another server already runs on {data_dir}.") from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def configure_logging(settings: Settings) -> None:
+    """Structured logs on stderr: stdout belongs to the commands."""
+    renderer: structlog.types.Processor = (
+        structlog.processors.JSONRenderer()
+        if settings.log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+    )

@@ -1,0 +1,50 @@
+"""A license bound to one machine, and the rules that decide whether one more may be bound."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from keywright.domain.license import License
+from keywright.domain.plan import Plan
+
+
+class Activation(msgspec.Struct, frozen=True):
+    """`fingerprint_hash` is keyed: the fingerprint itself is never stored."""
+
+    id: str
+    license_id: str
+    tenant_id: str
+    fingerprint_hash: str
+    name: str | None
+    activated_at: datetime
+    lease: str | None = None
+    lease_until: datetime | None = None
+    lease_key: str | None = None
+
+
+Admission = Literal["admit", "replace_oldest", "TOO_MANY_ACTIVATIONS", "MOVES_EXHAUSTED"]
+
+
+def admit(held: License, plan: Plan, *, active: int, released: int) -> Admission:
+    """Whether one more machine fits.
+
+    `active` machines hold the license now, `released` were freed within the plan's period. Must be called
+    inside the transaction that writes the activation; counting outside it fails under a race.
+    """
+    limit = plan.terms.machines(held.seats)
+    if limit is None or active < limit:
+        return "admit"
+    if plan.terms.over_limit == "refuse":
+        return "TOO_MANY_ACTIVATIONS"
+    # Replacing is a move: without a budget two people could share one seat by taking turns.
+    if plan.terms.moves is not None and released >= plan.terms.moves:
+        return "MOVES_EXHAUSTED"
+    return "replace_oldest"
+
+
+def may_release(plan: Plan, *, released: int) -> bool:
+    """Whether the customer may free a machine now; `released` counts those freed within the plan's period."""
+    return plan.terms.moves is None or released < plan.terms.moves

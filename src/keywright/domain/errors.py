@@ -1,0 +1,107 @@
+"""Every refusal, in one tree. A code is public API and is never renamed.
+
+KeywrightError
+├── Refused                 the request is understood and not granted (4xx)
+│   ├── Invalid             422, something in the request is wrong
+│   ├── NotFound            404
+│   ├── Unauthorized        401
+│   ├── Forbidden           403
+│   ├── Conflict            409
+│   ├── TooLarge            413
+│   ├── TooMany             429
+│   ├── BadSignature        400
+│   └── Unreadable          400, authentic but not readable
+├── Unavailable             503, nothing was stored: try again
+├── ProviderUnavailable     502
+└── Misconfigured           refused at start
+"""
+
+from __future__ import annotations
+
+
+class KeywrightError(Exception):
+    """`code` is stable and upper-case, `detail` is for people, `status` is the HTTP status."""
+
+    code = "INTERNAL"
+    status = 500
+
+    def __init__(self, detail: str, *, code: str | None = None, retry_after: int | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.retry_after = retry_after
+        if code is not None:
+            self.code = code
+
+
+class Refused(KeywrightError):
+    code = "REFUSED"
+    status = 400
+
+
+class Invalid(Refused):
+    code = "INVALID"
+    status = 422
+
+
+class NotFound(Refused):
+    code = "NOT_FOUND"
+    status = 404
+
+
+class Unauthorized(Refused):
+    code = "UNAUTHORIZED"
+    status = 401
+
+
+class Forbidden(Refused):
+    code = "FORBIDDEN"
+    status = 403
+
+
+class Conflict(Refused):
+    code = "CONFLICT"
+    status = 409
+
+
+class TooLarge(Refused):
+    code = "TOO_LARGE"
+    status = 413
+
+
+class TooMany(Refused):
+    code = "TOO_MANY_REQUESTS"
+    status = 429
+
+
+class BadSignature(Refused):
+    code = "BAD_SIGNATURE"
+
+
+class Unreadable(Refused):
+    code = "UNREADABLE"
+
+
+class Unavailable(KeywrightError):
+    code = "UNAVAILABLE"
+    status = 503
+
+
+class ProviderUnavailable(KeywrightError):
+    code = "PROVIDER_UNAVAILABLE"
+    status = 502
+
+
+class Misconfigured(KeywrightError):
+    code = "MISCONFIGURED"
+
+
+class MailRefused(KeywrightError):
+    """The mail can never be delivered to this address."""
+
+    code = "MAIL_REFUSED"
+
+
+class MailDelayed(KeywrightError):
+    """The mail could not be handed over now."""
+
+    code = "MAIL_DELAYED"

@@ -1,0 +1,173 @@
+"""Facts: what a provider told us, in our words.
+
+An adapter turns one event into one `Reading`. Facts carry no provider vocabulary, so the rules in
+`purchase.py` and `grant.py` never ask which provider spoke.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+AliasKind = Literal["session", "intent", "charge", "invoice", "reference", "subscription"]
+
+SubscriptionStatus = Literal[
+    "incomplete",  # the first payment is still open
+    "abandoned",  # it never came: terminal
+    "trialing",
+    "active",
+    "past_due",
+    "unpaid",  # the provider gave up collecting, the subscription lives
+    "paused",
+    "ended",  # terminal
+    "unknown",  # a status from a future API version: no evidence either way
+]
+
+PaymentState = Literal["pending", "failed", "paid"]
+
+
+class Alias(msgspec.Struct, frozen=True, order=True):
+    """A name under which a provider may speak of a purchase."""
+
+    kind: AliasKind
+    external_id: str
+
+
+class Stamp(msgspec.Struct, frozen=True, order=True):
+    """The total order of facts about one object: time, then rank, then the digest of the projection.
+
+    Providers stamp events to the second, so equal times with different content are normal at sign-up. The
+    digest makes the order total: every order of arrival ends alike.
+    """
+
+    at: datetime
+    rank: int = 0
+    digest: str = ""
+
+
+class Item(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One priced position of a subscription. `quantity` is None for metered prices, which grant nothing."""
+
+    price: str
+    quantity: int | None
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+
+
+class SubscriptionSeen(msgspec.Struct, frozen=True, tag="subscription", omit_defaults=True):
+    """The whole state of a subscription at one moment."""
+
+    stamp: Stamp
+    status: SubscriptionStatus
+    items: tuple[Item, ...]
+    canceling: bool = False
+    ended_at: datetime | None = None
+
+
+class PaidLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one line of a payment was for. A prorated line never moves a period."""
+
+    price: str
+    quantity: int | None
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+    prorated: bool = False
+
+
+class PaymentSeen(msgspec.Struct, frozen=True, tag="payment", omit_defaults=True):
+    """Money that moved, or failed to. `payment` is the invoice id, or the session id of a one-off order."""
+
+    stamp: Stamp
+    payment: str
+    state: PaymentState
+    amount: int
+    currency: str
+    lines: tuple[PaidLine, ...] = ()
+    intent: str | None = None
+    charge: str | None = None
+
+
+class PaymentLinked(msgspec.Struct, frozen=True, tag="link"):
+    """An invoice was settled by this payment intent. Later refunds name only the intent."""
+
+    intent: str
+    payment: str
+
+
+class RefundSeen(msgspec.Struct, frozen=True, tag="refund", omit_defaults=True):
+    """The cumulative refund of one charge. `full` only when nothing of the charge is left."""
+
+    stamp: Stamp
+    charge: str
+    full: bool
+    amount: int
+    currency: str
+    intent: str | None = None
+    payment: str | None = None
+
+
+class Ordered(msgspec.Struct, frozen=True, tag="ordered"):
+    """What our own checkout sold under this reference. It never changes once the buyer was sent away."""
+
+    reference: str
+    plan_id: str
+    price: str
+    quantity: int
+
+
+class HolderSeen(msgspec.Struct, frozen=True, tag="holder", omit_defaults=True):
+    """Who bought, as far as this event knows."""
+
+    stamp: Stamp
+    customer: str | None = None
+    email: str | None = None
+    name: str | None = None
+
+
+class CheckoutSeen(msgspec.Struct, frozen=True, tag="checkout"):
+    """A checkout of ours was completed, is waiting for money, failed or ran out of time."""
+
+    stamp: Stamp
+    session: str
+    state: Literal["paid", "processing", "failed", "expired"]
+
+
+Fact = SubscriptionSeen | PaymentSeen | PaymentLinked | RefundSeen | Ordered | HolderSeen | CheckoutSeen
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """Everything one event says.
+
+    `aliases` lead to the purchase; the event belongs to all of them. `founds` is True when the event may
+    start a purchase by itself; otherwise it waits until a partner has made one. `prices` are the provider
+    price ids it depends on. `mode` separates test from live.
+    """
+
+    aliases: tuple[Alias, ...]
+    facts: tuple[Fact, ...]
+    founds: bool
+    prices: tuple[str, ...] = ()
+    reference: str | None = None
+
+
+class Projected(msgspec.Struct, frozen=True):
+    """An authentic event, reduced to what we may keep.
+
+    `standing`: `read` (facts can be taken), `later` (a type that a later release reads; kept for replay),
+    `unknown` (nothing for us). `body` is the allow-listed projection as JSON; `raw_sha256` and `raw_size`
+    describe the bytes that were received and not kept.
+    """
+
+    dedupe_key: str
+    type: str
+    occurred_at: datetime
+    live: bool
+    account: str | None
+    standing: Literal["read", "later", "unknown"]
+    body: bytes
+    digest: str
+    raw_sha256: str
+    raw_size: int
+    api_version: str | None = None

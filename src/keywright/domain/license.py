@@ -1,0 +1,144 @@
+"""A license: what the customer holds, and what its clocks say at a moment."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from keywright.domain.grant import Grant, Standing
+from keywright.domain.override import NO_OVERRIDES, Overrides
+
+Status = Literal["pending", "active", "grace", "expired", "suspended", "revoked"]
+
+
+class License(msgspec.Struct, frozen=True):
+    """One license row, as the rules see it. Clocks as in `grant.Grant`."""
+
+    id: str
+    tenant_id: str
+    purchase_id: str | None
+    product_id: str
+    plan_id: str
+    unit: int
+    customer_id: str | None
+    key_hash: str
+    key_last5: str
+    key_sealed: str
+    seats: int
+    entitled_until: datetime | None
+    active_until: datetime | None
+    grace_until: datetime | None
+    lost_until: datetime | None
+    standing: Standing
+    reason: str
+    trial: bool
+    canceling: bool
+    past_due: bool
+    created_at: datetime
+    overrides: Overrides = NO_OVERRIDES
+    firm: str | None = None
+    head: str = ""
+    events: int = 0
+    mac: str = ""
+
+
+def granted(held: License, grant: Grant) -> License:
+    """The license with the grant written into it. Returns the same object when nothing changed."""
+    changed = msgspec.structs.replace(
+        held,
+        plan_id=grant.plan.id,
+        seats=grant.seats,
+        entitled_until=grant.entitled_until,
+        active_until=grant.active_until,
+        grace_until=grant.grace_until,
+        lost_until=grant.lost_until,
+        standing=grant.standing,
+        reason=grant.reason,
+        trial=grant.trial,
+        canceling=grant.canceling,
+        past_due=grant.past_due,
+    )
+    return held if changed == held else changed
+
+
+def change_of(before: License, after: License) -> str:
+    """The name of a change, for the timeline and for webhooks."""
+    if after.standing != before.standing:
+        return {
+            "ok": "license.reinstated",
+            "paused": "license.paused",
+            "suspended": "license.suspended",
+            "revoked": "license.revoked",
+        }[after.standing]
+    if after.lost_until is not None and after.lost_until != before.lost_until:
+        return "license.refunded"
+    if after.plan_id != before.plan_id:
+        return "license.plan_changed"
+    if after.seats != before.seats:
+        return "license.seats_changed"
+    if after.canceling and not before.canceling:
+        return "license.canceling"
+    if _later(after.entitled_until, before.entitled_until):
+        return "license.renewed"
+    return "license.changed"
+
+
+def _later(one: datetime | None, other: datetime | None) -> bool:
+    return one is not None and (other is None or one > other)
+
+
+def status(held: License, now: datetime) -> Status:
+    """What the license is at `now`.
+
+    revoked > suspended > active > grace > expired; pending when nothing was ever granted. Paid time beats a
+    provider's pause, so a paused license is suspended only after its paid time.
+    """
+    if held.standing == "revoked":
+        return "revoked"
+    paid = held.active_until is not None and now < held.active_until
+    if held.lost_until is not None and now < held.lost_until and not paid:
+        return "revoked"
+    if held.standing == "suspended" or (held.standing == "paused" and not paid):
+        return "suspended"
+    if held.active_until is None:
+        return "pending"
+    if paid:
+        return "active"
+    if held.grace_until is not None and now < held.grace_until:
+        return "grace"
+    return "expired"
+
+
+def row_mac(held: License, key: bytes) -> str:
+    """The MAC over everything a verdict rests on. Truncated to 128 bits, hexadecimal.
+
+    Checked whenever the row is read for a verdict: a row altered by hand answers TAMPERED.
+    """
+    return hmac.new(key, _row_text(held), hashlib.sha256).hexdigest()[:32]
+
+
+def is_intact(held: License, key: bytes) -> bool:
+    return hmac.compare_digest(held.mac, row_mac(held, key))
+
+
+def _row_text(held: License) -> bytes:
+    clocks = (held.entitled_until, held.active_until, held.grace_until, held.lost_until)
+    members = (
+        "license-row/1",
+        held.id,
+        held.tenant_id,
+        held.purchase_id or "",
+        held.product_id,
+        held.plan_id,
+        str(held.unit),
+        held.key_hash,
+        str(held.seats),
+        *("" if clock is None else str(int(clock.timestamp())) for clock in clocks),
+        held.standing,
+        held.firm or "",
+    )
+    return "\x1f".join(members).encode()

@@ -1,0 +1,86 @@
+"""What is sold: products, plans and the provider prices that lead to them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+import msgspec
+
+FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
+"""The end of a license that never ends. It compares like any other instant and leaves the API as null."""
+
+
+class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one purchase of a plan grants. Durations are in seconds, so a stored row reads the same for ever.
+
+    `max_activations` None means "as many as seats", 0 means unlimited. `moves` None means unlimited.
+    `term` is `subscription`, `perpetual` or seconds.
+    """
+
+    quantity: Literal["seats", "keys"] = "seats"
+    seats_per_unit: int = 1
+    max_activations: int | None = None
+    over_limit: Literal["refuse", "replace_oldest"] = "refuse"
+    moves: int | None = None
+    moves_period: int = 30 * 86400
+    entitlements: tuple[str, ...] = ()
+    limits: dict[str, int] = {}
+    term: Literal["subscription", "perpetual"] | int = "subscription"
+    trial: int = 0
+    grace: int = 14 * 86400
+    slack: int = 3 * 3600
+    offline: int = 7 * 86400
+    offline_file: int = 30 * 86400
+    portable_file: bool = False
+    on_cancel: Literal["paid_through", "now"] = "paid_through"
+    on_repurchase: Literal["new", "extend", "replace"] = "new"
+    on_refund: Literal["revoke", "keep"] = "revoke"
+    on_dispute: Literal["suspend", "keep"] = "suspend"
+    seat_decrease: Literal["period_end", "now"] = "period_end"
+    profile: Literal["signed", "hmac"] = "signed"
+
+    def machines(self, seats: int) -> int | None:
+        """How many machines a license with `seats` seats may run on at a time; None: no limit."""
+        if self.max_activations is None:
+            return seats
+        return self.max_activations or None
+
+    def term_end(self, start: datetime) -> datetime:
+        """When a term bought at `start` ends."""
+        if isinstance(self.term, int):
+            return start + timedelta(seconds=self.term)
+        return FOREVER
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """A plan as it stands now. `version` rises with every change of its terms."""
+
+    id: str
+    product_id: str
+    slug: str
+    name: str
+    version: int
+    terms: Terms
+
+
+class Product(msgspec.Struct, frozen=True):
+    id: str
+    tenant_id: str
+    slug: str
+    name: str
+    key_prefix: str
+    baseline: dict[str, object] = {}
+
+
+class Price(msgspec.Struct, frozen=True):
+    """A provider price that leads to a plan. `interval` None: a one-off purchase."""
+
+    id: str
+    plan_id: str
+    provider: str
+    key: str
+    external_id: str | None
+    amount: int
+    currency: str
+    interval: str | None

@@ -1,0 +1,221 @@
+"""A purchase: everything we have been told about one subscription or one order.
+
+Absorbing is commutative, associative and idempotent: every register keeps the greatest value of a total
+order, so neither order, repetition nor delay of the events can change the outcome. What the purchase is worth
+is decided in `grant.py`; nothing here looks at a clock or at a plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import msgspec
+
+from keywright.domain.facts import (
+    CheckoutSeen,
+    Fact,
+    HolderSeen,
+    Ordered,
+    PaymentLinked,
+    PaymentSeen,
+    RefundSeen,
+    Stamp,
+    SubscriptionSeen,
+)
+
+_TERMINAL = ("ended", "abandoned")
+_NO_STAMP = Stamp(datetime.min.replace(tzinfo=UTC))
+# Statuses that say whether the running period is worth something. A canceled or paused subscription says
+# nothing about the period it was canceled in.
+_EVIDENT = {"active": True, "trialing": True, "past_due": False, "unpaid": False, "incomplete": False}
+
+
+class PeriodSeen(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the newest snapshot of a period said about it. Keyed by price and end."""
+
+    stamp: Stamp
+    price: str
+    ends_at: datetime
+    counts: bool
+    trial: bool = False
+    starts_at: datetime | None = None
+
+
+class Told(msgspec.Struct, frozen=True):
+    """One thing about the buyer, and when it was said."""
+
+    stamp: Stamp
+    value: str
+
+
+class Purchase(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The registers. An empty one is the neutral element of `merge`."""
+
+    subscription: SubscriptionSeen | None = None
+    periods: dict[str, PeriodSeen] = {}
+    payments: dict[str, PaymentSeen] = {}
+    refunds: dict[str, RefundSeen] = {}
+    links: dict[str, str] = {}
+    ordered: Ordered | None = None
+    holder: dict[str, Told] = {}
+    checkouts: dict[str, CheckoutSeen] = {}
+
+
+_V = TypeVar("_V", PeriodSeen, PaymentSeen, RefundSeen, CheckoutSeen, Told, str)
+
+
+def absorb(purchase: Purchase, fact: Fact) -> Purchase:
+    """The purchase after one more fact. Returns the same object when the fact was known or is older."""
+    match fact:
+        case SubscriptionSeen():
+            return _absorb_subscription(purchase, fact)
+        case PaymentSeen():
+            return _with(purchase, "payments", _put(purchase.payments, fact.payment, fact))
+        case RefundSeen():
+            return _with(purchase, "refunds", _put(purchase.refunds, fact.charge, fact))
+        case CheckoutSeen():
+            return _with(purchase, "checkouts", _put(purchase.checkouts, fact.session, fact))
+        case PaymentLinked():
+            return _with(purchase, "links", _put(purchase.links, fact.intent, fact.payment))
+        case Ordered():
+            if purchase.ordered is not None and not _is_newer(fact, purchase.ordered):
+                return purchase
+            return _with(purchase, "ordered", fact)
+        case HolderSeen():
+            return _absorb_holder(purchase, fact)
+
+
+def merge(one: Purchase, other: Purchase) -> Purchase:
+    """One purchase out of two that turned out to be the same."""
+    merged = one
+    for fact in _facts_of(other):
+        merged = absorb(merged, fact)
+    periods = merged.periods
+    for key, period in other.periods.items():
+        periods = _put(periods, key, period)
+    return _with(merged, "periods", periods)
+
+
+def _facts_of(purchase: Purchase) -> list[Fact]:
+    facts: list[Fact] = [
+        *purchase.payments.values(),
+        *purchase.refunds.values(),
+        *purchase.checkouts.values(),
+    ]
+    facts += [PaymentLinked(intent, payment) for intent, payment in purchase.links.items()]
+    facts += [f for f in (purchase.subscription, purchase.ordered) if f is not None]
+    facts += [
+        msgspec.structs.replace(HolderSeen(told.stamp), **{member: told.value})
+        for member, told in purchase.holder.items()
+    ]
+    return facts
+
+
+def _absorb_holder(purchase: Purchase, seen: HolderSeen) -> Purchase:
+    # Member by member: a subscription event knows only the customer id, a checkout the e-mail too.
+    holder = purchase.holder
+    for member, value in (("customer", seen.customer), ("email", seen.email), ("name", seen.name)):
+        if value is not None:
+            holder = _put(holder, member, Told(seen.stamp, value))
+    return _with(purchase, "holder", holder)
+
+
+def _absorb_subscription(purchase: Purchase, seen: SubscriptionSeen) -> Purchase:
+    known = purchase.subscription
+    if known is None or _is_newer(seen, known):
+        purchase = _with(purchase, "subscription", seen)
+    counts = _EVIDENT.get(seen.status)
+    if counts is None:
+        return purchase
+    periods = purchase.periods
+    for item in seen.items:
+        if item.ends_at is None or item.quantity is None:
+            continue
+        period = PeriodSeen(
+            stamp=seen.stamp,
+            price=item.price,
+            ends_at=item.ends_at,
+            counts=counts,
+            trial=seen.status == "trialing",
+            starts_at=item.starts_at,
+        )
+        periods = _put(periods, f"{item.price}@{int(item.ends_at.timestamp())}", period)
+    return _with(purchase, "periods", periods)
+
+
+def _put(register: dict[str, _V], key: str, value: _V) -> dict[str, _V]:
+    known = register.get(key)
+    if known is not None and not _is_newer(value, known):
+        return register
+    return {**register, key: value}
+
+
+def _is_newer(value: object, known: object) -> bool:
+    """Whether `value` stands above `known` in the total order of its register."""
+    if value is known:
+        return False
+    one, other = _order(value), _order(known)
+    if one != other:
+        return one > other
+    # Equal stamps with different content: the encoded content makes the order total.
+    return _content(value) > _content(known)
+
+
+def _order(value: object) -> tuple[bool, Stamp]:
+    match value:
+        case SubscriptionSeen():
+            # A subscription that ended never comes back: a late "active" with a newer second loses to it.
+            return (value.status in _TERMINAL, value.stamp)
+        case PaymentSeen() | CheckoutSeen():
+            # Paid stays paid: what takes money back is a refund or a dispute, each with its own register.
+            return (value.state == "paid", value.stamp)
+        case PeriodSeen():
+            return (False, value.stamp)
+        case RefundSeen() | Told():
+            return (False, value.stamp)
+        case _:
+            return (False, _NO_STAMP)
+
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+def _content(value: object) -> bytes:
+    return _encode(value)
+
+
+def _with(purchase: Purchase, member: str, value: object) -> Purchase:
+    if getattr(purchase, member) is value:
+        return purchase
+    return msgspec.structs.replace(purchase, **{member: value})
+
+
+def payment_of(purchase: Purchase, refund: RefundSeen) -> str | None:
+    """Which payment a refund took back, or None when no payment of this purchase is known for it."""
+    if refund.payment is not None and refund.payment in purchase.payments:
+        return refund.payment
+    if refund.intent is not None and (linked := purchase.links.get(refund.intent)) is not None:
+        return linked
+    return _payment_by(purchase.payments, refund)
+
+
+def _payment_by(payments: Mapping[str, PaymentSeen], refund: RefundSeen) -> str | None:
+    for payment in payments.values():
+        if payment.intent is not None and payment.intent == refund.intent:
+            return payment.payment
+        if payment.charge is not None and payment.charge == refund.charge:
+            return payment.payment
+    return None
+
+
+def prices_of(purchase: Purchase) -> set[str]:
+    """Every provider price id this purchase ever spoke of."""
+    prices = {period.price for period in purchase.periods.values()}
+    prices.update(line.price for payment in purchase.payments.values() for line in payment.lines)
+    if purchase.subscription is not None:
+        prices.update(item.price for item in purchase.subscription.items)
+    if purchase.ordered is not None:
+        prices.add(purchase.ordered.price)
+    return prices

@@ -1,0 +1,409 @@
+"""Fulfillment: facts become purchases, purchases become licenses. One pass inside the caller's transaction.
+
+Load, absorb, grant, write: each step is set-based, so a pass is a handful of statements however many events
+are in it. Rows are written sorted by key, in the order purchase, license, timeline, by every writer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+import sqlalchemy as sa
+
+from keywright.domain import license_key, purchase
+from keywright.domain.facts import Alias, CheckoutSeen, Ordered, Reading
+from keywright.domain.grant import Grant, worth
+from keywright.domain.license import License, change_of, granted, row_mac
+from keywright.domain.override import apply
+from keywright.domain.plan import FOREVER, Plan
+from keywright.domain.purchase import Purchase
+from keywright.flows.context import Context
+from keywright.store import (
+    announcements,
+    catalog,
+    checkouts,
+    customers,
+    licenses,
+    purchases,
+    timeline,
+)
+from keywright.store.announcements import Announcement
+from keywright.store.checkouts import Checkout
+from keywright.store.customers import Customer
+from keywright.store.purchases import StoredAlias, StoredPurchase
+from keywright.store.rows import micros
+from keywright.store.tenants import ProviderAccount
+
+OutcomeName = Literal["applied", "accepted", "parked", "duplicate", "ignored"]
+
+
+class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of an event. `waits` names what a parked event waits for."""
+
+    outcome: OutcomeName
+    reason: str | None = None
+    waits: tuple[tuple[str, str], ...] = ()
+
+
+class Work(msgspec.Struct, frozen=True):
+    """One event to fulfill."""
+
+    inbox_id: str
+    event: str
+    reading: Reading
+
+
+class _Draft:
+    """A purchase while the pass works on it."""
+
+    __slots__ = ("before", "customer_id", "event", "id", "merged", "state", "stored", "superseded")
+
+    def __init__(self, id_: str, stored: StoredPurchase | None) -> None:
+        self.id = id_
+        self.stored = stored
+        self.before = stored.state if stored is not None else Purchase()
+        self.state = self.before
+        self.customer_id = stored.customer_id if stored is not None else None
+        self.event = ""
+        self.merged = False
+        self.superseded = False
+
+
+class Fulfillment:
+    """One pass for one provider account. Use once: `outcomes = Fulfillment(...).run(works)`."""
+
+    def __init__(
+        self, context: Context, connection: sa.Connection, account: ProviderAccount, now: datetime
+    ) -> None:
+        self.context = context
+        self.connection = connection
+        self.account = account
+        self.now = now
+        self.batch = context.new_id("bat")
+        self.owes = False
+        self.new_aliases: list[Alias] = []
+        self._drafts: dict[str, _Draft] = {}
+        self._by_alias: dict[Alias, str] = {}
+        self._orders: dict[str, Checkout] = {}
+        self._plans: dict[str, Plan] = {}
+        self._checkout_changes: dict[str, dict[str, Any]] = {}
+
+    def run(self, works: Sequence[Work]) -> dict[str, Outcome]:
+        self._load(works)
+        outcomes = {work.inbox_id: self._absorb(work) for work in works}
+        changed = [
+            d for d in self._drafts.values() if d.state is not d.before or d.merged or d.stored is None
+        ]
+        if changed:
+            held = licenses.of_purchases(self.connection, [d.id for d in changed if d.stored is not None])
+            self._attach_customers(changed)
+            self._write_purchases(changed)
+            self._write_licenses(changed, held)
+        checkouts.settle(self.connection, list(self._checkout_changes.values()))
+        return outcomes
+
+    # -- load ---------------------------------------------------------------------------------------
+
+    def _load(self, works: Sequence[Work]) -> None:
+        aliases = sorted({alias for work in works for alias in work.reading.aliases})
+        self._by_alias, stored = purchases.find_by_aliases(self.connection, self.account.id, aliases)
+        self._drafts = {id_: _Draft(id_, one) for id_, one in stored.items()}
+        references = {
+            work.reading.reference for work in works if work.reading.reference and self._needs_order(work)
+        }
+        self._orders = checkouts.find_many(
+            self.connection, self.account.tenant_id, sorted(r for r in references if r)
+        )
+        prices = {price for work in works for price in work.reading.prices}
+        prices |= {order.price for order in self._orders.values()}
+        for one in stored.values():
+            prices |= purchase.prices_of(one.state)
+        self._plans = catalog.plans_by_price(
+            self.connection, self.account.tenant_id, self.account.provider, prices
+        )
+
+    def _needs_order(self, work: Work) -> bool:
+        """Whether our own checkout has something to add: the order, or a status to be told."""
+        known = Alias("reference", work.reading.reference or "") in self._by_alias
+        return not known or any(isinstance(fact, CheckoutSeen) for fact in work.reading.facts)
+
+    # -- absorb -------------------------------------------------------------------------------------
+
+    def _absorb(self, work: Work) -> Outcome:
+        reading = work.reading
+        order = self._orders.get(reading.reference or "")
+        met = sorted({self._by_alias[alias] for alias in reading.aliases if alias in self._by_alias})
+        refusal = self._why_parked(reading, order, met)
+        if refusal is not None:
+            return refusal
+        draft = self._meet(met)
+        draft.event = work.event
+        if order is not None:
+            ordered = Ordered(order.reference, order.plan_id, order.price, order.quantity)
+            draft.state = purchase.absorb(draft.state, ordered)
+        for fact in reading.facts:
+            draft.state = purchase.absorb(draft.state, fact)
+            if isinstance(fact, CheckoutSeen) and order is not None:
+                self._tell_checkout(order, fact, draft)
+        for alias in reading.aliases:
+            if alias not in self._by_alias:
+                self._by_alias[alias] = draft.id
+                self.new_aliases.append(alias)
+        return Outcome("applied")
+
+    def _why_parked(self, reading: Reading, order: Checkout | None, met: Sequence[str]) -> Outcome | None:
+        if not met and not reading.founds:
+            waits = tuple((alias.kind, alias.external_id) for alias in reading.aliases)
+            return Outcome("parked", "WAITING_FOR_PURCHASE", waits)
+        known = set(reading.prices) | ({order.price} if order is not None else set())
+        for id_ in met:
+            known |= purchase.prices_of(self._drafts[id_].state)
+        if known and not known & self._plans.keys():
+            return Outcome("parked", "PRICE_UNMAPPED", tuple(("price", price) for price in sorted(known)))
+        if not known and not any(alias.kind == "subscription" for alias in reading.aliases):
+            waits = tuple((a.kind, a.external_id) for a in reading.aliases if a.kind == "reference")
+            return Outcome("parked", "ORDER_UNKNOWN", waits)
+        return None
+
+    def _meet(self, met: Sequence[str]) -> _Draft:
+        """The purchase an event belongs to: the one it meets, a new one, or several made one."""
+        if not met:
+            draft = _Draft(self.context.new_id("pur"), None)
+            self._drafts[draft.id] = draft
+            return draft
+        # Ids sort by time: the older purchase wins, and with it the older license.
+        draft = self._drafts[met[0]]
+        for id_ in met[1:]:
+            self._fold(self._drafts[id_], draft)
+        return draft
+
+    def _fold(self, younger: _Draft, older: _Draft) -> None:
+        older.state = purchase.merge(older.state, younger.state)
+        older.merged = True
+        for alias, id_ in list(self._by_alias.items()):
+            if id_ == younger.id:
+                self._by_alias[alias] = older.id
+        if younger.stored is not None:
+            purchases.fold(self.connection, younger=younger.id, older=older.id)
+            younger.state = Purchase()
+            younger.merged = younger.superseded = True
+        else:
+            del self._drafts[younger.id]
+
+    def _tell_checkout(self, order: Checkout, fact: CheckoutSeen, draft: _Draft) -> None:
+        known = draft.state.checkouts.get(fact.session, fact)
+        settled = self.now if known.state == "paid" and order.settled_at is None else order.settled_at
+        self._checkout_changes[order.reference] = {
+            "reference": order.reference,
+            "status": known.state,
+            "purchase_id": draft.id,
+            "settled_at": micros(settled),
+        }
+
+    # -- write --------------------------------------------------------------------------------------
+
+    def _attach_customers(self, drafts: Sequence[_Draft]) -> None:
+        told = {d.id: _holder(d.state) for d in drafts}
+        orphans = [d for d in drafts if d.customer_id is None and not d.superseded]
+        externals = [told[d.id]["customer"] for d in orphans if told[d.id].get("customer")]
+        known = customers.find_by_external(self.connection, self.account.id, externals)
+        made: dict[str, Customer] = {}
+        for draft in orphans:
+            external = told[draft.id].get("customer")
+            found = known.get(external or "") or made.get(external or draft.id)
+            if found is None:
+                found = Customer(
+                    self.context.new_id("cus"),
+                    self.account.tenant_id,
+                    told[draft.id].get("email"),
+                    told[draft.id].get("name"),
+                    self.now,
+                    external,
+                )
+                made[external or draft.id] = found
+            draft.customer_id = found.id
+        customers.insert(self.connection, list(made.values()), self.account.id)
+        self._learn(drafts, told, {c.id for c in made.values()})
+
+    def _learn(self, drafts: Sequence[_Draft], told: dict[str, dict[str, str]], fresh: set[str]) -> None:
+        """Write an e-mail or a name that is new, and free the mails that waited for an address."""
+        learned = {}
+        for draft in drafts:
+            before, now = _holder(draft.before), told[draft.id]
+            if draft.customer_id is None or draft.customer_id in fresh or "email" not in now:
+                continue
+            if any(before.get(member) != now.get(member) for member in ("email", "name")):
+                learned[draft.customer_id] = Customer(
+                    draft.customer_id, self.account.tenant_id, now["email"], now.get("name"), self.now
+                )
+        if learned:
+            customers.learn(self.connection, list(learned.values()))
+            if announcements.release_waiting(self.connection, sorted(learned), self.batch):
+                self.owes = True
+
+    def _write_purchases(self, drafts: Sequence[_Draft]) -> None:
+        tenant, account = self.account.tenant_id, self.account.id
+        new = [
+            StoredPurchase(d.id, tenant, account, d.customer_id, d.state, self.now)
+            for d in drafts
+            if d.stored is None
+        ]
+        old = [
+            StoredPurchase(d.id, tenant, account, d.customer_id, d.state, self.now)
+            for d in drafts
+            if d.stored is not None
+        ]
+        purchases.insert(self.connection, new)
+        purchases.update(self.connection, old, self.now)
+        purchases.insert_aliases(
+            self.connection,
+            [
+                StoredAlias(account, alias.kind, alias.external_id, tenant, self._by_alias[alias])
+                for alias in self.new_aliases
+            ],
+        )
+
+    def _write_licenses(self, drafts: Sequence[_Draft], held: dict[str, list[License]]) -> None:
+        made: list[License] = []
+        changed: list[License] = []
+        entries: list[timeline.Entry] = []
+        for draft in drafts:
+            mine = {(one.product_id, one.unit): one for one in held.get(draft.id, ())}
+            for grant, unit in _units(worth(draft.state, self._plans), mine):
+                known = mine.get((grant.product_id, unit))
+                if known is None and grant.entitled_until is not None:
+                    one, entry = self._issue(draft, grant, unit)
+                    made.append(one)
+                    entries.append(entry)
+                elif known is not None:
+                    after = self._regrant(draft, known, grant)
+                    if after is not None:
+                        changed.append(after[0])
+                        entries.append(after[1])
+            if draft.superseded:
+                changed += [self._supersede(one, entries) for one in mine.values()]
+        licenses.insert(self.connection, made)
+        licenses.update(self.connection, changed)
+        timeline.insert(self.connection, entries)
+        self._owe(made)
+
+    def _issue(self, draft: _Draft, grant: Grant, unit: int) -> tuple[License, timeline.Entry]:
+        id_, tenant = self.context.new_id("lic"), self.account.tenant_id
+        vault = self.context.vault
+        # The printed form needs the product's prefix; the key itself is the random part.
+        canonical = license_key.canonical(license_key.make("", os.urandom(15))) or ""
+        order = self._orders.get(draft.state.ordered.reference) if draft.state.ordered else None
+        blank = License(
+            id=id_,
+            tenant_id=tenant,
+            purchase_id=draft.id,
+            product_id=grant.product_id,
+            plan_id=grant.plan.id,
+            unit=unit,
+            customer_id=draft.customer_id,
+            key_hash=vault.blind("license-key-lookup", canonical),
+            key_last5=license_key.last5(canonical),
+            key_sealed=vault.seal(tenant, "license-key", id_, canonical),
+            seats=grant.seats,
+            entitled_until=None,
+            active_until=None,
+            grace_until=None,
+            lost_until=None,
+            standing="ok",
+            reason="",
+            trial=False,
+            canceling=False,
+            past_due=False,
+            created_at=self.now,
+            firm=order.firm if order is not None else None,
+        )
+        one = granted(blank, grant)
+        detail = {"event": draft.event, "purchase": draft.id, "after": clocks_of(one)}
+        one, entry = timeline.append(one, "license.issued", detail, self.now)
+        return sealed(self.context, one), entry
+
+    def _regrant(self, draft: _Draft, known: License, grant: Grant) -> tuple[License, timeline.Entry] | None:
+        after = granted(known, apply(grant, known.overrides))
+        if draft.merged:
+            after = msgspec.structs.replace(after, purchase_id=draft.id)
+        if after is known and not draft.merged:
+            return None
+        detail = {"event": draft.event, "before": clocks_of(known), "after": clocks_of(after)}
+        after, entry = timeline.append(after, change_of(known, after), detail, self.now)
+        return sealed(self.context, after), entry
+
+    def _supersede(self, one: License, entries: list[timeline.Entry]) -> License:
+        """Two purchases turned out to be one: the younger's license of the same product ends."""
+        after = msgspec.structs.replace(one, standing="revoked", reason="merged")
+        after, entry = timeline.append(after, "license.revoked", {"reason": "merged"}, self.now)
+        entries.append(entry)
+        return sealed(self.context, after)
+
+    def _owe(self, made: Sequence[License]) -> None:
+        """Each new license owes its key to the customer."""
+        owed = [
+            Announcement(
+                id=self.context.new_id("ann"),
+                tenant_id=one.tenant_id,
+                kind="license.issued",
+                occurrence="first",
+                subject_id=one.id,
+                license_id=one.id,
+                batch=self.batch,
+                created_at=self.now,
+            )
+            for one in made
+        ]
+        announcements.insert(self.connection, owed)
+        self.owes = self.owes or bool(owed)
+
+
+def sealed(context: Context, held: License) -> License:
+    """The license with the MAC that its row must carry."""
+    return msgspec.structs.replace(held, mac=row_mac(held, context.vault.row_key(held.tenant_id)))
+
+
+def clocks_of(held: License) -> dict[str, Any]:
+    """What a timeline entry shows of a license: no key, no person."""
+    return {
+        "plan": held.plan_id,
+        "seats": held.seats,
+        "standing": held.standing,
+        "reason": held.reason,
+        "entitled_until": _shown(held.entitled_until),
+        "grace_until": _shown(held.grace_until),
+        "lost_until": _shown(held.lost_until),
+        "canceling": held.canceling,
+        "trial": held.trial,
+    }
+
+
+def _shown(clock: datetime | None) -> str | None:
+    if clock is None:
+        return None
+    return "never" if clock == FOREVER else clock.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _holder(state: Purchase) -> dict[str, str]:
+    return {member: told.value for member, told in state.holder.items()}
+
+
+def _units(grants: Sequence[Grant], held: dict[tuple[str, int], License]) -> list[tuple[Grant, int]]:
+    """Each grant with each of its numbered units. A unit that is no longer bought ends, highest first."""
+    pairs = []
+    for grant in grants:
+        known = [unit for product, unit in held if product == grant.product_id]
+        for unit in range(max([grant.units, *(u + 1 for u in known)])):
+            if unit < grant.units:
+                pairs.append((grant, unit))
+            elif unit in known:
+                pairs.append((_ended(grant), unit))
+    return pairs
+
+
+def _ended(grant: Grant) -> Grant:
+    return msgspec.structs.replace(grant, standing="revoked", reason="fewer keys")

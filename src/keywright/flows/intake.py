@@ -1,0 +1,301 @@
+"""Intake: what happens to a provider's webhook, from its raw bytes to the answer.
+
+authenticate -> project -> gather -> one transaction -> answer. The provider gets its 200 after the commit
+that holds the event and its effect. What cannot be applied is kept and retried; never lost, never doubled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+import sqlalchemy as sa
+import structlog
+
+from keywright.domain.errors import BadSignature, KeywrightError, TooLarge, Unavailable, Unreadable
+from keywright.domain.facts import Projected, Reading
+from keywright.flows.context import Channel, Context
+from keywright.flows.fulfillment import Fulfillment, Outcome, Work
+from keywright.flows.gather import Gatherer
+from keywright.store import inbox
+from keywright.store.inbox import InboxItem, Wait
+from keywright.store.rows import micros
+from keywright.store.tenants import ProviderAccount
+
+log = structlog.get_logger(__name__)
+
+LARGEST_BODY = 1 << 20
+_RETRY_PARKED = timedelta(minutes=5)
+
+
+class Arrival(msgspec.Struct, frozen=True):
+    """An authentic event on its way into the database. `reading` is None when there is nothing to apply."""
+
+    account: ProviderAccount
+    projected: Projected
+    reading: Reading | None
+    outcome: Outcome
+    error: str | None = None
+
+
+class Intake:
+    """The webhook's way in. One per process; `receive` is called from the event loop."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.gatherer: Gatherer[Arrival, Outcome] = Gatherer(
+            "intake", self._serve, limit=context.policy.batch, backlog=4096
+        )
+
+    async def receive(self, provider: str, raw: bytes, headers: Mapping[str, str]) -> Outcome:
+        """Take one webhook in. Returns after the commit that holds it.
+
+        Raises BadSignature, Unreadable (after keeping digest, size and time), TooLarge, Unavailable.
+        """
+        if len(raw) > LARGEST_BODY:
+            raise TooLarge("The body is larger than 1 MiB.")
+        channel = self._context.channels.get(provider)
+        if channel is None:
+            raise BadSignature("No webhook secret is configured for this provider.")
+        channel.events.authenticate(raw, headers, channel.secrets, self._context.clock.now())
+        arrival = arrive(channel, raw, self._context.clock.now())
+        outcome = await self.gatherer.ask(arrival)
+        if arrival.error is not None:
+            raise Unreadable(arrival.error)
+        return outcome
+
+    def _serve(self, arrivals: Sequence[Arrival]) -> Sequence[Outcome | Exception]:
+        return take_in(self._context, arrivals)
+
+
+def arrive(channel: Channel, raw: bytes, now: datetime) -> Arrival:
+    """Project and read one authentic body."""
+    try:
+        projected = channel.events.project(raw)
+    except Unreadable as error:
+        return _unreadable(channel.account, raw, now, error)
+    ignored = _why_ignored(channel.account, projected)
+    if ignored is not None:
+        return Arrival(channel.account, projected, None, ignored)
+    try:
+        reading = channel.events.read(projected)
+    except Unreadable as error:
+        return _unreadable(channel.account, raw, now, error)
+    return Arrival(channel.account, projected, reading, Outcome("applied"))
+
+
+def _why_ignored(account: ProviderAccount, projected: Projected) -> Outcome | None:
+    if projected.live != account.live:
+        return Outcome("ignored", "WRONG_MODE")
+    if projected.account is not None and projected.account != account.external_id:
+        return Outcome("ignored", "WRONG_ACCOUNT")
+    if projected.standing == "later":
+        return Outcome("ignored", "NOT_BUILT")
+    if projected.standing == "unknown":
+        return Outcome("ignored", "UNKNOWN_TYPE")
+    return None
+
+
+def _unreadable(account: ProviderAccount, raw: bytes, now: datetime, error: Unreadable) -> Arrival:
+    digest = hashlib.sha256(raw).hexdigest()
+    kept = Projected(
+        dedupe_key=f"unreadable:{digest}",
+        type="unreadable",
+        occurred_at=now,
+        live=account.live,
+        account=None,
+        standing="unknown",
+        body=b"{}",
+        digest=digest,
+        raw_sha256=digest,
+        raw_size=len(raw),
+    )
+    return Arrival(account, kept, None, Outcome("ignored", "UNREADABLE"), error.detail)
+
+
+def take_in(context: Context, arrivals: Sequence[Arrival]) -> list[Outcome | Exception]:
+    """Store and apply a batch in one transaction; on an error, halve it down to the event that causes it."""
+    try:
+        return list(_commit(context, arrivals))
+    except sa.exc.IntegrityError:
+        # Another process met one of these purchases first. It has committed: read again.
+        pass
+    except sa.exc.OperationalError as error:
+        if not _is_conflict(error):
+            return [Unavailable("The event could not be stored. Please send it again.")] * len(arrivals)
+    except Exception as error:  # noqa: BLE001  # one bad event must not take its neighbors down
+        if len(arrivals) == 1:
+            return [_keep_failed(context, arrivals[0], error)]
+        return _halve(context, arrivals)
+    try:
+        return list(_commit(context, arrivals))
+    except sa.exc.OperationalError:
+        return [Unavailable("The event could not be stored. Please send it again.")] * len(arrivals)
+    except Exception as error:  # noqa: BLE001  # as above
+        if len(arrivals) == 1:
+            return [_keep_failed(context, arrivals[0], error)]
+        return _halve(context, arrivals)
+
+
+def _halve(context: Context, arrivals: Sequence[Arrival]) -> list[Outcome | Exception]:
+    middle = len(arrivals) // 2
+    return take_in(context, arrivals[:middle]) + take_in(context, arrivals[middle:])
+
+
+def _is_conflict(error: sa.exc.OperationalError) -> bool:
+    """Deadlock or serialization failure: PostgreSQL asks for another try."""
+    return getattr(error.orig, "sqlstate", None) in ("40P01", "40001")
+
+
+def _commit(context: Context, arrivals: Sequence[Arrival]) -> list[Outcome]:
+    now = context.clock.now()
+    with context.database.write() as connection:
+        items = [_item(context, arrival, now) for arrival in arrivals]
+        fresh = inbox.insert(connection, items)
+        works: dict[ProviderAccount, list[Work]] = {}
+        for item, arrival in zip(items, arrivals, strict=True):
+            if item.id in fresh and arrival.reading is not None:
+                work = Work(item.id, arrival.projected.type, arrival.reading)
+                works.setdefault(arrival.account, []).append(work)
+        outcomes: dict[str, Outcome] = {}
+        for account, several in works.items():
+            outcomes |= settle(context, connection, account, several, now)
+        return [
+            outcomes.get(item.id, arrival.outcome) if item.id in fresh else Outcome("duplicate")
+            for item, arrival in zip(items, arrivals, strict=True)
+        ]
+
+
+def _item(context: Context, arrival: Arrival, now: datetime) -> InboxItem:
+    return InboxItem(
+        id=context.new_id("evt"),
+        tenant_id=arrival.account.tenant_id,
+        provider_account_id=arrival.account.id,
+        projected=arrival.projected,
+        status=arrival.outcome.outcome,
+        reason=arrival.outcome.reason,
+        error=arrival.error,
+        attempts=1 if arrival.reading is not None else 0,
+        received_at=now,
+        processed_at=now,
+    )
+
+
+def settle(
+    context: Context,
+    connection: sa.Connection,
+    account: ProviderAccount,
+    works: Sequence[Work],
+    now: datetime,
+) -> dict[str, Outcome]:
+    """Fulfill events that are in the inbox as `applied`, and those that waited for what they bring.
+
+    Writes the inbox rows whose outcome differs, and enqueues one workflow when something is owed.
+    """
+    fulfillment = Fulfillment(context, connection, account, now)
+    outcomes = fulfillment.run(works)
+    parked = {id_: o for id_, o in outcomes.items() if o.outcome == "parked"}
+    if parked:
+        _park(connection, account, parked, now)
+    if fulfillment.owes:
+        context.followups.announce(connection, fulfillment.batch)
+    names = [(alias.kind, alias.external_id) for alias in fulfillment.new_aliases]
+    release(context, connection, account, names, now, excluding=frozenset(parked))
+    return outcomes
+
+
+def release(
+    context: Context,
+    connection: sa.Connection,
+    account: ProviderAccount,
+    names: Sequence[tuple[str, str]],
+    now: datetime,
+    *,
+    excluding: frozenset[str] = frozenset(),
+) -> int:
+    """Apply the parked events that waited for one of these names. Returns how many were tried."""
+    waiting = [id_ for id_ in inbox.waiting_for(connection, account.id, names) if id_ not in excluding]
+    if waiting:
+        retry(context, connection, account, waiting, now)
+    return len(waiting)
+
+
+def retry(
+    context: Context, connection: sa.Connection, account: ProviderAccount, ids: Sequence[str], now: datetime
+) -> dict[str, Outcome]:
+    """Apply kept events again, oldest first. Facts are read from the projection, so a replay is identical."""
+    channel = context.channels[account.provider]
+    items = inbox.get_many(connection, ids)
+    inbox.stop_waiting(connection, ids)
+    works = [Work(i.id, i.projected.type, channel.events.read(i.projected)) for i in items]
+    inbox.settle(connection, [_settled(i.id, Outcome("applied"), i.attempts + 1, now) for i in items])
+    return settle(context, connection, account, works, now)
+
+
+def _settled(id_: str, outcome: Outcome, attempts: int, now: datetime) -> dict[str, object]:
+    return {
+        "id": id_,
+        "status": outcome.outcome,
+        "reason": outcome.reason,
+        "error": None,
+        "attempts": attempts,
+        "next_attempt_at": None,
+        "processed_at": micros(now),
+    }
+
+
+def _park(
+    connection: sa.Connection, account: ProviderAccount, parked: Mapping[str, Outcome], now: datetime
+) -> None:
+    inbox.settle(
+        connection,
+        [
+            {
+                "id": id_,
+                "status": "parked",
+                "reason": outcome.reason,
+                "next_attempt_at": micros(now + _RETRY_PARKED),
+            }
+            for id_, outcome in parked.items()
+        ],
+    )
+    waits = [
+        Wait(id_, account.tenant_id, account.id, kind, external)
+        for id_, outcome in parked.items()
+        for kind, external in outcome.waits
+    ]
+    inbox.wait(connection, sorted(waits, key=lambda w: (w.inbox_id, w.kind, w.external_id)))
+
+
+def _keep_failed(context: Context, arrival: Arrival, error: Exception) -> Outcome | Exception:
+    """An event that raised is kept with its error; the sweep tries it again."""
+    log.error(
+        "event_failed", type=arrival.projected.type, event=arrival.projected.dedupe_key, error=name_of(error)
+    )
+    now = context.clock.now()
+    item = msgspec.structs.replace(
+        _item(context, arrival, now),
+        status="failed",
+        reason="FAILED",
+        error=name_of(error),
+        next_attempt_at=now + backoff(1),
+    )
+    try:
+        with context.database.write() as connection:
+            fresh = inbox.insert(connection, [item])
+    except sa.exc.SQLAlchemyError:
+        return Unavailable("The event could not be stored. Please send it again.")
+    return Outcome("parked", "FAILED") if fresh else Outcome("duplicate")
+
+
+def name_of(error: Exception) -> str:
+    """What may be kept of an error: its class and code. Messages may quote what must not be stored."""
+    code = f" {error.code}" if isinstance(error, KeywrightError) else ""
+    return f"{type(error).__module__}.{type(error).__qualname__}{code}"
+
+
+def backoff(attempts: int) -> timedelta:
+    """How long to wait after the given number of attempts: 15 s, doubling, at most 6 h."""
+    return min(timedelta(seconds=15 * 2 ** (attempts - 1)), timedelta(hours=6))

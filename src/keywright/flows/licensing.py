@@ -1,0 +1,366 @@
+"""What the sold software asks: activate, validate, deactivate. The license key is the credential."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from keywright.domain import activation as rules
+from keywright.domain import fingerprint, license_key, license_token
+from keywright.domain.activation import Activation
+from keywright.domain.errors import Invalid
+from keywright.domain.license import License, is_intact, status
+from keywright.domain.plan import FOREVER
+from keywright.domain.verdict import DETAIL, Code, Question, is_valid, judge, offline_until
+from keywright.flows.context import Context
+from keywright.flows.fulfillment import sealed
+from keywright.store import activations, licenses, timeline
+from keywright.store.licenses import Found
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """A request of the sold software. Unknown members are ignored: shipped programs outlive servers."""
+
+    key: str
+    fingerprint: str | None = None
+    signals: dict[str, str] | None = None
+    name: str | None = None
+    product: str | None = None
+    entitlements: tuple[str, ...] = ()
+    nonce: str | None = None
+    version: str | None = None
+
+
+class LicenseShown(msgspec.Struct, frozen=True):
+    id: str
+    product: str
+    plan: str
+    status: str
+    seats: int
+    entitlements: tuple[str, ...]
+    limits: dict[str, int]
+    entitled_until: datetime | None
+    grace_until: datetime | None
+    offline_until: datetime | None
+    trial: bool
+    canceling: bool
+
+
+class ActivationShown(msgspec.Struct, frozen=True):
+    id: str
+    name: str | None
+    activated_at: datetime
+    match: str = "exact"
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """The answer. Never holds the key, the customer's name, e-mail or metadata."""
+
+    valid: bool
+    code: Code
+    detail: str
+    next_action: str
+    cache_until: datetime | None
+    server_time: datetime
+    nonce: str | None
+    license: LicenseShown | None
+    activation: ActivationShown | None
+    lease: str | None
+
+
+_LONGEST_NONCE = 128
+_LONGEST_NAME = 200
+_CACHE_FOR = timedelta(minutes=10)
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A request, checked, with the hashes that find its rows. `key_hash` None: no such key can exist."""
+
+    ask: Ask
+    key_hash: str | None
+    fingerprint_hash: str | None
+
+
+def check(context: Context, ask: Ask, *, fingerprint_needed: bool) -> Asked:
+    """Refuse what cannot be meant. A key with a wrong check character never reaches the database."""
+    if fingerprint_needed and ask.fingerprint is None:
+        raise Invalid("`fingerprint` is needed here.", code="FINGERPRINT_NEEDED")
+    if ask.fingerprint is not None and not fingerprint.check(ask.fingerprint):
+        raise Invalid("`fingerprint` must be 8 to 256 printable ASCII characters.", code="FINGERPRINT_INVALID")
+    if ask.nonce is not None and not 0 < len(ask.nonce) <= _LONGEST_NONCE:
+        raise Invalid("`nonce` must be 1 to 128 characters.", code="NONCE_INVALID")
+    if ask.name is not None and (len(ask.name) > _LONGEST_NAME or not ask.name.isprintable()):
+        raise Invalid("`name` must be at most 200 printable characters.", code="NAME_INVALID")
+    canonical = license_key.canonical(ask.key)
+    vault = context.vault
+    return Asked(
+        ask,
+        vault.blind("license-key-lookup", canonical) if canonical is not None else None,
+        vault.blind("fingerprint", ask.fingerprint) if ask.fingerprint is not None else None,
+    )
+
+
+def validate(context: Context, asked: Asked) -> Verdict:
+    """May it run here? One query, no write but the lease's renewal."""
+    if asked.key_hash is None:
+        return not_found(context, asked)
+    with context.database.read() as connection:
+        found = licenses.find_for_verdict(connection, asked.key_hash, asked.fingerprint_hash)
+    return answer(context, asked, found)
+
+
+def validate_many(context: Context, several: Sequence[Asked]) -> list[Verdict | Exception]:
+    """The same for many questions in one round trip."""
+    questions = {(a.key_hash, a.fingerprint_hash) for a in several if a.key_hash is not None}
+    with context.database.read() as connection:
+        found = licenses.find_many_for_verdict(connection, sorted(questions, key=str))  # type: ignore[arg-type]  # keys that are None were left out
+    return [answer(context, a, found.get((a.key_hash or "", a.fingerprint_hash))) for a in several]
+
+
+def answer(context: Context, asked: Asked, found: Found | None) -> Verdict:
+    """The verdict on what was found, with a lease when it is valid on an activated machine."""
+    if found is None:
+        return not_found(context, asked)
+    now = context.clock.now()
+    code = _judge(context, asked, found, now)
+    lease = None
+    if found.activation is not None and is_valid(code):
+        lease = _usable_lease(context, asked, found.activation, now)
+        if lease is None:
+            lease = _fresh_lease(context, asked, found, found.activation, code, now)
+            if asked.ask.nonce is None:
+                _keep_lease(context, found.activation, found, lease, now)
+    return _verdict(context, asked, found, code, found.activation, lease, now)
+
+
+def _judge(context: Context, asked: Asked, found: Found, now: datetime) -> Code:
+    held = found.license
+    question = Question(
+        fingerprinted=asked.fingerprint_hash is not None,
+        product=asked.ask.product,
+        entitlements=asked.ask.entitlements,
+    )
+    intact = is_intact(held, context.vault.row_key(held.tenant_id))
+    code, _ = judge(held, found.plan, found.product, found.activation, question, now, intact=intact)
+    return code
+
+
+def activate(context: Context, asked: Asked) -> Verdict:
+    """Bind the license to a machine. Idempotent per license and fingerprint; the limit holds in any race."""
+    if asked.key_hash is None:
+        return not_found(context, asked)
+    with context.database.write() as connection:
+        found = licenses.lock(connection, asked.key_hash, asked.fingerprint_hash)
+        if found is None:
+            return not_found(context, asked)
+        now = context.clock.now()
+        code = _judge(context, asked, found, now)
+        if code == "NOT_ACTIVATED":
+            return _admit(context, connection, asked, found, now)
+        if found.activation is None or not is_valid(code):
+            return _verdict(context, asked, found, code, found.activation, None, now)
+        lease = _fresh_lease(context, asked, found, found.activation, code, now)
+        kid = context.signer.active_key(found.license.tenant_id, "lease+jwt")
+        until = _lease_end(found, now)
+        activations.renew_lease(connection, found.activation.id, lease, until, kid)
+        return _verdict(context, asked, found, code, found.activation, lease, now)
+
+
+def _admit(
+    context: Context, connection: sa.Connection, asked: Asked, found: Found, now: datetime
+) -> Verdict:
+    held, plan = found.license, found.plan
+    since = now - timedelta(seconds=plan.terms.moves_period)
+    admission = rules.admit(
+        held,
+        plan,
+        active=activations.count(connection, held.id),
+        released=activations.count_released(connection, held.id, since),
+    )
+    if admission in ("TOO_MANY_ACTIVATIONS", "MOVES_EXHAUSTED"):
+        return _verdict(context, asked, found, admission, None, None, now)
+    detail: dict[str, Any] = {}
+    if admission == "replace_oldest":
+        oldest = activations.oldest(connection, held.id)
+        if oldest is not None:
+            activations.release(connection, oldest, now)
+            detail["replaced"] = oldest
+    made = Activation(
+        id=context.new_id("act"),
+        license_id=held.id,
+        tenant_id=held.tenant_id,
+        fingerprint_hash=asked.fingerprint_hash or "",
+        name=asked.ask.name,
+        activated_at=now,
+    )
+    bound = msgspec.structs.replace(found, activation=made)
+    code = _judge(context, asked, bound, now)
+    lease = _fresh_lease(context, asked, bound, made, code, now)
+    made = msgspec.structs.replace(
+        made,
+        lease=lease,
+        lease_until=_lease_end(bound, now),
+        lease_key=context.signer.active_key(held.tenant_id, "lease+jwt"),
+    )
+    activations.insert(connection, made)
+    record(context, connection, held, "activation.created", {"activation": made.id, **detail}, now)
+    return _verdict(context, asked, bound, code, made, lease, now)
+
+
+def deactivate(context: Context, asked: Asked) -> tuple[Verdict, str | None]:
+    """Free the machine, in every status. Returns the verdict and a refusal code, or None when it was freed."""
+    if asked.key_hash is None:
+        return not_found(context, asked), "NOT_FOUND"
+    with context.database.write() as connection:
+        found = licenses.lock(connection, asked.key_hash, asked.fingerprint_hash)
+        if found is None:
+            return not_found(context, asked), "NOT_FOUND"
+        now = context.clock.now()
+        if found.activation is None:
+            return _verdict(context, asked, found, "NOT_ACTIVATED", None, None, now), "NOT_ACTIVATED"
+        since = now - timedelta(seconds=found.plan.terms.moves_period)
+        released = activations.count_released(connection, found.license.id, since)
+        if not rules.may_release(found.plan, released=released):
+            refused = _verdict(context, asked, found, "MOVES_EXHAUSTED", found.activation, None, now)
+            return refused, "MOVES_EXHAUSTED"
+        activations.release(connection, found.activation.id, now)
+        record(
+            context,
+            connection,
+            found.license,
+            "activation.released",
+            {"activation": found.activation.id},
+            now,
+        )
+        freed = msgspec.structs.replace(found, activation=None)
+        code = _judge(context, asked, freed, now)
+        return _verdict(context, asked, freed, code, None, None, now), None
+
+
+def record(
+    context: Context,
+    connection: sa.Connection,
+    held: License,
+    kind: str,
+    detail: dict[str, Any],
+    now: datetime,
+) -> License:
+    """Append to the license's timeline and move its chain head, in the caller's transaction."""
+    after, entry = timeline.append(held, kind, detail, now)
+    after = sealed(context, after)
+    licenses.update(connection, [after])
+    timeline.insert(connection, [entry])
+    return after
+
+
+def not_found(context: Context, asked: Asked) -> Verdict:
+    action, detail = DETAIL["NOT_FOUND"]
+    now = context.clock.now()
+    return Verdict(False, "NOT_FOUND", detail, action, None, now, asked.ask.nonce, None, None, None)
+
+
+def _usable_lease(context: Context, asked: Asked, held: Activation, now: datetime) -> str | None:
+    """The stored lease, while more than half its life is left and nothing asks for a fresh one."""
+    if asked.ask.nonce is not None or held.lease is None or held.lease_until is None:
+        return None
+    if held.lease_key != context.signer.active_key(held.tenant_id, "lease+jwt"):
+        return None
+    return held.lease if now < held.lease_until else None
+
+
+def _lease_end(found: Found, now: datetime) -> datetime:
+    """Until when a stored lease is handed out again: half its life."""
+    until = offline_until(found.license, found.plan, now) or now
+    return now + (until - now) / 2
+
+
+def _keep_lease(context: Context, held: Activation, found: Found, lease: str, now: datetime) -> None:
+    with context.database.write() as connection:
+        kid = context.signer.active_key(held.tenant_id, "lease+jwt")
+        activations.renew_lease(connection, held.id, lease, _lease_end(found, now), kid)
+
+
+def _fresh_lease(
+    context: Context, asked: Asked, found: Found, bound: Activation, code: Code, now: datetime
+) -> str:
+    held, plan = found.license, found.plan
+    second = int(now.timestamp())
+    until = offline_until(held, plan, now) or now
+    claims = license_token.lease_claims(
+        iss=context.issuer(held.tenant_id),
+        sub=held.id,
+        aud=found.product,
+        iat=second,
+        nbf=second,
+        exp=int(until.timestamp()),
+        jti=context.new_id("lse"),
+        plan=plan.slug,
+        seats=held.seats,
+        entitlements=plan.terms.entitlements,
+        limits=plan.terms.limits,
+        status="grace" if code == "GRACE" else "active",
+        firm=held.firm,
+        mid=fingerprint.mid(held.product_id, asked.ask.fingerprint or ""),
+        lexp=int(until.timestamp()),
+        srv=second,
+        # Rises with time for one activation, whichever server signs.
+        seq=int(now.timestamp() * 1000),
+        nonce=asked.ask.nonce,
+        code=code,
+        entitled_until=_second(held.entitled_until),
+        grace_until=_second(held.grace_until),
+    )
+    return context.signer.sign(bound.tenant_id, "lease+jwt", claims)
+
+
+def _second(clock: datetime | None) -> int | None:
+    return None if clock is None or clock == FOREVER else int(clock.timestamp())
+
+
+def _verdict(
+    context: Context,
+    asked: Asked,
+    found: Found,
+    code: Code,
+    bound: Activation | None,
+    lease: str | None,
+    now: datetime,
+) -> Verdict:
+    held, plan = found.license, found.plan
+    action, detail = DETAIL[code]
+    valid = is_valid(code)
+    until = offline_until(held, plan, now) if valid else None
+        return Verdict(
+        valid=valid,
+        code=code,
+        detail=detail,
+        next_action=action,
+        cache_until=min(now + _CACHE_FOR, until) if until is not None else None,
+        server_time=now,
+        nonce=asked.ask.nonce,
+        license=LicenseShown(
+            id=held.id,
+            product=found.product,
+            plan=plan.slug,
+            status=status(held, now),
+            seats=held.seats,
+            entitlements=plan.terms.entitlements,
+            limits=plan.terms.limits,
+            entitled_until=shown(held.entitled_until),
+            grace_until=shown(held.grace_until),
+            offline_until=until,
+            trial=held.trial,
+            canceling=held.canceling,
+        ),
+        activation=ActivationShown(bound.id, bound.name, bound.activated_at) if bound is not None else None,
+        lease=lease,
+    )
+
+
+def shown(clock: datetime | None) -> datetime | None:
+    """A clock as the API shows it: FOREVER is null."""
+    return None if clock == FOREVER else clock

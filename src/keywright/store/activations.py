@@ -1,0 +1,115 @@
+"""Activations: which machine holds which license."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from keywright.domain.activation import Activation
+from keywright.store import rows
+from keywright.store.rows import micros
+from keywright.store.tables import activations
+
+
+def insert(connection: sa.Connection, made: Activation) -> None:
+    connection.execute(
+        sa.insert(activations).values(
+            id=made.id,
+            tenant_id=made.tenant_id,
+            license_id=made.license_id,
+            fingerprint_hash=made.fingerprint_hash,
+            name=made.name,
+            activated_at=made.activated_at,
+            last_seen_at=made.activated_at,
+            lease=made.lease,
+            lease_until=made.lease_until,
+            lease_key=made.lease_key,
+        )
+    )
+
+
+def count(connection: sa.Connection, license_id: str) -> int:
+    """Machines that hold the license now. Call it inside the transaction that admits the next one."""
+    query = sa.select(sa.func.count()).where(
+        activations.c.license_id == license_id, activations.c.released_at.is_(None)
+    )
+    return int(connection.execute(query).scalar_one())
+
+
+def count_released(connection: sa.Connection, license_id: str, since: datetime) -> int:
+    query = sa.select(sa.func.count()).where(
+        activations.c.license_id == license_id, activations.c.released_at > since
+    )
+    return int(connection.execute(query).scalar_one())
+
+
+def release(connection: sa.Connection, activation_id: str, now: datetime) -> bool:
+    """Free the machine. False when it was free already."""
+    result = connection.execute(
+        sa.update(activations)
+        .where(activations.c.id == activation_id, activations.c.released_at.is_(None))
+        .values(released_at=now, lease=None, lease_until=None, lease_key=None)
+    )
+    return result.rowcount == 1
+
+
+def oldest(connection: sa.Connection, license_id: str) -> str | None:
+    query = (
+        sa.select(activations.c.id)
+        .where(activations.c.license_id == license_id, activations.c.released_at.is_(None))
+        .order_by(activations.c.last_seen_at, activations.c.id)
+        .limit(1)
+    )
+    return connection.execute(query).scalar()
+
+
+def renew_lease(connection: sa.Connection, activation_id: str, lease: str, until: datetime, key: str) -> None:
+    connection.execute(
+        sa.update(activations)
+        .where(activations.c.id == activation_id)
+        .values(lease=lease, lease_until=until, lease_key=key)
+    )
+
+
+def seen(connection: sa.Connection, sightings: Sequence[tuple[str, datetime]]) -> None:
+    """Write last-seen times gathered from many validations."""
+    rows.update(
+        connection,
+        activations,
+        [{"id": id_, "last_seen_at": micros(at)} for id_, at in sorted(sightings)],
+    )
+
+
+def list_of(connection: sa.Connection, tenant: str, license_id: str) -> list[Activation]:
+    query = (
+        sa.select(activations)
+        .where(
+            activations.c.tenant_id == tenant,
+            activations.c.license_id == license_id,
+            activations.c.released_at.is_(None),
+        )
+        .order_by(activations.c.id)
+    )
+    return [
+        Activation(
+            id=r["id"],
+            license_id=r["license_id"],
+            tenant_id=r["tenant_id"],
+            fingerprint_hash=r["fingerprint_hash"],
+            name=r["name"],
+            activated_at=r["activated_at"],
+        )
+        for r in connection.execute(query).mappings()
+    ]
+
+
+def find(connection: sa.Connection, tenant: str, activation_id: str) -> str | None:
+    """The license id of an activation that is held."""
+    query = sa.select(activations.c.license_id).where(
+        activations.c.tenant_id == tenant,
+        activations.c.id == activation_id,
+        activations.c.released_at.is_(None),
+    )
+    return connection.execute(query).scalar()

@@ -1,0 +1,92 @@
+"""What is owed to the outside: a row is written in the transaction that writes what it speaks of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from keywright.store import rows
+from keywright.store.rows import micros
+from keywright.store.tables import announcements, licenses
+
+
+class Announcement(msgspec.Struct, frozen=True):
+    """`occurrence` makes it owed once: unique with subject and kind."""
+
+    id: str
+    tenant_id: str
+    kind: str
+    occurrence: str
+    subject_id: str
+    license_id: str | None
+    batch: str
+    created_at: datetime
+    status: str = "pending"
+    detail: str = "{}"
+    attempts: int = 0
+    next_attempt_at: datetime | None = None
+    sent_at: datetime | None = None
+    error: str | None = None
+
+
+def insert(connection: sa.Connection, owed: Sequence[Announcement]) -> None:
+    rows.insert(
+        connection,
+        announcements,
+        [
+            {
+                **msgspec.structs.asdict(a),
+                "created_at": micros(a.created_at),
+                "next_attempt_at": micros(a.next_attempt_at),
+                "sent_at": micros(a.sent_at),
+            }
+            for a in sorted(owed, key=lambda a: a.id)
+        ],
+        ignore=True,
+    )
+
+
+def pending(connection: sa.Connection, batch: str) -> list[Announcement]:
+    """What the batch still owes."""
+    query = (
+        sa.select(announcements)
+        .where(announcements.c.batch == batch, announcements.c.status == "pending")
+        .order_by(announcements.c.id)
+    )
+    return [Announcement(**r) for r in connection.execute(query).mappings()]
+
+
+def stranded(connection: sa.Connection, before: datetime, limit: int) -> list[str]:
+    """Batches that still owe something older than `before`: their workflow is gone."""
+    query = (
+        sa.select(announcements.c.batch)
+        .where(announcements.c.status == "pending", announcements.c.created_at < before)
+        .distinct()
+        .limit(limit)
+    )
+    return list(connection.execute(query).scalars())
+
+
+def release_waiting(connection: sa.Connection, customers: Sequence[str], batch: str) -> int:
+    """Mails that waited for a customer's address now belong to `batch`."""
+    of_theirs = sa.select(licenses.c.id).where(licenses.c.customer_id.in_(customers))
+    result = connection.execute(
+        sa.update(announcements)
+        .where(announcements.c.license_id.in_(of_theirs), announcements.c.status == "waiting")
+        .values(status="pending", batch=batch)
+    )
+    return int(result.rowcount)
+
+
+def settle(connection: sa.Connection, changes: Sequence[dict[str, Any]]) -> None:
+    """Write status, attempts, next_attempt_at, sent_at and error of several announcements."""
+    rows.update(connection, announcements, sorted(changes, key=lambda c: str(c["id"])))
+
+
+def counts(connection: sa.Connection) -> dict[str, int]:
+    query = sa.select(announcements.c.status, sa.func.count()).group_by(announcements.c.status)
+    return {status: count for status, count in connection.execute(query)}  # noqa: C416  # rows, not pairs

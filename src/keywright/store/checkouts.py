@@ -1,0 +1,82 @@
+"""Checkouts: our side of a purchase about to happen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from keywright.store import rows
+from keywright.store.tables import checkouts
+
+
+class Checkout(msgspec.Struct, frozen=True):
+    reference: str
+    tenant_id: str
+    provider_account_id: str
+    plan_id: str
+    price: str
+    quantity: int
+    status: str
+    created_at: datetime
+    expires_at: datetime
+    session: str | None = None
+    url: str | None = None
+    firm: str | None = None
+    idempotency_hash: str | None = None
+    request_hash: str | None = None
+    purchase_id: str | None = None
+    settled_at: datetime | None = None
+
+
+def insert(connection: sa.Connection, checkout: Checkout) -> None:
+    connection.execute(sa.insert(checkouts).values(**msgspec.structs.asdict(checkout)))
+
+
+def opened(connection: sa.Connection, tenant: str, reference: str, session: str, url: str) -> None:
+    """The provider has opened its page for it."""
+    connection.execute(
+        sa.update(checkouts)
+        .where(checkouts.c.tenant_id == tenant, checkouts.c.reference == reference)
+        .values(session=session, url=url)
+    )
+
+
+def drop(connection: sa.Connection, tenant: str, reference: str) -> None:
+    """The provider never learned of it."""
+    connection.execute(
+        sa.delete(checkouts).where(
+            checkouts.c.tenant_id == tenant,
+            checkouts.c.reference == reference,
+            checkouts.c.purchase_id.is_(None),
+        )
+    )
+
+
+def find(connection: sa.Connection, tenant: str, reference: str) -> Checkout | None:
+    query = sa.select(checkouts).where(checkouts.c.tenant_id == tenant, checkouts.c.reference == reference)
+    found = connection.execute(query).mappings().first()
+    return None if found is None else Checkout(**found)
+
+
+def find_by_idempotency(connection: sa.Connection, tenant: str, hashed: str) -> Checkout | None:
+    query = sa.select(checkouts).where(
+        checkouts.c.tenant_id == tenant, checkouts.c.idempotency_hash == hashed
+    )
+    found = connection.execute(query).mappings().first()
+    return None if found is None else Checkout(**found)
+
+
+def find_many(connection: sa.Connection, tenant: str, references: Sequence[str]) -> dict[str, Checkout]:
+    if not references:
+        return {}
+    query = sa.select(checkouts).where(checkouts.c.tenant_id == tenant, checkouts.c.reference.in_(references))
+    return {r["reference"]: Checkout(**r) for r in connection.execute(query).mappings()}
+
+
+def settle(connection: sa.Connection, changes: Sequence[dict[str, Any]]) -> None:
+    """Write status, purchase and settled_at of several checkouts."""
+    rows.update(connection, checkouts, sorted(changes, key=lambda c: str(c["reference"])), key="reference")

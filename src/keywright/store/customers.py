@@ -1,0 +1,103 @@
+"""Customers: who bought, per tenant, and their names at the providers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+import sqlalchemy as sa
+
+from keywright.store import rows
+from keywright.store.rows import certain, micros
+from keywright.store.tables import customer_accounts, customers
+
+
+class Customer(msgspec.Struct, frozen=True):
+    id: str
+    tenant_id: str
+    email: str | None
+    name: str | None
+    created_at: datetime
+    external_id: str | None = None
+
+
+def find_by_external(
+    connection: sa.Connection, account: str, external_ids: Sequence[str]
+) -> dict[str, Customer]:
+    if not external_ids:
+        return {}
+    source = rows.recordset(connection, "k", {"external_id": "text"})
+    text = sa.text(
+        "SELECT a.external_id, c.id, c.tenant_id, c.email, c.name, c.created_at"  # noqa: S608  # our own names
+        f" FROM {source} JOIN customer_accounts a ON a.provider_account_id = :account"
+        " AND a.external_id = k.external_id JOIN customers c ON c.id = a.customer_id"
+    )
+    keys = rows.json_of([{"external_id": e} for e in sorted(set(external_ids))])
+    return {
+        external: Customer(id_, tenant, email, name, certain(created), external)
+        for external, id_, tenant, email, name, created in connection.execute(
+            text, {"rows": keys, "account": account}
+        )
+    }
+
+
+def get_many(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Customer]:
+    query = sa.select(customers).where(customers.c.id.in_(ids))
+    return {
+        r["id"]: Customer(r["id"], r["tenant_id"], r["email"], r["name"], r["created_at"])
+        for r in connection.execute(query).mappings()
+    }
+
+
+def find_by_email(connection: sa.Connection, tenant: str, email: str) -> Customer | None:
+    """The oldest customer with this e-mail that no provider knows: staff made it."""
+    query = (
+        sa.select(customers)
+        .where(customers.c.tenant_id == tenant, customers.c.email == email)
+        .order_by(customers.c.id)
+        .limit(1)
+    )
+    r = connection.execute(query).mappings().first()
+    return None if r is None else Customer(r["id"], tenant, r["email"], r["name"], r["created_at"])
+
+
+def insert(connection: sa.Connection, made: Sequence[Customer], account: str | None) -> None:
+    ordered = sorted(made, key=lambda c: c.id)
+    rows.insert(
+        connection,
+        customers,
+        [
+            {
+                "id": c.id,
+                "tenant_id": c.tenant_id,
+                "email": c.email,
+                "name": c.name,
+                "created_at": micros(c.created_at),
+            }
+            for c in ordered
+        ],
+    )
+    linked = sorted((c for c in ordered if c.external_id), key=lambda c: c.external_id or "")
+    rows.insert(
+        connection,
+        customer_accounts,
+        [
+            {
+                "provider_account_id": account,
+                "external_id": c.external_id,
+                "tenant_id": c.tenant_id,
+                "customer_id": c.id,
+            }
+            for c in linked
+        ],
+    )
+
+
+def learn(connection: sa.Connection, known: Sequence[Customer]) -> None:
+    """Write e-mail and name that were learned later."""
+    rows.update(
+        connection,
+        customers,
+        [{"id": c.id, "email": c.email, "name": c.name} for c in sorted(known, key=lambda c: c.id)],
+    )

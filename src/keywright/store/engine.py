@@ -1,0 +1,195 @@
+"""The database: one engine, two dialects, and the gate every SQLite writer passes.
+
+SQLite runs through the `pysqlite3` wheel. In one process nothing else may open the database file: a second
+SQLite library would drop the first one's file locks when it closes the file.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pysqlite3.dbapi2 as sqlite  # type: ignore[import-untyped]  # the wheel carries no types
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.dialects import registry
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+
+from keywright.domain.errors import Misconfigured
+
+# Before 3.51.3 a race between two connections that write and checkpoint can corrupt a WAL database.
+OLDEST_SAFE_SQLITE = (3, 51, 3)
+
+
+class FirstInFirstOut:
+    """A lock that serves waiters in order of arrival.
+
+    A plain lock lets a busy writer take it again before a waiting one wakes up: activations then starve
+    behind the intake for seconds.
+    """
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._waiting: deque[threading.Lock] = deque()
+        self._taken = False
+
+    def acquire(self) -> None:
+        with self._mutex:
+            if not self._taken:
+                self._taken = True
+                return
+            turn = threading.Lock()
+            turn.acquire()
+            self._waiting.append(turn)
+        turn.acquire()
+
+    def release(self) -> None:
+        with self._mutex:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._taken = False
+
+
+class GatedSQLite(SQLiteDialect_pysqlite):
+    """The SQLite dialect on our wheel, with every transaction, DBOS's included, passing one gate.
+
+    A dialect, because the engine's `commit` event fires before the commit: the gate must open after it.
+    Connections in AUTOCOMMIT only read, and do not pass the gate.
+    """
+
+    driver = "gated"
+    supports_statement_cache = True
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._gate = FirstInFirstOut()
+        self._holders: set[int] = set()
+
+    @classmethod
+    def import_dbapi(cls) -> Any:
+        return sqlite
+
+    def do_begin(self, dbapi_connection: Any) -> None:
+        if _bare(dbapi_connection).isolation_level is not None:
+            self._gate.acquire()
+            self._holders.add(id(_bare(dbapi_connection)))
+        super().do_begin(dbapi_connection)  # type: ignore[no-untyped-call]  # untyped in the library
+
+    def do_commit(self, dbapi_connection: Any) -> None:
+        super().do_commit(dbapi_connection)  # type: ignore[no-untyped-call]  # untyped in the library
+        self._leave(dbapi_connection)
+
+    def do_rollback(self, dbapi_connection: Any) -> None:
+        try:
+            super().do_rollback(dbapi_connection)  # type: ignore[no-untyped-call]  # untyped in the library
+        finally:
+            self._leave(dbapi_connection)
+
+    def do_close(self, dbapi_connection: Any) -> None:
+        try:
+            super().do_close(dbapi_connection)  # type: ignore[no-untyped-call]  # untyped in the library
+        finally:
+            self._leave(dbapi_connection)
+
+    def _leave(self, dbapi_connection: Any) -> None:
+        holder = id(_bare(dbapi_connection))
+        if holder in self._holders:
+            self._holders.discard(holder)
+            self._gate.release()
+
+
+def _bare(connection: Any) -> Any:
+    """The driver's connection behind the pool's proxy."""
+    return getattr(connection, "dbapi_connection", None) or connection
+
+
+registry.register("sqlite.gated", __name__, "GatedSQLite")
+
+
+class Database:
+    """The engine and its three ways in: `write`, `read`, and the bare engine for Alembic and DBOS."""
+
+    def __init__(self, url: str, *, pool_size: int = 8) -> None:
+        self.url = sa.make_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        if self.is_sqlite:
+            self.engine = _sqlite_engine(self.url, pool_size)
+        else:
+            self.engine = _postgresql_engine(self.url, pool_size)
+        self._reader = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """One write transaction; commits at the end, rolls back on any exception."""
+        with self.engine.begin() as connection:
+            if self.is_sqlite:
+                # Take the file's write lock before the first read, so what is read stays true until commit.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """Reads only, each statement on its own: they never wait for a writer."""
+        with self._reader.connect() as connection:
+            yield connection
+
+    def is_alive(self) -> bool:
+        try:
+            with self.read() as connection:
+                connection.exec_driver_sql("SELECT 1")
+        except sa.exc.SQLAlchemyError:
+            return False
+        return True
+
+    def dispose(self) -> None:
+        self.engine.dispose()
+
+
+def _sqlite_engine(url: sa.URL, pool_size: int) -> sa.Engine:
+    version = tuple(sqlite.sqlite_version_info)
+    if version < OLDEST_SAFE_SQLITE:
+        found, wanted = (".".join(map(str, v)) for v in (version, OLDEST_SAFE_SQLITE))
+        raise Misconfigured(f"SQLite {found} can corrupt a database; {wanted} or newer is needed.")
+    if url.database:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(
+        url.set(drivername="sqlite+gated"),
+        pool_size=pool_size,
+        max_overflow=32,
+        connect_args={"timeout": 30, "check_same_thread": False, "cached_statements": 512},
+        query_cache_size=1500,
+    )
+    event.listen(engine, "connect", _prepare_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    # The driver opens a transaction before the first write by itself; DBOS's migrations rely on that.
+    connection.isolation_level = "IMMEDIATE"
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",  # an acknowledgement means the commit is on disk, not in a cache
+        "foreign_keys=ON",
+        "busy_timeout=30000",
+        "temp_store=MEMORY",
+        "cache_size=-32768",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+    if connection.execute("PRAGMA synchronous").fetchone()[0] != 2:
+        raise Misconfigured("SQLite did not accept synchronous=FULL.")
+
+
+def _postgresql_engine(url: sa.URL, pool_size: int) -> sa.Engine:
+    return sa.create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        pool_size=pool_size,
+        max_overflow=16,
+        pool_pre_ping=False,
+        query_cache_size=1500,
+        connect_args={"options": "-c timezone=UTC", "application_name": "keywright"},
+    )

@@ -1,0 +1,274 @@
+"""Licenses: one row each, read in one query for a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from keywright.domain.activation import Activation
+from keywright.domain.license import License
+from keywright.domain.override import NO_OVERRIDES, Overrides
+from keywright.domain.plan import Plan, Terms
+from keywright.store import rows
+from keywright.store.rows import micros, moment
+from keywright.store.tables import activations, customers, licenses, plans, products
+
+_encode = msgspec.json.Encoder().encode
+_decode_overrides = msgspec.json.Decoder(Overrides).decode
+_decode_terms = lru_cache(maxsize=2048)(msgspec.json.Decoder(Terms).decode)
+
+_COLUMNS = tuple(field.name for field in msgspec.structs.fields(License))
+_CLOCKS = tuple(
+    _COLUMNS.index(name)
+    for name in ("entitled_until", "active_until", "grace_until", "lost_until", "created_at")
+)
+_FLAGS = tuple(_COLUMNS.index(name) for name in ("trial", "canceling", "past_due"))
+_OVERRIDES = _COLUMNS.index("overrides")
+_SELECTED = ", ".join(f"l.{name}" for name in _COLUMNS)
+
+
+class Found(msgspec.Struct, frozen=True):
+    """All that a verdict needs, from one query."""
+
+    license: License
+    plan: Plan
+    product: str
+    activation: Activation | None
+
+
+def from_row(found: Sequence[Any]) -> License:
+    """From SQL text in the order of the License's own members: clocks are integers, flags may be too."""
+    values = list(found[: len(_COLUMNS)])
+    for index in _CLOCKS:
+        values[index] = moment(values[index])
+    for index in _FLAGS:
+        values[index] = bool(values[index])
+    values[_OVERRIDES] = NO_OVERRIDES if values[_OVERRIDES] == "{}" else _decode_overrides(values[_OVERRIDES])
+    return License(*values)
+
+
+def to_row(held: License) -> dict[str, Any]:
+    return {
+        "id": held.id,
+        "tenant_id": held.tenant_id,
+        "purchase_id": held.purchase_id,
+        "product_id": held.product_id,
+        "plan_id": held.plan_id,
+        "unit": held.unit,
+        "customer_id": held.customer_id,
+        "key_hash": held.key_hash,
+        "key_last5": held.key_last5,
+        "key_sealed": held.key_sealed,
+        "seats": held.seats,
+        "entitled_until": micros(held.entitled_until),
+        "active_until": micros(held.active_until),
+        "grace_until": micros(held.grace_until),
+        "lost_until": micros(held.lost_until),
+        "standing": held.standing,
+        "reason": held.reason,
+        "trial": held.trial,
+        "canceling": held.canceling,
+        "past_due": held.past_due,
+        "created_at": micros(held.created_at),
+        "overrides": _encode(held.overrides).decode(),
+        "firm": held.firm,
+        "head": held.head,
+        "events": held.events,
+        "mac": held.mac,
+    }
+
+
+def insert(connection: sa.Connection, held: Sequence[License]) -> None:
+    rows.insert(connection, licenses, [to_row(one) for one in sorted(held, key=lambda h: h.id)])
+
+
+def update(connection: sa.Connection, held: Sequence[License]) -> None:
+    changed = [to_row(one) for one in sorted(held, key=lambda h: h.id)]
+    for row in changed:
+        del row["created_at"], row["tenant_id"], row["product_id"], row["unit"]
+    rows.update(connection, licenses, changed)
+
+
+def of_purchases(connection: sa.Connection, purchases: Sequence[str]) -> dict[str, list[License]]:
+    """The licenses of each purchase, by product and unit, locked on PostgreSQL."""
+    if not purchases:
+        return {}
+    source = rows.recordset(connection, "k", {"id": "text"})
+    lock = "" if connection.dialect.name == "sqlite" else " ORDER BY l.id FOR UPDATE OF l"
+    text = sa.text(f"SELECT {_SELECTED} FROM {source} JOIN licenses l ON l.purchase_id = k.id{lock}")  # noqa: S608  # our own names
+    found: dict[str, list[License]] = {}
+    for row in connection.execute(text, {"rows": rows.json_of([{"id": p} for p in purchases])}):
+        held = from_row(row)
+        found.setdefault(held.purchase_id or "", []).append(held)
+    for several in found.values():
+        several.sort(key=lambda held: (held.product_id, held.unit))
+    return found
+
+
+_FOR_VERDICT = (
+    f"SELECT {_SELECTED}, p.slug, p.name, p.version, p.terms, pr.slug, a.id, a.name, a.activated_at, a.lease,"  # noqa: S608  # our own names
+    " a.lease_until, a.lease_key, k.fingerprint_hash"
+    " FROM {source} JOIN licenses l ON l.key_hash = k.key_hash"
+    " JOIN plans p ON p.id = l.plan_id JOIN products pr ON pr.id = l.product_id"
+    " LEFT JOIN activations a ON a.license_id = l.id AND a.fingerprint_hash = k.fingerprint_hash"
+    " AND a.released_at IS NULL"
+)
+_ONE = sa.text(
+    _FOR_VERDICT.format(
+        source="(SELECT CAST(:key_hash AS TEXT) AS key_hash, CAST(:fp_hash AS TEXT) AS fingerprint_hash) k"
+    )
+)
+
+
+def find_for_verdict(connection: sa.Connection, key_hash: str, fingerprint_hash: str | None) -> Found | None:
+    """The license with this key, its plan, and its activation on this machine. One query."""
+    row = connection.execute(_ONE, {"key_hash": key_hash, "fp_hash": fingerprint_hash}).first()
+    return None if row is None else found_from_row(row)
+
+
+def find_many_for_verdict(
+    connection: sa.Connection, questions: Sequence[tuple[str, str | None]]
+) -> dict[tuple[str, str | None], Found]:
+    """The same for many questions at once: PostgreSQL answers them in one round trip."""
+    source = rows.recordset(connection, "k", {"key_hash": "text", "fingerprint_hash": "text"})
+    asked = [{"key_hash": key, "fingerprint_hash": fingerprint} for key, fingerprint in questions]
+    answers: dict[tuple[str, str | None], Found] = {}
+    for row in connection.execute(_many(source), {"rows": rows.json_of(asked)}):
+        found = found_from_row(row)
+        answers[(found.license.key_hash, row[-1])] = found
+    return answers
+
+
+@lru_cache(maxsize=4)
+def _many(source: str) -> sa.TextClause:
+    return sa.text(_FOR_VERDICT.format(source=source))
+
+
+def found_from_row(row: Sequence[Any]) -> Found:
+    held = from_row(row)
+    n = len(_COLUMNS)
+    slug, name, version, terms, product = row[n : n + 5]
+    activation = None
+    if row[n + 5] is not None:
+        activation = Activation(
+            id=row[n + 5],
+            license_id=held.id,
+            tenant_id=held.tenant_id,
+            fingerprint_hash=row[n + 11],
+            name=row[n + 6],
+            activated_at=moment(row[n + 7]) or held.created_at,
+            lease=row[n + 8],
+            lease_until=moment(row[n + 9]),
+            lease_key=row[n + 10],
+        )
+    plan = Plan(held.plan_id, held.product_id, slug, name, version, _decode_terms(terms))
+    return Found(held, plan, product, activation)
+
+
+def lock(connection: sa.Connection, key_hash: str, fingerprint_hash: str | None) -> Found | None:
+    """As `find_for_verdict`, holding the license row until the transaction ends."""
+    if connection.dialect.name != "sqlite":
+        held = sa.select(licenses.c.id).where(licenses.c.key_hash == key_hash).with_for_update()
+        connection.execute(held)
+    return find_for_verdict(connection, key_hash, fingerprint_hash)
+
+
+def find(connection: sa.Connection, tenant: str, license_id: str) -> License | None:
+    query = _all().where(licenses.c.tenant_id == tenant, licenses.c.id == license_id).with_for_update()
+    row = connection.execute(query).first()
+    return None if row is None else _from_typed(row)
+
+
+def find_by_key_hash(connection: sa.Connection, tenant: str, key_hash: str) -> License | None:
+    query = _all().where(licenses.c.tenant_id == tenant, licenses.c.key_hash == key_hash)
+    row = connection.execute(query).first()
+    return None if row is None else _from_typed(row)
+
+
+def list_page(
+    connection: sa.Connection, tenant: str, *, filters: dict[str, str], after: str | None, limit: int
+) -> list[License]:
+    """Newest first. `filters`: email, plan (slug), product (slug), purchase, q (id, e-mail or last five)."""
+    query = _all().where(licenses.c.tenant_id == tenant).order_by(licenses.c.id.desc()).limit(limit)
+    joined = licenses.outerjoin(customers, customers.c.id == licenses.c.customer_id)
+    joined = joined.join(plans, plans.c.id == licenses.c.plan_id)
+    query = query.select_from(joined.join(products, products.c.id == licenses.c.product_id))
+    for name, value in filters.items():
+        query = query.where(_filter(name, value))
+    if after is not None:
+        query = query.where(licenses.c.id < after)
+    return [_from_typed(row) for row in connection.execute(query)]
+
+
+def _filter(name: str, value: str) -> sa.ColumnElement[bool]:
+    match name:
+        case "email":
+            return sa.func.lower(customers.c.email) == value.lower()
+        case "plan":
+            return plans.c.slug == value
+        case "product":
+            return products.c.slug == value
+        case "purchase":
+            return licenses.c.purchase_id == value
+        case _:
+            return sa.or_(
+                licenses.c.id == value,
+                licenses.c.key_last5 == value.upper(),
+                sa.func.lower(customers.c.email) == value.lower(),
+            )
+
+
+def plan_and_product(connection: sa.Connection, held: License) -> tuple[Plan, str, str]:
+    """The plan, the product's slug and its name."""
+    query = (
+        sa.select(
+            plans.c.slug, plans.c.name, plans.c.version, plans.c.terms, products.c.slug, products.c.name
+        )
+        .join(products, products.c.id == plans.c.product_id)
+        .where(plans.c.id == held.plan_id, plans.c.tenant_id == held.tenant_id)
+    )
+    slug, name, version, terms, product, product_name = connection.execute(query).one()
+    plan = Plan(held.plan_id, held.product_id, slug, name, version, _decode_terms(terms))
+    return plan, product, product_name
+
+
+def count_machines(connection: sa.Connection, held: Sequence[str]) -> dict[str, int]:
+    query = (
+        sa.select(activations.c.license_id, sa.func.count())
+        .where(activations.c.license_id.in_(held), activations.c.released_at.is_(None))
+        .group_by(activations.c.license_id)
+    )
+    return {license_id: count for license_id, count in connection.execute(query)}  # noqa: C416  # rows, not pairs
+
+
+def counts(connection: sa.Connection, now: datetime) -> dict[str, int]:
+    """Licenses by what they are now, over all tenants: for metrics."""
+    stamp = micros(now)
+    entitled = sa.literal_column("active_until", sa.BigInteger)
+    query = sa.select(
+        sa.case(
+            (sa.literal_column("standing") != "ok", sa.literal_column("standing")),
+            (entitled > stamp, sa.literal("active")),
+            (sa.literal_column("grace_until", sa.BigInteger) > stamp, sa.literal("grace")),
+            else_=sa.literal("expired"),
+        ).label("state"),
+        sa.func.count(),
+    ).select_from(licenses)
+    return {state: count for state, count in connection.execute(query.group_by("state"))}  # noqa: C416  # as above
+
+
+def _all() -> sa.Select[Any]:
+    return sa.select(*(licenses.c[name] for name in _COLUMNS))
+
+
+def _from_typed(row: Sequence[Any]) -> License:
+    """From a Core select, whose clocks are datetimes already."""
+    values = list(row)
+    for index in _CLOCKS:
+        values[index] = micros(values[index])
+    return from_row(values)

@@ -1,0 +1,131 @@
+"""Purchases and the aliases that lead to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+import sqlalchemy as sa
+
+from keywright.domain.facts import Alias
+from keywright.domain.purchase import Purchase
+from keywright.store import rows
+from keywright.store.rows import certain, micros
+from keywright.store.tables import licenses, purchase_aliases, purchases
+
+_decode = msgspec.json.Decoder(Purchase).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class StoredPurchase(msgspec.Struct, frozen=True):
+    id: str
+    tenant_id: str
+    provider_account_id: str
+    customer_id: str | None
+    state: Purchase
+    created_at: datetime
+
+
+class StoredAlias(msgspec.Struct, frozen=True):
+    provider_account_id: str
+    kind: str
+    external_id: str
+    tenant_id: str
+    purchase_id: str
+
+
+def find_by_aliases(
+    connection: sa.Connection, account: str, aliases: Sequence[Alias]
+) -> tuple[dict[Alias, str], dict[str, StoredPurchase]]:
+    """Where the aliases lead: alias -> purchase id, and the purchases, locked on PostgreSQL."""
+    if not aliases:
+        return {}, {}
+    source = rows.recordset(connection, "k", {"kind": "text", "external_id": "text"})
+    lock = "" if connection.dialect.name == "sqlite" else " ORDER BY p.id FOR UPDATE OF p"
+    text = sa.text(
+        "SELECT a.kind, a.external_id, p.id, p.tenant_id, p.customer_id, p.state, p.created_at"  # noqa: S608  # our own names
+        f" FROM {source} JOIN purchase_aliases a ON a.provider_account_id = :account"
+        " AND a.kind = k.kind AND a.external_id = k.external_id"
+        f" JOIN purchases p ON p.id = a.purchase_id{lock}"
+    )
+    keys = rows.json_of([{"kind": a.kind, "external_id": a.external_id} for a in aliases])
+    links: dict[Alias, str] = {}
+    found: dict[str, StoredPurchase] = {}
+    for kind, external, id_, tenant, customer, state, created in connection.execute(
+        text, {"rows": keys, "account": account}
+    ):
+        links[Alias(kind, external)] = id_
+        if id_ not in found:
+            found[id_] = StoredPurchase(id_, tenant, account, customer, _decode(state), certain(created))
+    return links, found
+
+
+def get(connection: sa.Connection, id_: str) -> StoredPurchase | None:
+    query = sa.select(purchases).where(purchases.c.id == id_).with_for_update()
+    found = connection.execute(query).mappings().first()
+    if found is None:
+        return None
+    return StoredPurchase(
+        found["id"],
+        found["tenant_id"],
+        found["provider_account_id"],
+        found["customer_id"],
+        _decode(found["state"]),
+        found["created_at"],
+    )
+
+
+def insert(connection: sa.Connection, stored: Sequence[StoredPurchase]) -> None:
+    rows.insert(
+        connection,
+        purchases,
+        [
+            {
+                "id": p.id,
+                "tenant_id": p.tenant_id,
+                "provider_account_id": p.provider_account_id,
+                "customer_id": p.customer_id,
+                "state": _encode(p.state).decode(),
+                "created_at": micros(p.created_at),
+                "updated_at": micros(p.created_at),
+            }
+            for p in sorted(stored, key=lambda p: p.id)
+        ],
+    )
+
+
+def update(connection: sa.Connection, stored: Sequence[StoredPurchase], now: datetime) -> None:
+    rows.update(
+        connection,
+        purchases,
+        [
+            {
+                "id": p.id,
+                "customer_id": p.customer_id,
+                "state": _encode(p.state).decode(),
+                "updated_at": micros(now),
+            }
+            for p in sorted(stored, key=lambda p: p.id)
+        ],
+    )
+
+
+def insert_aliases(connection: sa.Connection, aliases: Sequence[StoredAlias]) -> None:
+    """A conflict means that another process met the same purchase first: the caller starts over."""
+    ordered = sorted(aliases, key=lambda a: (a.provider_account_id, a.kind, a.external_id))
+    rows.insert(connection, purchase_aliases, [msgspec.structs.asdict(a) for a in ordered])
+
+
+def fold(connection: sa.Connection, *, younger: str, older: str) -> None:
+    """Lead everything of the younger purchase to the older one, which it turned out to be."""
+    taken = sa.select(licenses.c.product_id, licenses.c.unit).where(licenses.c.purchase_id == older)
+    pairs = {(product, unit) for product, unit in connection.execute(taken)}
+    mine = sa.select(licenses.c.id, licenses.c.product_id, licenses.c.unit).where(
+        licenses.c.purchase_id == younger
+    )
+    moving = [id_ for id_, product, unit in connection.execute(mine) if (product, unit) not in pairs]
+    connection.execute(sa.update(licenses).where(licenses.c.id.in_(moving)).values(purchase_id=older))
+    connection.execute(
+        sa.update(purchase_aliases).where(purchase_aliases.c.purchase_id == younger).values(purchase_id=older)
+    )

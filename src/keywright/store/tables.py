@@ -1,0 +1,359 @@
+"""The tables, one for each concept of the model. Every table and every query carries the tenant.
+
+Unique rules are constraints, never look-ups. Documents are JSON text written by msgspec; nothing queries into
+them on a hot path.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from keywright.store.rows import Instant
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+
+def _id() -> sa.Column[Any]:
+    return sa.Column("id", sa.Text, primary_key=True)
+
+
+def _tenant() -> sa.Column[Any]:
+    return sa.Column("tenant_id", sa.Text, sa.ForeignKey("tenants.id"), nullable=False)
+
+
+def _text(name: str, *, null: bool = False, default: str | None = None) -> sa.Column[Any]:
+    return sa.Column(name, sa.Text, nullable=null, server_default=default)
+
+
+def _at(name: str, *, null: bool = False) -> sa.Column[Any]:
+    return sa.Column(name, Instant, nullable=null)
+
+
+def _count(name: str) -> sa.Column[Any]:
+    return sa.Column(name, sa.BigInteger, nullable=False, server_default="0")
+
+
+def _flag(name: str) -> sa.Column[Any]:
+    return sa.Column(name, sa.Boolean, nullable=False, server_default=sa.false())
+
+
+tenants = sa.Table(
+    "tenants",
+    metadata,
+    _id(),
+    _text("slug"),
+    _text("name"),
+    _flag("is_master"),
+    _text("email", null=True),
+    sa.Column("licensed_user_count", sa.BigInteger),
+    _at("created_at"),
+    sa.UniqueConstraint("slug"),
+)
+
+provider_accounts = sa.Table(
+    "provider_accounts",
+    metadata,
+    _id(),
+    _tenant(),
+    _text("provider"),
+    _flag("live"),
+    _text("external_id", null=True),
+    _at("created_at"),
+    sa.UniqueConstraint("tenant_id", "provider", "live"),
+)
+
+data_keys = sa.Table(
+    "data_keys",
+    metadata,
+    sa.Column("tenant_id", sa.Text, sa.ForeignKey("tenants.id"), primary_key=True),
+    _text("wrapped"),
+    _at("created_at"),
+)
+
+signing_keys = sa.Table(
+    "signing_keys",
+    metadata,
+    sa.Column("kid", sa.Text, primary_key=True),
+    _tenant(),
+    _text("token_type"),
+    _text("public"),
+    _text("private_sealed"),
+    _text("state"),
+    _at("created_at"),
+)
+sa.Index(
+    "uq_signing_keys_active",
+    signing_keys.c.tenant_id,
+    signing_keys.c.token_type,
+    unique=True,
+    sqlite_where=signing_keys.c.state == "active",
+    postgresql_where=signing_keys.c.state == "active",
+)
+
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    _id(),
+    _tenant(),
+    _text("name"),
+    _text("scope"),
+    _text("hash"),
+    _at("created_at"),
+    _at("revoked_at", null=True),
+    sa.UniqueConstraint("hash"),
+)
+
+products = sa.Table(
+    "products",
+    metadata,
+    _id(),
+    _tenant(),
+    _text("slug"),
+    _text("name"),
+    _text("key_prefix"),
+    sa.Column("code", sa.BigInteger),
+    _text("baseline", default="{}"),
+    _flag("retired"),
+    sa.UniqueConstraint("tenant_id", "slug"),
+)
+
+plans = sa.Table(
+    "plans",
+    metadata,
+    _id(),
+    _tenant(),
+    sa.Column("product_id", sa.Text, sa.ForeignKey("products.id"), nullable=False),
+    _text("slug"),
+    _text("name"),
+    sa.Column("code", sa.BigInteger),
+    _count("version"),
+    _text("terms"),
+    _flag("retired"),
+    sa.UniqueConstraint("product_id", "slug"),
+)
+
+prices = sa.Table(
+    "prices",
+    metadata,
+    _id(),
+    _tenant(),
+    sa.Column("plan_id", sa.Text, sa.ForeignKey("plans.id"), nullable=False, index=True),
+    _text("provider"),
+    _text("key"),
+    _text("external_id", null=True),
+    _count("amount"),
+    _text("currency"),
+    _text("interval", null=True),
+    _flag("retired"),
+    sa.UniqueConstraint("tenant_id", "provider", "external_id"),
+)
+
+customers = sa.Table(
+    "customers",
+    metadata,
+    _id(),
+    _tenant(),
+    _text("email", null=True),
+    _text("name", null=True),
+    _at("created_at"),
+)
+sa.Index("ix_customers_email", customers.c.tenant_id, customers.c.email)
+
+customer_accounts = sa.Table(
+    "customer_accounts",
+    metadata,
+    sa.Column("provider_account_id", sa.Text, sa.ForeignKey("provider_accounts.id"), primary_key=True),
+    sa.Column("external_id", sa.Text, primary_key=True),
+    _tenant(),
+    sa.Column("customer_id", sa.Text, sa.ForeignKey("customers.id"), nullable=False),
+)
+
+checkouts = sa.Table(
+    "checkouts",
+    metadata,
+    sa.Column("reference", sa.Text, primary_key=True),
+    _tenant(),
+    sa.Column("provider_account_id", sa.Text, sa.ForeignKey("provider_accounts.id"), nullable=False),
+    sa.Column("plan_id", sa.Text, sa.ForeignKey("plans.id"), nullable=False),
+    _text("price"),
+    _count("quantity"),
+    _text("status"),
+    _text("session", null=True),
+    _text("url", null=True),
+    _text("firm", null=True),
+    _text("idempotency_hash", null=True),
+    _text("request_hash", null=True),
+    sa.Column("purchase_id", sa.Text, index=True),
+    _at("created_at"),
+    _at("expires_at"),
+    _at("settled_at", null=True),
+    sa.UniqueConstraint("tenant_id", "idempotency_hash"),
+)
+
+purchases = sa.Table(
+    "purchases",
+    metadata,
+    _id(),
+    _tenant(),
+    sa.Column("provider_account_id", sa.Text, sa.ForeignKey("provider_accounts.id"), nullable=False),
+    sa.Column("customer_id", sa.Text, sa.ForeignKey("customers.id")),
+    _text("state"),
+    _at("created_at"),
+    _at("updated_at"),
+)
+
+purchase_aliases = sa.Table(
+    "purchase_aliases",
+    metadata,
+    sa.Column("provider_account_id", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("external_id", sa.Text, primary_key=True),
+    _tenant(),
+    sa.Column("purchase_id", sa.Text, sa.ForeignKey("purchases.id"), nullable=False, index=True),
+)
+
+licenses = sa.Table(
+    "licenses",
+    metadata,
+    _id(),
+    _tenant(),
+    sa.Column("purchase_id", sa.Text, sa.ForeignKey("purchases.id")),
+    sa.Column("product_id", sa.Text, sa.ForeignKey("products.id"), nullable=False),
+    sa.Column("plan_id", sa.Text, sa.ForeignKey("plans.id"), nullable=False),
+    _count("unit"),
+    sa.Column("customer_id", sa.Text, sa.ForeignKey("customers.id"), index=True),
+    _text("key_hash"),
+    _text("key_last5"),
+    _text("key_sealed"),
+    _count("seats"),
+    _at("entitled_until", null=True),
+    _at("active_until", null=True),
+    _at("grace_until", null=True),
+    _at("lost_until", null=True),
+    _text("standing"),
+    _text("reason", default=""),
+    _flag("trial"),
+    _flag("canceling"),
+    _flag("past_due"),
+    _text("overrides", default="{}"),
+    _text("firm", null=True),
+    _text("head", default=""),
+    _count("events"),
+    _text("mac"),
+    _at("created_at"),
+    sa.UniqueConstraint("purchase_id", "product_id", "unit"),
+    sa.UniqueConstraint("key_hash"),
+)
+sa.Index("ix_licenses_tenant", licenses.c.tenant_id, licenses.c.id)
+
+activations = sa.Table(
+    "activations",
+    metadata,
+    _id(),
+    _tenant(),
+    sa.Column("license_id", sa.Text, sa.ForeignKey("licenses.id"), nullable=False),
+    _text("fingerprint_hash"),
+    _text("name", null=True),
+    _at("activated_at"),
+    _at("last_seen_at", null=True),
+    _at("released_at", null=True),
+    _text("lease", null=True),
+    _at("lease_until", null=True),
+    _text("lease_key", null=True),
+)
+sa.Index(
+    "uq_activations_held",
+    activations.c.license_id,
+    activations.c.fingerprint_hash,
+    unique=True,
+    sqlite_where=activations.c.released_at.is_(None),
+    postgresql_where=activations.c.released_at.is_(None),
+)
+sa.Index("ix_activations_license", activations.c.license_id, activations.c.released_at)
+
+timeline = sa.Table(
+    "timeline",
+    metadata,
+    sa.Column("license_id", sa.Text, sa.ForeignKey("licenses.id"), primary_key=True),
+    sa.Column("seq", sa.BigInteger, primary_key=True),
+    _tenant(),
+    _at("at"),
+    _text("kind"),
+    _text("detail"),
+    _text("hash"),
+)
+
+inbox = sa.Table(
+    "inbox",
+    metadata,
+    _id(),
+    _tenant(),
+    sa.Column("provider_account_id", sa.Text, sa.ForeignKey("provider_accounts.id"), nullable=False),
+    _text("dedupe_key"),
+    _text("type"),
+    _at("occurred_at"),
+    _at("received_at"),
+    _at("processed_at", null=True),
+    _text("status"),
+    _text("reason", null=True),
+    _text("error", null=True),
+    _count("attempts"),
+    _at("next_attempt_at", null=True),
+    _text("body"),
+    _text("digest"),
+    _text("raw_sha256"),
+    _count("raw_size"),
+    _text("api_version", null=True),
+    sa.UniqueConstraint("provider_account_id", "dedupe_key"),
+)
+sa.Index("ix_inbox_due", inbox.c.status, inbox.c.next_attempt_at)
+sa.Index("ix_inbox_received", inbox.c.tenant_id, inbox.c.received_at)
+
+inbox_waits = sa.Table(
+    "inbox_waits",
+    metadata,
+    sa.Column("inbox_id", sa.Text, sa.ForeignKey("inbox.id"), primary_key=True),
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("external_id", sa.Text, primary_key=True),
+    sa.Column("provider_account_id", sa.Text, nullable=False),
+    _tenant(),
+)
+sa.Index(
+    "ix_inbox_waits_for",
+    inbox_waits.c.provider_account_id,
+    inbox_waits.c.kind,
+    inbox_waits.c.external_id,
+)
+
+announcements = sa.Table(
+    "announcements",
+    metadata,
+    _id(),
+    _tenant(),
+    _text("kind"),
+    _text("occurrence"),
+    _text("subject_id"),
+    sa.Column("license_id", sa.Text, sa.ForeignKey("licenses.id")),
+    _text("batch"),
+    _text("status"),
+    _text("detail", default="{}"),
+    _count("attempts"),
+    _at("next_attempt_at", null=True),
+    _at("created_at"),
+    _at("sent_at", null=True),
+    _text("error", null=True),
+    sa.UniqueConstraint("subject_id", "kind", "occurrence"),
+)
+sa.Index("ix_announcements_batch", announcements.c.batch)
+sa.Index("ix_announcements_status", announcements.c.status, announcements.c.next_attempt_at)
+sa.Index("ix_announcements_license", announcements.c.license_id)

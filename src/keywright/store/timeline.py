@@ -1,0 +1,94 @@
+"""What happened to a license: append-only, hash-chained, with the head on the license row."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from keywright.domain.license import License
+from keywright.store import rows
+from keywright.store.rows import micros
+from keywright.store.tables import timeline
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+class Entry(msgspec.Struct, frozen=True):
+    license_id: str
+    seq: int
+    tenant_id: str
+    at: datetime
+    kind: str
+    detail: str
+    hash: str
+
+
+def append(held: License, kind: str, detail: dict[str, Any], now: datetime) -> tuple[License, Entry]:
+    """The entry, and the license with its chain head moved. The caller writes both in one transaction.
+
+    `detail` holds no personal data: erasing a customer must not break the chain.
+    """
+    seq = held.events + 1
+    text = _encode(detail).decode()
+    chained = f"{held.head}\n{held.id}\n{seq}\n{micros(now)}\n{kind}\n{text}"
+    digest = hashlib.sha256(chained.encode()).hexdigest()
+    entry = Entry(held.id, seq, held.tenant_id, now, kind, text, digest)
+    return msgspec.structs.replace(held, head=digest, events=seq), entry
+
+
+def insert(connection: sa.Connection, entries: Sequence[Entry]) -> None:
+    ordered = sorted(entries, key=lambda e: (e.license_id, e.seq))
+    rows.insert(
+        connection,
+        timeline,
+        [
+            {
+                "license_id": e.license_id,
+                "seq": e.seq,
+                "tenant_id": e.tenant_id,
+                "at": micros(e.at),
+                "kind": e.kind,
+                "detail": e.detail,
+                "hash": e.hash,
+            }
+            for e in ordered
+        ],
+    )
+
+
+def list_page(
+    connection: sa.Connection, tenant: str, license_id: str, *, after: int, limit: int
+) -> list[Entry]:
+    """Oldest first, so the newest is last."""
+    query = (
+        sa.select(timeline)
+        .where(timeline.c.tenant_id == tenant, timeline.c.license_id == license_id, timeline.c.seq > after)
+        .order_by(timeline.c.seq)
+        .limit(limit)
+    )
+    return [
+        Entry(r["license_id"], r["seq"], r["tenant_id"], r["at"], r["kind"], r["detail"], r["hash"])
+        for r in connection.execute(query).mappings()
+    ]
+
+
+def first_break(entries: Sequence[Entry], head: str) -> int | None:
+    """The first entry whose hash does not follow from its predecessor; None when the chain holds.
+
+    Entries must be complete and in order. A missing tail shows as a break after the last entry.
+    """
+    previous = ""
+    for position, entry in enumerate(entries, start=1):
+        chained = (
+            f"{previous}\n{entry.license_id}\n{entry.seq}\n{micros(entry.at)}\n{entry.kind}\n{entry.detail}"
+        )
+        digest = hashlib.sha256(chained.encode()).hexdigest()
+        if entry.seq != position or digest != entry.hash:
+            return position
+        previous = digest
+    return None if previous == head else len(entries) + 1

@@ -1,0 +1,135 @@
+"""The durable engine: DBOS on our own database. Every workflow name and schedule is registered here.
+
+Workflows are thin: they call a flow as a step, sleep, and call it again. The rows are the truth; the engine
+only makes sure that somebody looks at them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from dbos import DBOS, DBOSClient, DBOSConfig
+from dbos._serialization import DefaultSerializer
+from dbos._sys_db import (
+    SystemDatabase,
+)  # the public migrate() makes an engine of its own, and so a second library
+
+from keywright.store.engine import Database
+
+# A deploy must not strand work: pinned. A workflow whose steps change order gets a new name instead.
+APPLICATION_VERSION = "1"
+APPLICATION = "keywright"
+_QUEUE = "followups"
+_ANNOUNCE = "announce.1"
+_SWEEP = "sweep.1"
+
+
+class DBOSFollowups:
+    """Implements the port Followups: enqueues on the caller's connection, in the caller's transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._client: DBOSClient | None = None
+
+    def announce(self, connection: sa.Connection, batch: str) -> None:
+        self._connected().enqueue_in_transaction(
+            connection,
+            {"queue_name": _QUEUE, "workflow_name": _ANNOUNCE, "workflow_id": f"announce-{batch}"},
+            batch,
+        )
+
+    def _connected(self) -> DBOSClient:
+        if self._client is None:
+            self._client = DBOSClient(
+                system_database_engine=self._database.engine,
+                application_name=APPLICATION,
+                lazy=True,
+            )
+        return self._client
+
+
+class Engine:
+    """DBOS in this process: launched by `serve` and `worker` only."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        executor: str,
+        announce: Callable[[str], float | None],
+        sweep: Callable[[], None],
+    ) -> None:
+        self._database = database
+        self._executor = executor
+        self._announce = announce
+        self._sweep = sweep
+        self._launched = False
+
+    def launch(self) -> None:
+        config: DBOSConfig = {
+            "name": APPLICATION,
+            "system_database_engine": self._database.engine,
+            # Only its scheme is read: the engine above is used.
+            "system_database_url": "sqlite:///keywright"
+            if self._database.is_sqlite
+            else "postgresql://keywright",
+            "application_version": APPLICATION_VERSION,
+            "executor_id": self._executor,
+            "log_level": "ERROR",
+            "run_migrations": False,
+            "use_listen_notify": False,
+            "scheduler_polling_interval_sec": 1.0,
+        }
+        logging.getLogger("dbos").setLevel(logging.ERROR)
+        DBOS(config=config)
+        self._register()
+        DBOS.launch()
+        DBOS.register_queue(_QUEUE, worker_concurrency=2, polling_interval_sec=0.2)
+        with contextlib.suppress(Exception):
+            DBOS.delete_schedule(_SWEEP)
+        DBOS.create_schedule(schedule_name=_SWEEP, workflow_fn=self._sweeper, schedule="*/10 * * * * *")
+        self._launched = True
+
+    def _register(self) -> None:
+        announce_step = DBOS.step(name="announce.send")(self._announce)
+        sweep_step = DBOS.step(name="sweep.run")(self._sweep)
+
+        @DBOS.workflow(name=_ANNOUNCE)
+        def announce(batch: str) -> None:
+            wait = announce_step(batch)
+            while wait is not None:
+                DBOS.sleep(wait)
+                wait = announce_step(batch)
+
+        @DBOS.workflow(name=_SWEEP)
+        def sweep(_scheduled: datetime, _context: Any) -> None:
+            sweep_step()
+
+        self._sweeper = sweep
+
+    def is_alive(self) -> bool:
+        return self._launched
+
+    def stop(self) -> None:
+        if self._launched:
+            self._launched = False
+            DBOS.destroy(workflow_completion_timeout_sec=5)
+
+
+def migrate(database: Database) -> None:
+    """Bring the engine's own tables up to date. The caller holds the migration lock."""
+    system = SystemDatabase.create(
+        system_database_url="sqlite:///keywright" if database.is_sqlite else "postgresql://keywright",
+        engine_kwargs={},
+        engine=database.engine,
+        schema=None if database.is_sqlite else "dbos",
+        serializer=DefaultSerializer(),
+        executor_id=None,
+        use_listen_notify=False,
+    )
+    system.run_migrations()
