@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from keywright.ports import Clock, Followups, Mailer, PaymentApi, PaymentEvents, Signer, Vault
+from keywright.ports import Clock, Followups, Letters, Mailer, PaymentApi, PaymentEvents, Signer, Vault
 from keywright.store.engine import Database
 from keywright.store.tenants import ProviderAccount, Tenant
 
@@ -59,6 +59,7 @@ class Context:
     vault: Vault
     signer: Signer
     mailer: Mailer
+    letters: Letters
     followups: Followups
     master: Tenant
     channels: Mapping[str, Channel]  # by provider, of the master tenant

@@ -90,7 +90,8 @@ def check(context: Context, ask: Ask, *, fingerprint_needed: bool) -> Asked:
     if fingerprint_needed and ask.fingerprint is None:
         raise Invalid("`fingerprint` is needed here.", code="FINGERPRINT_NEEDED")
     if ask.fingerprint is not None and not fingerprint.check(ask.fingerprint):
-        raise Invalid("`fingerprint` must be 8 to 256 printable ASCII characters.", code="FINGERPRINT_INVALID")
+        detail = "`fingerprint` must be 8 to 256 printable ASCII characters."
+        raise Invalid(detail, code="FINGERPRINT_INVALID")
     if ask.nonce is not None and not 0 < len(ask.nonce) <= _LONGEST_NONCE:
         raise Invalid("`nonce` must be 1 to 128 characters.", code="NONCE_INVALID")
     if ask.name is not None and (len(ask.name) > _LONGEST_NAME or not ask.name.isprintable()):
@@ -104,24 +105,51 @@ def check(context: Context, ask: Ask, *, fingerprint_needed: bool) -> Asked:
     )
 
 
-def validate(context: Context, asked: Asked) -> Verdict:
-    """May it run here? One query, no write but the lease's renewal."""
+class Bookkeeping:
+    """Last-seen times and renewed leases, gathered here and written later: they never decide an answer."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, datetime] = {}
+        self._leases: dict[str, activations.Lease] = {}
+
+    def saw(self, activation: str, now: datetime) -> None:
+        self._seen[activation] = now
+
+    def renewed(self, lease: activations.Lease) -> None:
+        self._leases[lease.activation_id] = lease
+
+    def write(self, context: Context) -> int:
+        """Write what was gathered, in one transaction. Returns how many rows."""
+        seen, self._seen = self._seen, {}
+        leases, self._leases = self._leases, {}
+        if not seen and not leases:
+            return 0
+        with context.database.write() as connection:
+            activations.seen(connection, list(seen.items()))
+            activations.renew_leases(connection, list(leases.values()))
+        return len(seen) + len(leases)
+
+
+def validate(context: Context, books: Bookkeeping, asked: Asked) -> Verdict:
+    """May it run here? One query, no write."""
     if asked.key_hash is None:
         return not_found(context, asked)
     with context.database.read() as connection:
         found = licenses.find_for_verdict(connection, asked.key_hash, asked.fingerprint_hash)
-    return answer(context, asked, found)
+    return answer(context, books, asked, found)
 
 
-def validate_many(context: Context, several: Sequence[Asked]) -> list[Verdict | Exception]:
+def validate_many(
+    context: Context, books: Bookkeeping, several: Sequence[Asked]
+) -> list[Verdict | Exception]:
     """The same for many questions in one round trip."""
     questions = {(a.key_hash, a.fingerprint_hash) for a in several if a.key_hash is not None}
     with context.database.read() as connection:
-        found = licenses.find_many_for_verdict(connection, sorted(questions, key=str))  # type: ignore[arg-type]  # keys that are None were left out
-    return [answer(context, a, found.get((a.key_hash or "", a.fingerprint_hash))) for a in several]
+        found = licenses.find_many_for_verdict(connection, sorted(questions, key=str))
+    return [answer(context, books, a, found.get((a.key_hash or "", a.fingerprint_hash))) for a in several]
 
 
-def answer(context: Context, asked: Asked, found: Found | None) -> Verdict:
+def answer(context: Context, books: Bookkeeping, asked: Asked, found: Found | None) -> Verdict:
     """The verdict on what was found, with a lease when it is valid on an activated machine."""
     if found is None:
         return not_found(context, asked)
@@ -133,8 +161,9 @@ def answer(context: Context, asked: Asked, found: Found | None) -> Verdict:
         if lease is None:
             lease = _fresh_lease(context, asked, found, found.activation, code, now)
             if asked.ask.nonce is None:
-                _keep_lease(context, found.activation, found, lease, now)
-    return _verdict(context, asked, found, code, found.activation, lease, now)
+                books.renewed(_lease_row(context, found, found.activation, lease, now))
+        books.saw(found.activation.id, now)
+    return _verdict(asked, found, code, found.activation, lease, now)
 
 
 def _judge(context: Context, asked: Asked, found: Found, now: datetime) -> Code:
@@ -162,17 +191,14 @@ def activate(context: Context, asked: Asked) -> Verdict:
         if code == "NOT_ACTIVATED":
             return _admit(context, connection, asked, found, now)
         if found.activation is None or not is_valid(code):
-            return _verdict(context, asked, found, code, found.activation, None, now)
+            return _verdict(asked, found, code, found.activation, None, now)
         lease = _fresh_lease(context, asked, found, found.activation, code, now)
-        kid = context.signer.active_key(found.license.tenant_id, "lease+jwt")
-        until = _lease_end(found, now)
-        activations.renew_lease(connection, found.activation.id, lease, until, kid)
-        return _verdict(context, asked, found, code, found.activation, lease, now)
+        kept = _lease_row(context, found, found.activation, lease, now)
+        activations.renew_leases(connection, [kept])
+        return _verdict(asked, found, code, found.activation, lease, now)
 
 
-def _admit(
-    context: Context, connection: sa.Connection, asked: Asked, found: Found, now: datetime
-) -> Verdict:
+def _admit(context: Context, connection: sa.Connection, asked: Asked, found: Found, now: datetime) -> Verdict:
     held, plan = found.license, found.plan
     since = now - timedelta(seconds=plan.terms.moves_period)
     admission = rules.admit(
@@ -182,7 +208,7 @@ def _admit(
         released=activations.count_released(connection, held.id, since),
     )
     if admission in ("TOO_MANY_ACTIVATIONS", "MOVES_EXHAUSTED"):
-        return _verdict(context, asked, found, admission, None, None, now)
+        return _verdict(asked, found, admission, None, None, now)
     detail: dict[str, Any] = {}
     if admission == "replace_oldest":
         oldest = activations.oldest(connection, held.id)
@@ -200,19 +226,14 @@ def _admit(
     bound = msgspec.structs.replace(found, activation=made)
     code = _judge(context, asked, bound, now)
     lease = _fresh_lease(context, asked, bound, made, code, now)
-    made = msgspec.structs.replace(
-        made,
-        lease=lease,
-        lease_until=_lease_end(bound, now),
-        lease_key=context.signer.active_key(held.tenant_id, "lease+jwt"),
-    )
-    activations.insert(connection, made)
+    kept = _lease_row(context, bound, made, lease, now)
+    activations.insert(connection, made, kept)
     record(context, connection, held, "activation.created", {"activation": made.id, **detail}, now)
-    return _verdict(context, asked, bound, code, made, lease, now)
+    return _verdict(asked, bound, code, made, lease, now)
 
 
 def deactivate(context: Context, asked: Asked) -> tuple[Verdict, str | None]:
-    """Free the machine, in every status. Returns the verdict and a refusal code, or None when it was freed."""
+    """Free the machine, in every status. Returns the verdict, and a code when it was refused."""
     if asked.key_hash is None:
         return not_found(context, asked), "NOT_FOUND"
     with context.database.write() as connection:
@@ -221,11 +242,11 @@ def deactivate(context: Context, asked: Asked) -> tuple[Verdict, str | None]:
             return not_found(context, asked), "NOT_FOUND"
         now = context.clock.now()
         if found.activation is None:
-            return _verdict(context, asked, found, "NOT_ACTIVATED", None, None, now), "NOT_ACTIVATED"
+            return _verdict(asked, found, "NOT_ACTIVATED", None, None, now), "NOT_ACTIVATED"
         since = now - timedelta(seconds=found.plan.terms.moves_period)
         released = activations.count_released(connection, found.license.id, since)
         if not rules.may_release(found.plan, released=released):
-            refused = _verdict(context, asked, found, "MOVES_EXHAUSTED", found.activation, None, now)
+            refused = _verdict(asked, found, "MOVES_EXHAUSTED", found.activation, None, now)
             return refused, "MOVES_EXHAUSTED"
         activations.release(connection, found.activation.id, now)
         record(
@@ -238,7 +259,7 @@ def deactivate(context: Context, asked: Asked) -> tuple[Verdict, str | None]:
         )
         freed = msgspec.structs.replace(found, activation=None)
         code = _judge(context, asked, freed, now)
-        return _verdict(context, asked, freed, code, None, None, now), None
+        return _verdict(asked, freed, code, None, None, now), None
 
 
 def record(
@@ -278,10 +299,11 @@ def _lease_end(found: Found, now: datetime) -> datetime:
     return now + (until - now) / 2
 
 
-def _keep_lease(context: Context, held: Activation, found: Found, lease: str, now: datetime) -> None:
-    with context.database.write() as connection:
-        kid = context.signer.active_key(held.tenant_id, "lease+jwt")
-        activations.renew_lease(connection, held.id, lease, _lease_end(found, now), kid)
+def _lease_row(
+    context: Context, found: Found, bound: Activation, lease: str, now: datetime
+) -> activations.Lease:
+    kid = context.signer.active_key(bound.tenant_id, "lease+jwt")
+    return activations.Lease(bound.id, lease, _lease_end(found, now), kid)
 
 
 def _fresh_lease(
@@ -304,7 +326,7 @@ def _fresh_lease(
         limits=plan.terms.limits,
         status="grace" if code == "GRACE" else "active",
         firm=held.firm,
-        mid=fingerprint.mid(held.product_id, asked.ask.fingerprint or ""),
+        mid=fingerprint.mid(found.product, asked.ask.fingerprint or ""),
         lexp=int(until.timestamp()),
         srv=second,
         # Rises with time for one activation, whichever server signs.
@@ -322,7 +344,6 @@ def _second(clock: datetime | None) -> int | None:
 
 
 def _verdict(
-    context: Context,
     asked: Asked,
     found: Found,
     code: Code,
@@ -334,7 +355,7 @@ def _verdict(
     action, detail = DETAIL[code]
     valid = is_valid(code)
     until = offline_until(held, plan, now) if valid else None
-        return Verdict(
+    return Verdict(
         valid=valid,
         code=code,
         detail=detail,

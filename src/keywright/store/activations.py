@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+import msgspec
 import sqlalchemy as sa
 
 from keywright.domain.activation import Activation
@@ -13,7 +14,16 @@ from keywright.store.rows import micros
 from keywright.store.tables import activations
 
 
-def insert(connection: sa.Connection, made: Activation) -> None:
+class Lease(msgspec.Struct, frozen=True):
+    """A lease to hand out again until `until`, signed with key `kid`."""
+
+    activation_id: str
+    token: str
+    until: datetime
+    kid: str
+
+
+def insert(connection: sa.Connection, made: Activation, lease: Lease) -> None:
     connection.execute(
         sa.insert(activations).values(
             id=made.id,
@@ -23,9 +33,9 @@ def insert(connection: sa.Connection, made: Activation) -> None:
             name=made.name,
             activated_at=made.activated_at,
             last_seen_at=made.activated_at,
-            lease=made.lease,
-            lease_until=made.lease_until,
-            lease_key=made.lease_key,
+            lease=lease.token,
+            lease_until=lease.until,
+            lease_key=lease.kid,
         )
     )
 
@@ -65,11 +75,19 @@ def oldest(connection: sa.Connection, license_id: str) -> str | None:
     return connection.execute(query).scalar()
 
 
-def renew_lease(connection: sa.Connection, activation_id: str, lease: str, until: datetime, key: str) -> None:
-    connection.execute(
-        sa.update(activations)
-        .where(activations.c.id == activation_id)
-        .values(lease=lease, lease_until=until, lease_key=key)
+def renew_leases(connection: sa.Connection, leases: Sequence[Lease]) -> None:
+    rows.update(
+        connection,
+        activations,
+        [
+            {
+                "id": one.activation_id,
+                "lease": one.token,
+                "lease_until": micros(one.until),
+                "lease_key": one.kid,
+            }
+            for one in sorted(leases, key=lambda one: one.activation_id)
+        ],
     )
 
 

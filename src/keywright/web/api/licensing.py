@@ -1,0 +1,113 @@
+"""`/api/license/*`: what the sold software calls."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import msgspec
+from litestar import asgi
+
+from keywright.domain.errors import Invalid
+from keywright.domain.verdict import is_valid, refusal_of_activation
+from keywright.flows import licensing
+from keywright.flows.context import Context
+from keywright.flows.gather import Gatherer
+from keywright.flows.licensing import Ask, Asked, Bookkeeping, Verdict
+from keywright.web import wire
+from keywright.web.limits import Limit
+from keywright.web.watch import Watch
+
+if TYPE_CHECKING:
+    from litestar.handlers import ASGIRouteHandler
+    from litestar.types import Receive, Scope, Send
+
+_LARGEST_BODY = 16 * 1024
+_decode = msgspec.json.Decoder(Ask).decode
+
+
+class Desk:
+    """Answers the sold software. One per process."""
+
+    def __init__(self, context: Context, watch: Watch) -> None:
+        self.context = context
+        self.books = Bookkeeping()
+        self.reads: Gatherer[Asked, Verdict] = Gatherer(
+            "validate",
+            lambda several: licensing.validate_many(context, self.books, several),
+            limit=256,
+            backlog=4096,
+        )
+        self._watch = watch
+        self._per_key = Limit(context.policy.per_key_a_minute)
+        self._failures = Limit(context.policy.failures_a_minute)
+        # Writers pass one gate on SQLite; a few threads are enough to keep it busy.
+        self._writers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="licensing")
+
+    def routes(self) -> list[ASGIRouteHandler]:
+        desk = self
+
+        @asgi("/api/license/validate", copy_scope=False)
+        async def validate(scope: Scope, receive: Receive, send: Send) -> None:
+            await wire.post(scope, receive, send, desk.validate)
+
+        @asgi("/api/license/activate", copy_scope=False)
+        async def activate(scope: Scope, receive: Receive, send: Send) -> None:
+            await wire.post(scope, receive, send, desk.activate)
+
+        @asgi("/api/license/deactivate", copy_scope=False)
+        async def deactivate(scope: Scope, receive: Receive, send: Send) -> None:
+            await wire.post(scope, receive, send, desk.deactivate)
+
+        return [validate, activate, deactivate]
+
+    async def validate(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
+        asked, address = await self._asked(scope, receive, fingerprint_needed=False)
+        if self.context.database.is_sqlite:
+            # A read on SQLite is a few dozen microseconds: less than handing it to a thread and back.
+            verdict = licensing.validate(self.context, self.books, asked)
+        else:
+            verdict = await self.reads.ask(asked)
+        self._count("validate", verdict, address)
+        return 200, wire.encode(verdict)
+
+    async def activate(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
+        asked, address = await self._asked(scope, receive, fingerprint_needed=True)
+        loop = asyncio.get_running_loop()
+        verdict = await loop.run_in_executor(self._writers, licensing.activate, self.context, asked)
+        self._count("activate", verdict, address)
+        status = 200 if is_valid(verdict.code) else refusal_of_activation(verdict.code)
+        return status, wire.encode(verdict)
+
+    async def deactivate(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
+        asked, address = await self._asked(scope, receive, fingerprint_needed=True)
+        loop = asyncio.get_running_loop()
+        verdict, refusal = await loop.run_in_executor(
+            self._writers, licensing.deactivate, self.context, asked
+        )
+        self._count("deactivate", verdict, address)
+        status = {None: 200, "MOVES_EXHAUSTED": 409}.get(refusal, 404)
+        return status, wire.encode(verdict)
+
+    async def _asked(self, scope: Scope, receive: Receive, *, fingerprint_needed: bool) -> tuple[Asked, str]:
+        address = wire.address_of(scope)
+        self._failures.check(address)
+        body = await wire.body_of(scope, receive, _LARGEST_BODY)
+        try:
+            ask = _decode(body)
+        except (msgspec.DecodeError, RecursionError):
+            raise Invalid("The body must be a JSON object with `key` and what the call needs.") from None
+        asked = licensing.check(self.context, ask, fingerprint_needed=fingerprint_needed)
+        if asked.key_hash is not None:
+            self._per_key.count(asked.key_hash)
+        return asked, address
+
+    def _count(self, call: str, verdict: Verdict, address: str) -> None:
+        self._watch.verdict(call, verdict.code)
+        if verdict.code == "NOT_FOUND":
+            self._failures.note(address)
+
+    def close(self) -> None:
+        self._writers.shutdown(wait=True)
+        self.books.write(self.context)

@@ -1,0 +1,90 @@
+"""The application: routes, the two gatherers, the workflow engine, and how they start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+import structlog
+from litestar import Litestar
+from litestar.exceptions import HTTPException
+
+from keywright.domain.errors import KeywrightError
+from keywright.flows import alarms
+from keywright.flows.context import Context
+from keywright.flows.intake import Intake
+from keywright.web import errors, hooks
+from keywright.web.api import health
+from keywright.web.api.licensing import Desk
+from keywright.web.watch import Watch
+
+log = structlog.get_logger(__name__)
+
+_BOOKKEEPING_SECONDS = 2.0
+
+
+class WorkflowEngine(Protocol):
+    def launch(self) -> None: ...
+    def is_alive(self) -> bool: ...
+    def stop(self) -> None: ...
+
+
+def create_app(context: Context, engine: WorkflowEngine, *, metrics_token: str | None = None) -> Litestar:
+    """The server for this context. The engine is launched with it and stopped with it."""
+    watch = Watch()
+    intake = Intake(context)
+    desk = Desk(context, watch)
+
+    @asynccontextmanager
+    async def lifespan(_app: Litestar) -> AsyncIterator[None]:
+        loop = asyncio.get_running_loop()
+        intake.gatherer.start(loop)
+        desk.reads.start(loop)
+        await loop.run_in_executor(None, engine.launch)
+        keeper = asyncio.create_task(_keep_books(context, desk, watch))
+        try:
+            yield
+        finally:
+            keeper.cancel()
+            await loop.run_in_executor(None, intake.gatherer.stop)
+            await loop.run_in_executor(None, desk.reads.stop)
+            await loop.run_in_executor(None, desk.close)
+            await loop.run_in_executor(None, engine.stop)
+
+    handlers: dict[Any, Callable[..., Any]] = {
+        KeywrightError: errors.refused,
+        HTTPException: errors.framework_refused,
+        Exception: errors.failed,
+    }
+    return Litestar(
+        [
+            *hooks.routes(intake, watch),
+            *desk.routes(),
+            *health.routes(context, watch, engine.is_alive, metrics_token),
+        ],
+        lifespan=[lifespan],
+        exception_handlers=handlers,
+        logging_config=None,
+        openapi_config=None,
+        request_max_body_size=1 << 20,
+    )
+
+
+async def _keep_books(context: Context, desk: Desk, watch: Watch) -> None:
+    """Write what the validations gathered, and report bursts of bad signatures."""
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(_BOOKKEEPING_SECONDS)
+        try:
+            await loop.run_in_executor(None, desk.books.write, context)
+            if watch.burst_due():
+                await loop.run_in_executor(None, _report_burst, context)
+        except Exception as error:  # noqa: BLE001  # a database that is away for a moment must not end the keeper
+            log.warning("bookkeeping_failed", error=type(error).__qualname__)
+
+
+def _report_burst(context: Context) -> None:
+    with context.database.write() as connection:
+        alarms.raise_alarm(context, connection, "bad_signatures", context.new_id("bad"), {})

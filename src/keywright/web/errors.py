@@ -1,0 +1,64 @@
+"""Every refusal leaves as a problem document with a stable code; a bug leaves without its details."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+
+from keywright.domain.errors import KeywrightError
+from keywright.web import wire
+
+log = structlog.get_logger(__name__)
+
+_CODES = {
+    400: "INVALID",
+    401: "UNAUTHORIZED",
+    403: "FORBIDDEN",
+    404: "NOT_FOUND",
+    405: "METHOD_NOT_ALLOWED",
+    413: "TOO_LARGE",
+    429: "TOO_MANY_REQUESTS",
+}
+
+
+def refused(_request: Request[Any, Any, Any], error: KeywrightError) -> Response[bytes]:
+    headers = {"retry-after": str(error.retry_after)} if error.retry_after is not None else {}
+    if error.status >= 500:
+        log.error("refused", code=error.code, detail=error.detail)
+    return _response(wire.problem(error), error.status, headers)
+
+
+def framework_refused(_request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """What the framework refuses by itself: unknown routes, wrong methods, members that do not fit."""
+    # A body that does not fit its schema is 422 with us, as the contract says.
+    status = 422 if error.status_code == 400 else error.status_code
+    code = "INVALID" if status == 422 else _CODES.get(status, "REFUSED")
+    made = KeywrightError(_detail(error), code=code)
+    made.status = status
+    return _response(wire.problem(made), status, {})
+
+
+def failed(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    log.error("unexpected_error", path=request.url.path, error=type(error).__qualname__, exc_info=error)
+    made = KeywrightError("Something went wrong on our side. It was logged.")
+    return _response(wire.problem(made), 500, {})
+
+
+def _detail(error: HTTPException) -> str:
+    extra = error.extra
+    if isinstance(extra, list):
+        parts = [
+            f"{e.get('key', '')}: {e.get('message', '')}".strip(": ") for e in extra if isinstance(e, dict)
+        ]
+        if parts:
+            return "; ".join(parts)
+    return error.detail or "The request was refused."
+
+
+def _response(body: dict[str, Any], status: int, headers: dict[str, str]) -> Response[bytes]:
+    return Response(
+        wire.encode(body), status_code=status, media_type="application/problem+json", headers=headers
+    )

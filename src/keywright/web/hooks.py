@@ -1,0 +1,51 @@
+"""Webhooks: raw bytes in, an outcome out. Nothing is parsed here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from litestar import asgi
+
+from keywright.domain.errors import BadSignature
+from keywright.flows.intake import LARGEST_BODY, Intake
+from keywright.web import wire
+from keywright.web.watch import Watch
+
+if TYPE_CHECKING:
+    from litestar.handlers import ASGIRouteHandler
+    from litestar.types import Receive, Scope, Send
+
+_DUPLICATE_OF_COMMON = {
+    outcome: wire.encode({"received": True, "outcome": outcome}) for outcome in ("applied", "duplicate")
+}
+
+
+def routes(intake: Intake, watch: Watch) -> list[ASGIRouteHandler]:
+    def hook(path: str, provider: str) -> ASGIRouteHandler:
+        @asgi(path, copy_scope=False)
+        async def receive_webhook(scope: Scope, receive: Receive, send: Send) -> None:
+            async def take(scope: Scope, receive: Receive) -> tuple[int, bytes]:
+                raw = await wire.body_of(scope, receive, LARGEST_BODY)
+                try:
+                    outcome = await intake.receive(provider, raw, wire.headers_of(scope))
+                except BadSignature:
+                    watch.bad_signature(provider)
+                    raise
+                watch.event(provider, outcome.outcome)
+                return 200, _body(outcome.outcome, outcome.reason)
+
+            await wire.post(scope, receive, send, take)
+
+        return receive_webhook
+
+    return [
+        hook("/api/webhooks/stripe", "stripe"),
+        hook("/api/stripe/webhook", "stripe"),
+    ]
+
+
+def _body(outcome: str, reason: str | None) -> bytes:
+    if reason is None and (common := _DUPLICATE_OF_COMMON.get(outcome)) is not None:
+        return common
+    shown = {"received": True, "outcome": outcome}
+    return wire.encode(shown if reason is None else {**shown, "reason": reason})

@@ -1,0 +1,78 @@
+"""What the server counts about itself, for Prometheus and for alarms."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+
+from keywright.flows.context import Context
+from keywright.store import announcements, inbox, licenses
+
+_BURST = 20
+_BURST_SECONDS = 300.0
+
+
+class Watch:
+    """Counters of one process. `burst_due` turns True once for each burst of bad signatures."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._events = Counter(
+            "keywright_webhooks", "Webhooks by outcome", ("provider", "outcome"), registry=self.registry
+        )
+        self._bad = Counter(
+            "keywright_bad_signatures", "Webhooks refused", ("provider",), registry=self.registry
+        )
+        self._verdicts = Counter(
+            "keywright_verdicts", "Verdicts by call and code", ("call", "code"), registry=self.registry
+        )
+        self._inbox = Gauge("keywright_inbox", "Events by status", ("status",), registry=self.registry)
+        self._owed = Gauge(
+            "keywright_announcements", "Announcements by status", ("status",), registry=self.registry
+        )
+        self._licenses = Gauge(
+            "keywright_licenses", "Licenses by status", ("status",), registry=self.registry
+        )
+        self._children: dict[tuple[str, str], Counter] = {}
+        self._recent_bad: deque[float] = deque(maxlen=_BURST)
+        self._quiet_until = 0.0
+
+    def event(self, provider: str, outcome: str) -> None:
+        child = self._children.get((provider, outcome))
+        if child is None:
+            child = self._children[(provider, outcome)] = self._events.labels(provider, outcome)
+        child.inc()
+
+    def verdict(self, call: str, code: str) -> None:
+        child = self._children.get((call, code))
+        if child is None:
+            child = self._children[(call, code)] = self._verdicts.labels(call, code)
+        child.inc()
+
+    def bad_signature(self, provider: str) -> None:
+        self._bad.labels(provider).inc()
+        self._recent_bad.append(time.monotonic())
+
+    def burst_due(self) -> bool:
+        """Whether a burst of bad signatures is going on that was not reported in the last hour."""
+        now = time.monotonic()
+        full = len(self._recent_bad) == _BURST and now - self._recent_bad[0] < _BURST_SECONDS
+        if full and now >= self._quiet_until:
+            self._quiet_until = now + 3600
+            return True
+        return False
+
+    def render(self, context: Context) -> bytes:
+        """The metrics page. Counts rows: scrape it every 15 s, not every second."""
+        with context.database.read() as connection:
+            for gauge, counts in (
+                (self._inbox, inbox.counts(connection)),
+                (self._owed, announcements.counts(connection)),
+                (self._licenses, licenses.counts(connection, context.clock.now())),
+            ):
+                gauge.clear()
+                for status, count in counts.items():
+                    gauge.labels(status).set(count)
+        return generate_latest(self.registry)

@@ -1,0 +1,121 @@
+"""The bare wire under the hot routes: a body in, one answer out, with limits on size and time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from keywright.domain.errors import KeywrightError, Refused, TooLarge
+
+if TYPE_CHECKING:
+    from litestar.types import Receive, Scope, Send
+
+encode = msgspec.json.Encoder().encode
+
+_SLOWEST_BODY = 10.0
+_JSON = (b"content-type", b"application/json")
+_PROBLEM = (b"content-type", b"application/problem+json")
+_NO_STORE = (b"cache-control", b"no-store")
+_NO_SNIFF = (b"x-content-type-options", b"nosniff")
+
+
+class Timeout(Refused):
+    code = "REQUEST_TIMEOUT"
+    status = 408
+
+
+class MethodRefused(Refused):
+    code = "METHOD_NOT_ALLOWED"
+    status = 405
+
+
+async def body_of(scope: Scope, receive: Receive, largest: int) -> bytes:
+    """The whole body. Raises TooLarge before reading past the limit, Timeout when it only drips in."""
+    declared = header(scope, b"content-length")
+    if declared is not None and declared.isdigit() and int(declared) > largest:
+        raise TooLarge("The body is too large.")
+    try:
+        async with asyncio.timeout(_SLOWEST_BODY):
+            return await _read(receive, largest)
+    except TimeoutError:
+        raise Timeout("The body took too long to arrive.") from None
+
+
+async def _read(receive: Receive, largest: int) -> bytes:
+    message: Any = await receive()
+    body: bytes = message.get("body", b"")
+    while message.get("more_body", False):
+        if len(body) > largest:
+            raise TooLarge("The body is too large.")
+        message = await receive()
+        body += message.get("body", b"")
+    if len(body) > largest:
+        raise TooLarge("The body is too large.")
+    return body
+
+
+def header(scope: Scope, name: bytes) -> bytes | None:
+    for known, value in scope["headers"]:
+        if known == name:
+            return value
+    return None
+
+
+def headers_of(scope: Scope) -> dict[str, str]:
+    """Headers by lower-case name. Bytes that are not ASCII survive as Latin-1, to be refused later."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+def address_of(scope: Scope) -> str:
+    client = scope.get("client")
+    return client[0] if client else "unknown"
+
+
+async def answer(send: Send, status: int, body: bytes, *, kind: tuple[bytes, bytes] = _JSON) -> None:
+    length = (b"content-length", str(len(body)).encode())
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [kind, length, _NO_STORE, _NO_SNIFF],
+        }
+    )
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def problem(error: KeywrightError) -> dict[str, Any]:
+    """The RFC 9457 document of a refusal."""
+    return {
+        "type": f"urn:keywright:error:{error.code}",
+        "title": error.code.replace("_", " ").capitalize(),
+        "status": error.status,
+        "detail": error.detail,
+        "code": error.code,
+    }
+
+
+async def refuse(send: Send, error: KeywrightError) -> None:
+    body = encode(problem(error))
+    headers = [_PROBLEM, (b"content-length", str(len(body)).encode()), _NO_STORE, _NO_SNIFF]
+    if error.retry_after is not None:
+        headers.append((b"retry-after", str(error.retry_after).encode()))
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+Handler = Callable[["Scope", "Receive"], Awaitable[tuple[int, bytes]]]
+
+
+async def post(scope: Scope, receive: Receive, send: Send, handler: Handler) -> None:
+    """Run a handler of a POST route: its answer, or the problem document of what it raised."""
+    try:
+        if scope.get("method") != "POST":
+            raise MethodRefused("Only POST is answered here.")
+        status, body = await handler(scope, receive)
+    except KeywrightError as error:
+        await refuse(send, error)
+    else:
+        await answer(send, status, body)

