@@ -87,7 +87,46 @@ class Mail(msgspec.Struct, frozen=True):
 
 class Mailer(Protocol):
     def send(self, mail: Mail) -> None:
-        """Hand the mail over. Raises MailRefused (permanent) or MailDelayed (try again)."""
+        """Hand the mail over. Raises MailRefused (permanent) or MailDelayed (try again).
+
+        Neither names the address: what they say is kept and shown.
+        """
+        ...
+
+
+class LicenseLetter(msgspec.Struct, frozen=True):
+    """What a customer is told with a license key.
+
+    Nothing in here was typed by a buyer: a letter must not carry a stranger's words in the seller's name.
+    `machines` None: no limit. `valid_until` FOREVER: never ends; None: not valid at present.
+    """
+
+    seller: str
+    product: str
+    plan: str
+    key: str
+    seats: int
+    machines: int | None
+    valid_until: datetime | None
+    renews: bool
+    trial: bool
+
+
+class Letter(msgspec.Struct, frozen=True):
+    """The words of a mail, without the envelope."""
+
+    subject: str
+    text: str
+    html: str
+
+
+class Letters(Protocol):
+    def license_issued(self, told: LicenseLetter) -> Letter:
+        """The letter that brings a license key."""
+        ...
+
+    def alarm(self, kind: str, subject: str, detail: Mapping[str, Any]) -> Letter:
+        """The letter that tells the operator of trouble. `subject` is the id of what it is about."""
         ...
 
 

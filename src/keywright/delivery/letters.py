@@ -1,0 +1,128 @@
+"""The words of our mails: templates filled from plain values. Nothing here reads or writes anything else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from keywright.domain.plan import FOREVER
+from keywright.ports import Letter, LicenseLetter
+
+
+class _Alarm(msgspec.Struct, frozen=True):
+    """What an alarm says. `{subject}` becomes the id of what it is about."""
+
+    title: str
+    meaning: str
+    advice: tuple[str, ...]
+
+
+_ALARMS: Final[Mapping[str, _Alarm]] = {
+    "dead_letter": _Alarm(
+        "An event could not be applied",
+        "A payment event was tried until its last attempt and is now kept aside. A customer may be waiting "
+        "for a license, or may hold one that should have changed.",
+        ("keywright event show {subject}", "keywright event replay {subject}"),
+    ),
+    "bad_signatures": _Alarm(
+        "Many webhooks with a wrong signature",
+        "Webhooks arrive whose signature does not match. Either the webhook secret was changed at the "
+        "provider and not here, or somebody sends forged events. Forged events were refused; nothing of "
+        "them was stored.",
+        ("keywright doctor", "keywright provider test"),
+    ),
+    "mail_undeliverable": _Alarm(
+        "A mail could not be delivered",
+        "A mail was refused, or could not be handed over until its last attempt. If it carried a license "
+        "key, the customer does not have it yet.",
+        ("keywright doctor", "keywright license resend LICENSE"),
+    ),
+}
+_UNNAMED: Final = _Alarm("Something needs attention", "Details follow.", ("keywright doctor",))
+
+
+class Stationery:
+    """Implements the port Letters with the templates beside this module."""
+
+    def __init__(self, base_url: str) -> None:
+        """`base_url`: where this server is found; named at the foot of an alarm."""
+        self._base_url = base_url
+        self._templates = Environment(
+            loader=PackageLoader("keywright.delivery"),
+            autoescape=select_autoescape(["html"], default=False),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+        )
+
+    def license_issued(self, told: LicenseLetter) -> Letter:
+        """Product, plan, key, seats, machines, validity, how to activate, and who sells."""
+        product, seller = _line(told.product), _line(told.seller)
+        return self._letter(
+            "license_issued",
+            f"Your {product} license key",
+            product=product,
+            seller=seller,
+            key=told.key,
+            facts=_facts(told),
+        )
+
+    def alarm(self, kind: str, subject: str, detail: Mapping[str, Any]) -> Letter:
+        """What happened, what it means, what to type. An unknown kind is told with its details alone."""
+        known = _ALARMS.get(kind, _UNNAMED)
+        facts = [("What", _line(kind)), ("Which", _line(subject))]
+        facts += [(_line(name), _line(str(value))) for name, value in detail.items()]
+        return self._letter(
+            "alarm",
+            f"Keywright: {known.title}",
+            title=known.title,
+            meaning=known.meaning,
+            advice=[command.format(subject=_line(subject)) for command in known.advice],
+            facts=facts,
+            base_url=self._base_url,
+        )
+
+    def _letter(self, template: str, subject: str, **values: Any) -> Letter:
+        text = self._templates.get_template(f"{template}.txt").render(values)
+        html = self._templates.get_template(f"{template}.html").render(values, subject=subject)
+        return Letter(subject, text, html)
+
+
+def _facts(told: LicenseLetter) -> list[tuple[str, str]]:
+    facts = [("Product", _line(told.product)), ("Plan", _line(told.plan))]
+    facts.append(("Seats", str(told.seats)))
+    facts.append(("Machines", "any number" if told.machines is None else f"{told.machines} at a time"))
+    facts.append(("Valid", _validity(told)))
+    return facts
+
+
+def _validity(told: LicenseLetter) -> str:
+    if told.valid_until is None:
+        return "not at present"
+    if told.valid_until == FOREVER:
+        return "does not expire"
+    until = f"until {_day(told.valid_until)}"
+    if told.trial:
+        return f"{until} (trial)"
+    return f"{until}, extended with each payment" if told.renews else until
+
+
+_MONTHS: Final = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
+
+
+def _day(moment: datetime) -> str:
+    # Not strftime: the names of months would follow the locale of the server.
+    return f"{moment.day} {_MONTHS[moment.month - 1]} {moment.year}, {moment:%H:%M} UTC"
+
+
+def _line(text: str) -> str:
+    """On one line, without control characters: fit for a subject, and for a row of a table."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
