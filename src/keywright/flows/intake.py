@@ -272,7 +272,7 @@ def _park(
 def _keep_failed(context: Context, arrival: Arrival, error: Exception) -> Outcome | Exception:
     """An event that raised is kept with its error; the sweep tries it again."""
     log.error(
-        "event_failed", type=arrival.projected.type, event=arrival.projected.dedupe_key, error=name_of(error)
+        "event_failed", type=arrival.projected.type, provider_event=arrival.projected.dedupe_key, error=name_of(error)
     )
     now = context.clock.now()
     item = msgspec.structs.replace(

@@ -62,7 +62,7 @@ def _failed(context: Context, id_: str, error: Exception) -> Outcome:
         inbox.settle(connection, [change])
         if dead:
             alarms.raise_alarm(context, connection, "dead_letter", id_, {"event": item.projected.dedupe_key})
-    log.error("event_failed", event=item.projected.dedupe_key, attempts=attempts, dead=dead)
+    log.error("event_failed", provider_event=item.projected.dedupe_key, attempts=attempts, dead=dead)
     return Outcome("parked", "FAILED")
 
 

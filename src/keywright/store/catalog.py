@@ -26,8 +26,8 @@ def plans_by_price(
     source = rows.recordset(connection, "k", {"external_id": "text"})
     text = sa.text(
         "SELECT x.external_id, p.id, p.product_id, p.slug, p.name, p.version, p.terms"  # noqa: S608  # our own names
-        f" FROM {source} JOIN prices x ON x.tenant_id = :tenant AND x.provider = :provider"
-        " AND x.external_id = k.external_id JOIN plans p ON p.id = x.plan_id"
+        f" FROM {source} CROSS JOIN prices x CROSS JOIN plans p WHERE x.tenant_id = :tenant"
+        " AND x.provider = :provider AND x.external_id = k.external_id AND p.id = x.plan_id"
     )
     keys = rows.json_of([{"external_id": e} for e in wanted])
     found = connection.execute(text, {"rows": keys, "tenant": tenant, "provider": provider})

@@ -30,8 +30,8 @@ def find_by_external(
     source = rows.recordset(connection, "k", {"external_id": "text"})
     text = sa.text(
         "SELECT a.external_id, c.id, c.tenant_id, c.email, c.name, c.created_at"  # noqa: S608  # our own names
-        f" FROM {source} JOIN customer_accounts a ON a.provider_account_id = :account"
-        " AND a.external_id = k.external_id JOIN customers c ON c.id = a.customer_id"
+        f" FROM {source} CROSS JOIN customer_accounts a CROSS JOIN customers c"
+        " WHERE a.provider_account_id = :account AND a.external_id = k.external_id AND c.id = a.customer_id"
     )
     keys = rows.json_of([{"external_id": e} for e in sorted(set(external_ids))])
     return {

@@ -177,6 +177,8 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
         "foreign_keys=ON",
         "busy_timeout=30000",
         "temp_store=MEMORY",
+        # Under load the same hot pages change in every batch: a rarer checkpoint copies them once.
+        "wal_autocheckpoint=8000",
         "cache_size=-32768",
     ):
         connection.execute(f"PRAGMA {pragma}")

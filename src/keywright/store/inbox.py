@@ -92,8 +92,8 @@ def waiting_for(connection: sa.Connection, account: str, names: Sequence[tuple[s
         return []
     source = rows.recordset(connection, "k", {"kind": "text", "external_id": "text"})
     text = sa.text(
-        f"SELECT DISTINCT w.inbox_id FROM {source} JOIN inbox_waits w"  # noqa: S608  # our own names
-        " ON w.provider_account_id = :account AND w.kind = k.kind AND w.external_id = k.external_id"
+        f"SELECT DISTINCT w.inbox_id FROM {source} CROSS JOIN inbox_waits w"  # noqa: S608  # our own names
+        " WHERE w.provider_account_id = :account AND w.kind = k.kind AND w.external_id = k.external_id"
     )
     keys = rows.json_of([{"kind": kind, "external_id": external} for kind, external in names])
     return sorted(connection.execute(text, {"rows": keys, "account": account}).scalars())

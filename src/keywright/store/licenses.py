@@ -100,7 +100,7 @@ def of_purchases(connection: sa.Connection, purchases: Sequence[str]) -> dict[st
         return {}
     source = rows.recordset(connection, "k", {"id": "text"})
     lock = "" if connection.dialect.name == "sqlite" else " ORDER BY l.id FOR UPDATE OF l"
-    text = sa.text(f"SELECT {_SELECTED} FROM {source} JOIN licenses l ON l.purchase_id = k.id{lock}")  # noqa: S608  # our own names
+    text = sa.text(f"SELECT {_SELECTED} FROM {source} CROSS JOIN licenses l WHERE l.purchase_id = k.id{lock}")  # noqa: S608  # our own names
     found: dict[str, list[License]] = {}
     for row in connection.execute(text, {"rows": rows.json_of([{"id": p} for p in purchases])}):
         held = from_row(row)
@@ -113,10 +113,10 @@ def of_purchases(connection: sa.Connection, purchases: Sequence[str]) -> dict[st
 _FOR_VERDICT = (
     f"SELECT {_SELECTED}, p.slug, p.name, p.version, p.terms, pr.slug, a.id, a.name, a.activated_at, a.lease,"  # noqa: S608  # our own names
     " a.lease_until, a.lease_key, k.fingerprint_hash"
-    " FROM {source} JOIN licenses l ON l.key_hash = k.key_hash"
+    " FROM {source} CROSS JOIN licenses l"
     " JOIN plans p ON p.id = l.plan_id JOIN products pr ON pr.id = l.product_id"
     " LEFT JOIN activations a ON a.license_id = l.id AND a.fingerprint_hash = k.fingerprint_hash"
-    " AND a.released_at IS NULL"
+    " AND a.released_at IS NULL WHERE l.key_hash = k.key_hash"
 )
 _ONE = sa.text(
     _FOR_VERDICT.format(

@@ -45,9 +45,9 @@ def find_by_aliases(
     lock = "" if connection.dialect.name == "sqlite" else " ORDER BY p.id FOR UPDATE OF p"
     text = sa.text(
         "SELECT a.kind, a.external_id, p.id, p.tenant_id, p.customer_id, p.state, p.created_at"  # noqa: S608  # our own names
-        f" FROM {source} JOIN purchase_aliases a ON a.provider_account_id = :account"
-        " AND a.kind = k.kind AND a.external_id = k.external_id"
-        f" JOIN purchases p ON p.id = a.purchase_id{lock}"
+        f" FROM {source} CROSS JOIN purchase_aliases a CROSS JOIN purchases p"
+        " WHERE a.provider_account_id = :account AND a.kind = k.kind AND a.external_id = k.external_id"
+        f" AND p.id = a.purchase_id{lock}"
     )
     keys = rows.json_of([{"kind": a.kind, "external_id": a.external_id} for a in aliases])
     links: dict[Alias, str] = {}

@@ -54,7 +54,11 @@ class Instant(sa.TypeDecorator[datetime]):
 
 
 def recordset(connection: sa.Connection, alias: str, columns: Mapping[str, str]) -> str:
-    """A FROM item over the JSON parameter `:rows`. `columns` maps names to `text`, `bigint` or `boolean`."""
+    """A FROM item over the JSON parameter `:rows`. `columns` maps names to `text`, `bigint` or `boolean`.
+
+    Join it by CROSS JOIN and WHERE: SQLite then keeps the written order and looks each row up by its index.
+    Its planner knows nothing of the size of a JSON array and would scan the table instead (measured).
+    """
     if connection.dialect.name == "sqlite":
         picks = ", ".join(f"value->>'$.{name}' AS {name}" for name in columns)
         return f"(SELECT {picks} FROM json_each(:rows)) AS {alias}"  # noqa: S608  # names come from our own tables
