@@ -1,0 +1,296 @@
+"""Announce: send the mails a batch owes, then write down what became of them.
+
+Marked after sending, under a message id that stays the same: after a crash a mail may go out twice, and shows
+that it is the same mail; it is never lost.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+import sqlalchemy as sa
+import structlog
+
+from keywright.domain import license_key
+from keywright.domain.errors import MailDelayed, MailRefused
+from keywright.domain.license import License, is_intact
+from keywright.flows import alarms
+from keywright.flows.context import Context
+from keywright.flows.fulfillment import sealed
+from keywright.flows.intake import name_of
+from keywright.ports import Letter, LicenseLetter, Mail
+from keywright.store import announcements, letters, licenses, timeline
+from keywright.store.announcements import Announcement
+from keywright.store.letters import LetterSource
+from keywright.store.rows import micros
+
+log = structlog.get_logger(__name__)
+
+ATTEMPTS = 12
+AT_ONCE = 64
+STRANDED_AFTER = timedelta(minutes=10)
+_MARK_WITHIN = 30.0  # seconds of sending; what a crash could double stays small when the mail server is slow
+_STRANDED_LIMIT = 1000
+_PAUSES = (0.1, 0.3, 1.0, 3.0, None)  # seconds before marking is tried again
+
+
+class _Result(msgspec.Struct, frozen=True):
+    """What became of one announcement. `domain`: of the address, the only part of it that may be told."""
+
+    status: Literal["sent", "failed", "delayed", "waiting"]
+    error: str | None = None
+    domain: str | None = None
+
+
+def send_due(context: Context, batch: str) -> float | None:
+    """Send what the batch owes and is due, and mark it.
+
+    Safe to repeat and to run twice at once: whatever is marked is not marked again.
+
+    Returns:
+        Seconds of real time until the next attempt is due, or None when the batch owes nothing more.
+    """
+    while True:
+        with context.database.read() as connection:
+            owed = announcements.pending(connection, batch)
+        now = context.clock.now()
+        due = [one for one in owed if _due_at(one) <= now]
+        if not due:
+            break
+        while due:
+            tried, results = _send(context, due[:AT_ONCE])
+            _mark(context, batch, tried, results)
+            due = due[len(tried) :]
+    if not owed:
+        return None
+    return max(0.0, (min(map(_due_at, owed)) - now).total_seconds())
+
+
+def resend(context: Context, connection: sa.Connection, held: License) -> None:
+    """Owe the customer the license mail once more, in the caller's transaction."""
+    batch = context.new_id("bat")
+    owed = Announcement(
+        id=context.new_id("ann"),
+        tenant_id=held.tenant_id,
+        kind="license.issued",
+        occurrence=context.new_id("occ"),
+        subject_id=held.id,
+        license_id=held.id,
+        batch=batch,
+        created_at=context.clock.now(),
+    )
+    announcements.insert(connection, [owed])
+    context.followups.announce(connection, batch)
+
+
+def owe_stranded(context: Context) -> list[str]:
+    """Batches that should have been looked at ten minutes ago: whoever looked after them is gone.
+
+    A batch that waits for its next attempt is not stranded, however old it is.
+    """
+    before = context.clock.now() - STRANDED_AFTER
+    with context.database.read() as connection:
+        old = announcements.stranded(connection, before, _STRANDED_LIMIT)
+        return [
+            batch
+            for batch in old
+            if any(_due_at(a) < before for a in announcements.pending(connection, batch))
+        ]
+
+
+def backoff(attempts: int) -> timedelta:
+    """How long to wait after the given number of attempts: 30 s, doubling, at most 2 h."""
+    return min(timedelta(seconds=30 * 2 ** (attempts - 1)), timedelta(hours=2))
+
+
+def _due_at(owed: Announcement) -> datetime:
+    return owed.next_attempt_at or owed.created_at
+
+
+# -- send -----------------------------------------------------------------------------------------------
+
+
+def _send(context: Context, due: Sequence[Announcement]) -> tuple[list[Announcement], dict[str, _Result]]:
+    """Try the announcements in turn until it takes too long. Returns those tried and what became of them."""
+    with context.database.read() as connection:
+        known = letters.sources(connection, due)
+    results: dict[str, _Result] = {}
+    tried = []
+    started = time.monotonic()
+    for owed in due:
+        results[owed.id] = _send_one(context, owed, known.get(owed.license_id or ""))
+        tried.append(owed)
+        if time.monotonic() - started > _MARK_WITHIN:
+            break
+    return tried, results
+
+
+def _send_one(context: Context, owed: Announcement, source: LetterSource | None) -> _Result:
+    to = source.email if source is not None else None
+    if owed.license_id is None:
+        to = context.policy.alert_email
+    if not to:
+        return _Result("waiting") if owed.license_id else _Result("failed", "NO_ALERT_EMAIL")
+    domain = to.rpartition("@")[2]
+    try:
+        written = _letter(context, owed, source)
+        message_id = _message_id(context, owed.id)
+        context.mailer.send(Mail(to, written.subject, written.text, written.html, message_id))
+    except MailRefused as error:
+        return _Result("failed", f"{error.code}: {error.detail}", domain)
+    except MailDelayed as error:
+        return _last_or_delayed(owed, f"{error.code}: {error.detail}", domain)
+    except Exception as error:  # noqa: BLE001  # one broken row must not hold up its neighbors' mails
+        return _broken(owed, error, domain)
+    return _Result("sent", domain=domain)
+
+
+def _broken(owed: Announcement, error: Exception, domain: str) -> _Result:
+    log.error("letter_failed", announcement=owed.id, kind=owed.kind, error=name_of(error))
+    return _last_or_delayed(owed, name_of(error), domain)
+
+
+def _last_or_delayed(owed: Announcement, error: str, domain: str) -> _Result:
+    return _Result("failed" if owed.attempts + 1 >= ATTEMPTS else "delayed", error, domain)
+
+
+def _letter(context: Context, owed: Announcement, source: LetterSource | None) -> Letter:
+    if owed.kind.startswith("alarm."):
+        detail = msgspec.json.decode(owed.detail, type=dict[str, Any])
+        return context.letters.alarm(owed.kind.removeprefix("alarm."), owed.subject_id, detail)
+    if owed.kind == "license.issued" and source is not None:
+        return context.letters.license_issued(_license_letter(context, source))
+    raise MailRefused("there is no letter of this kind")
+
+
+def _license_letter(context: Context, source: LetterSource) -> LicenseLetter:
+    held = source.license
+    canonical = context.vault.unseal(held.tenant_id, "license-key", held.id, held.key_sealed)
+    return LicenseLetter(
+        seller=source.seller,
+        product=source.product,
+        plan=source.plan,
+        key=license_key.display(source.key_prefix, canonical),
+        seats=held.seats,
+        machines=source.terms.machines(held.seats),
+        valid_until=held.entitled_until,
+        renews=source.terms.term == "subscription" and held.purchase_id is not None and not held.canceling,
+        trial=held.trial,
+    )
+
+
+def _message_id(context: Context, announcement: str) -> str:
+    host = urlsplit(context.policy.base_url).hostname or "localhost"
+    # RFC 5322 3.6.4: an IPv6 address stands in brackets.
+    return f"<{announcement}@[{host}]>" if ":" in host else f"<{announcement}@{host}>"
+
+
+# -- mark -----------------------------------------------------------------------------------------------
+
+
+def _mark(context: Context, batch: str, tried: Sequence[Announcement], results: dict[str, _Result]) -> None:
+    """Write what became of the mails, in one transaction.
+
+    Tried again on a deadlock: the mails are out, and an error here would send them once more.
+    """
+    for pause in _PAUSES:
+        try:
+            with context.database.write() as connection:
+                _write(context, connection, batch, tried, results)
+        except sa.exc.OperationalError:
+            if pause is None:
+                raise
+            time.sleep(pause)
+        else:
+            return
+
+
+def _write(
+    context: Context,
+    connection: sa.Connection,
+    batch: str,
+    tried: Sequence[Announcement],
+    results: Mapping[str, _Result],
+) -> None:
+    now = context.clock.now()
+    held = letters.lock(connection, tried)
+    told = _told_meanwhile(connection, tried, results, held)
+    still = {a.id for a in announcements.pending(connection, batch)}
+    entries: list[timeline.Entry] = []
+    changes = []
+    changed: dict[str, License] = {}
+    for owed in tried:
+        if owed.id not in still or owed.id in told:
+            continue  # another run was first; or the address is known now, and the next round sends it
+        result = results[owed.id]
+        changes.append(_change(owed, result, now))
+        one = held.get(owed.license_id or "")
+        if one is not None and result.status in ("sent", "failed"):
+            after, entry = _tell(context, one, owed, result, now)
+            held[after.id] = changed[after.id] = after
+            entries.append(entry)
+        if result.status == "failed":
+            _alarm(context, connection, owed, result)
+    licenses.update(connection, list(changed.values()))
+    timeline.insert(connection, entries)
+    announcements.settle(connection, changes)
+
+
+def _told_meanwhile(
+    connection: sa.Connection,
+    tried: Sequence[Announcement],
+    results: Mapping[str, _Result],
+    held: Mapping[str, License],
+) -> set[str]:
+    """Of the mails that have no address: those whose customer's address was learned while we were sending.
+
+    The customers stay locked, so that whoever learns an address after this finds the mail waiting.
+    """
+    waiting = {
+        owed.id: one.customer_id or ""
+        for owed in tried
+        if results[owed.id].status == "waiting" and (one := held.get(owed.license_id or "")) is not None
+    }
+    addresses = letters.lock_addresses(connection, sorted(waiting.values()))
+    return {id_ for id_, customer in waiting.items() if addresses.get(customer)}
+
+
+def _change(owed: Announcement, result: _Result, now: datetime) -> dict[str, Any]:
+    delayed = result.status == "delayed"
+    attempts = owed.attempts + (result.status != "waiting")
+    return {
+        "id": owed.id,
+        "status": "pending" if delayed else result.status,
+        "attempts": attempts,
+        "next_attempt_at": micros(now + backoff(attempts)) if delayed else None,
+        "sent_at": micros(now) if result.status == "sent" else None,
+        "error": result.error,
+    }
+
+
+def _tell(
+    context: Context, held: License, owed: Announcement, result: _Result, now: datetime
+) -> tuple[License, timeline.Entry]:
+    """The timeline entry of a mail. It names the announcement, not the address."""
+    detail: dict[str, Any] = {"mail": owed.kind, "announcement": owed.id}
+    if result.error is not None:
+        detail["error"] = result.error
+    after, entry = timeline.append(held, f"mail.{result.status}", detail, now)
+    # A row that somebody altered by hand keeps its wrong MAC: a mail must not make it right.
+    if is_intact(held, context.vault.row_key(held.tenant_id)):
+        after = sealed(context, after)
+    return after, entry
+
+
+def _alarm(context: Context, connection: sa.Connection, owed: Announcement, result: _Result) -> None:
+    """Tell the operator, except about an alarm: that one would not arrive either."""
+    if owed.kind.startswith("alarm."):
+        log.error("alarm_undeliverable", announcement=owed.id, error=result.error)
+        return
+    detail = {"mail": owed.kind, "license": owed.license_id, "domain": result.domain, "error": result.error}
+    alarms.raise_alarm(context, connection, "mail_undeliverable", owed.id, detail)

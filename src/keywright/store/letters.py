@@ -1,0 +1,85 @@
+"""What letters are about: many licenses with their names and addresses in one query, and locked in one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import msgspec
+import sqlalchemy as sa
+
+from keywright.domain.license import License
+from keywright.domain.plan import Terms
+from keywright.store import licenses, rows
+from keywright.store.announcements import Announcement
+from keywright.store.tables import customers
+
+_decode_terms = lru_cache(maxsize=2048)(msgspec.json.Decoder(Terms).decode)
+_MEMBERS = tuple(field.name for field in msgspec.structs.fields(License))
+_SELECTED = ", ".join(f"l.{name}" for name in _MEMBERS)
+
+
+class LetterSource(msgspec.Struct, frozen=True):
+    """A license with all that its letter names. `email` None: nobody told us yet."""
+
+    license: License
+    seller: str
+    product: str
+    key_prefix: str
+    plan: str
+    terms: Terms
+    email: str | None
+
+
+def sources(connection: sa.Connection, owed: Sequence[Announcement]) -> dict[str, LetterSource]:
+    """License id -> source, for the announcements that speak of a license of their own tenant."""
+    asked = _asked(owed)
+    if not asked:
+        return {}
+    source = rows.recordset(connection, "k", {"id": "text", "tenant_id": "text"})
+    text = sa.text(
+        f"SELECT {_SELECTED}, t.name, pr.name, pr.key_prefix, p.name, p.terms, c.email"  # noqa: S608  # our own names
+        f" FROM {source} CROSS JOIN licenses l"
+        " JOIN tenants t ON t.id = l.tenant_id JOIN plans p ON p.id = l.plan_id"
+        " JOIN products pr ON pr.id = l.product_id LEFT JOIN customers c ON c.id = l.customer_id"
+        " WHERE l.id = k.id AND l.tenant_id = k.tenant_id"
+    )
+    found = {}
+    for row in connection.execute(text, {"rows": rows.json_of(asked)}):
+        seller, product, prefix, plan, terms, email = row[len(_MEMBERS) :]
+        held = licenses.from_row(row)
+        found[held.id] = LetterSource(held, seller, product, prefix, plan, _decode_terms(terms), email)
+    return found
+
+
+def lock(connection: sa.Connection, owed: Sequence[Announcement]) -> dict[str, License]:
+    """The licenses that these announcements speak of, held until the transaction ends, in order of id."""
+    asked = _asked(owed)
+    if not asked:
+        return {}
+    source = rows.recordset(connection, "k", {"id": "text", "tenant_id": "text"})
+    held = "" if connection.dialect.name == "sqlite" else " ORDER BY l.id FOR UPDATE OF l"
+    text = sa.text(
+        f"SELECT {_SELECTED} FROM {source} CROSS JOIN licenses l"  # noqa: S608  # as above
+        f" WHERE l.id = k.id AND l.tenant_id = k.tenant_id{held}"
+    )
+    found = map(licenses.from_row, connection.execute(text, {"rows": rows.json_of(asked)}))
+    return {one.id: one for one in found}
+
+
+def lock_addresses(connection: sa.Connection, customer_ids: Sequence[str]) -> dict[str, str | None]:
+    """The addresses of these customers; none is learned by another writer until the transaction ends."""
+    if not customer_ids:
+        return {}
+    query = (
+        sa.select(customers.c.id, customers.c.email)
+        .where(customers.c.id.in_(sorted(set(customer_ids))))
+        .order_by(customers.c.id)
+        .with_for_update(key_share=True)
+    )
+    return {id_: email for id_, email in connection.execute(query)}  # noqa: C416  # rows, not pairs
+
+
+def _asked(owed: Sequence[Announcement]) -> list[dict[str, str]]:
+    wanted = {(a.license_id, a.tenant_id) for a in owed if a.license_id is not None}
+    return [{"id": id_, "tenant_id": tenant} for id_, tenant in sorted(wanted)]
