@@ -112,6 +112,21 @@ def test_two_ways_to_be_canceling(read: Read, members: dict[str, Any], canceling
     assert seen.canceling is canceling
 
 
+@pytest.mark.parametrize(
+    ("customer", "email"),
+    [
+        ("cus_1", None),
+        ({"id": "cus_1", "object": "customer", "deleted": True}, None),
+        ({"id": "cus_1", "email": None}, None),
+        ({"id": "cus_1", "email": "a@b.c", "phone": "123"}, "a@b.c"),
+    ],
+)
+def test_an_expanded_customer_brings_the_address(read: Read, customer: object, email: str | None) -> None:
+    reading = read("customer.subscription.created", {**SUBSCRIPTION, "customer": customer})
+    stamp = only(reading, SubscriptionSeen).stamp
+    assert only(reading, HolderSeen) == HolderSeen(stamp, customer="cus_1", email=email)
+
+
 def test_our_reference_leads_a_subscription_to_its_checkout(read: Read) -> None:
     reading = read("customer.subscription.created", {**SUBSCRIPTION, "metadata": OURS})
     reference = OURS["keywright_reference"]

@@ -113,6 +113,9 @@ def test_an_email_is_kept_only_if_it_looks_like_one(
     assert body.get("customer_email") == kept
     invoice = {"id": "in_1", "currency": "usd", "amount_paid": 1, "customer_email": email}
     assert body_of(make_event("invoice.paid", invoice)).get("customer_email") == kept
+    subscription = {"id": "sub_1", "status": "active", "customer": {"id": "cus_1", "email": email}}
+    customer = body_of(make_event("customer.subscription.created", subscription))["customer"]
+    assert customer == ({"id": "cus_1"} if kept is None else {"id": "cus_1", "email": kept})
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ PAIRS = {
         {
             "id": "sub_1",
             "status": "active",
-            "customer": {"id": "cus_1", "object": "customer", "email": "a@b.c"},
+            "customer": {"id": "cus_1", "object": "customer"},
             "cancel_at_period_end": False,
             "cancel_at": 200,
             "items": {

@@ -102,7 +102,9 @@ def _read_subscription(event: Projected, seen: shapes.Subscription) -> Reading:
         canceling=bool(seen.cancel_at_period_end) or seen.cancel_at is not None,
         ended_at=_at(seen.ended_at),
     )
-    facts: tuple[Fact, ...] = (snapshot, HolderSeen(stamp, customer=_id(seen.customer)))
+    customer = seen.customer
+    email = customer.email if isinstance(customer, shapes.ExpandedCustomer) else None
+    facts: tuple[Fact, ...] = (snapshot, HolderSeen(stamp, customer=_id(customer), email=email))
     return Reading(tuple(aliases), facts, founds=True, prices=_prices(items), reference=reference)
 
 
@@ -296,8 +298,8 @@ def _read_charge(event: Projected, seen: shapes.Charge) -> Reading:
 # --------------------------------------------------------------------------------------- small readers
 
 
-def _id(ref: str | shapes.Expanded | None) -> str | None:
-    return ref.id if isinstance(ref, shapes.Expanded) else ref
+def _id(ref: str | shapes.Expanded | shapes.ExpandedCustomer | None) -> str | None:
+    return ref if ref is None or isinstance(ref, str) else ref.id
 
 
 def _at(seconds: int | None) -> datetime | None:

@@ -227,6 +227,15 @@ def _clean_metadata(kept: Any) -> Any:
     return msgspec.structs.replace(kept, metadata=None)
 
 
+def _clean_subscription(kept: shapes.Subscription) -> shapes.Subscription:
+    customer = kept.customer
+    if isinstance(customer, shapes.ExpandedCustomer):
+        known = shapes.ExpandedCustomer(customer.id, _email(customer.email))
+        kept = msgspec.structs.replace(kept, customer=known)
+    cleaned: shapes.Subscription = _clean_metadata(kept)
+    return cleaned
+
+
 def _clean_session(kept: shapes.Session) -> shapes.Session:
     details = kept.customer_details
     if details is not None:
@@ -257,7 +266,7 @@ def _clean_invoice(kept: shapes.Invoice) -> shapes.Invoice:
 _CLEANERS: Final[Mapping[type, Callable[[Any], Any]]] = {
     shapes.Session: _clean_session,
     shapes.Invoice: _clean_invoice,
-    shapes.Subscription: _clean_metadata,
+    shapes.Subscription: _clean_subscription,
     shapes.Charge: _clean_metadata,
     shapes.Later: _clean_metadata,
 }

@@ -40,6 +40,13 @@ class Expanded(Shape, frozen=True):
 Ref = Id | Expanded | None
 
 
+class ExpandedCustomer(Shape, frozen=True):
+    """A customer where its id is expected: whoever asks Stripe to expand it learns the address as well."""
+
+    id: Id
+    email: FreeText | None = None
+
+
 class Metadata(Shape, frozen=True):
     """Of metadata only what we wrote ourselves."""
 
@@ -62,7 +69,7 @@ class ItemList(Shape, frozen=True):
 class Subscription(Shape, frozen=True):
     id: Id
     status: Word
-    customer: Ref = None
+    customer: Id | ExpandedCustomer | None = None
     items: ItemList | None = None
     plan: Ref = None
     quantity: Count | None = None
