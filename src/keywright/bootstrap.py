@@ -6,12 +6,13 @@ import fcntl
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
+from dotenv import dotenv_values
 from pydantic import ValidationError
 
 from keywright.delivery.email import OutboxMailer, SmtpMailer
@@ -31,6 +32,8 @@ from keywright.store.tenants import ProviderAccount, Tenant
 from keywright.workflows import engine
 from keywright.workflows.engine import DBOSFollowups
 
+_STRIPE_PAGES = "https://checkout.stripe.com"
+
 
 class SystemClock:
     def now(self) -> datetime:
@@ -47,6 +50,12 @@ def read_settings(**overrides: object) -> Settings:
             for e in error.errors(include_input=False, include_url=False)
         )
         raise Misconfigured(reasons) from None
+
+
+def environment() -> Mapping[str, str]:
+    """The names a catalog file may ask for: the environment, and `.env` beneath it, as for the settings."""
+    read = {name: value for name, value in dotenv_values(".env").items() if value is not None}
+    return {**read, **os.environ}
 
 
 def open_database(settings: Settings) -> Database:
@@ -101,6 +110,12 @@ def _policy(settings: Settings) -> Policy:
         mail_from=settings.mail_from,
         alert_email=settings.alert_email,
         return_origins=listed(settings.allowed_return_origins),
+        website_origins=listed(settings.website_origins),
+        pay_origins=(_STRIPE_PAGES, settings.stripe_api_base) if settings.is_sandbox else (_STRIPE_PAGES,),
+        publishable_keys=(
+            {"stripe": settings.stripe_publishable_key} if settings.stripe_publishable_key else {}
+        ),
+        outbox=settings.data_dir / "outbox" if settings.smtp_url is None else None,
     )
 
 
@@ -163,15 +178,21 @@ def configure_logging(settings: Settings) -> None:
     renderer: structlog.types.Processor = (
         structlog.processors.JSONRenderer()
         if settings.log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        # A plain traceback: the rich one prints local variables, and with them whatever a request carried.
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    for talkative in ("alembic", "dbos"):  # a line for each of a hundred migrations
+        logging.getLogger(talkative).setLevel(max(level, logging.WARNING))
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *([structlog.processors.format_exc_info] if settings.log_format == "json" else []),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),

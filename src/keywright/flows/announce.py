@@ -89,18 +89,10 @@ def resend(context: Context, connection: sa.Connection, held: License) -> None:
 
 
 def owe_stranded(context: Context) -> list[str]:
-    """Batches that should have been looked at ten minutes ago: whoever looked after them is gone.
-
-    A batch that waits for its next attempt is not stranded, however old it is.
-    """
-    before = context.clock.now() - STRANDED_AFTER
+    """Batches to look at again: an attempt is due, or nobody ever tried and its workflow must be gone."""
+    now = context.clock.now()
     with context.database.read() as connection:
-        old = announcements.stranded(connection, before, _STRANDED_LIMIT)
-        return [
-            batch
-            for batch in old
-            if any(_due_at(a) < before for a in announcements.pending(connection, batch))
-        ]
+        return announcements.stranded(connection, now, now - STRANDED_AFTER, _STRANDED_LIMIT)
 
 
 def backoff(attempts: int) -> timedelta:

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from keywright.domain import license_key, purchase
 from keywright.domain.facts import Alias, CheckoutSeen, Ordered, Reading
 from keywright.domain.grant import Grant, worth
-from keywright.domain.license import License, change_of, granted, row_mac
+from keywright.domain.license import License, change_of, granted, is_intact, row_mac
 from keywright.domain.override import apply
 from keywright.domain.plan import FOREVER, Plan
 from keywright.domain.purchase import Purchase
@@ -334,14 +334,14 @@ class Fulfillment:
             return None
         detail = {"event": draft.event, "before": clocks_of(known), "after": clocks_of(after)}
         after, entry = timeline.append(after, change_of(known, after), detail, self.now)
-        return sealed(self.context, after), entry
+        return resealed(self.context, known, after), entry
 
     def _supersede(self, one: License, entries: list[timeline.Entry]) -> License:
         """Two purchases turned out to be one: the younger's license of the same product ends."""
         after = msgspec.structs.replace(one, standing="revoked", reason="merged")
         after, entry = timeline.append(after, "license.revoked", {"reason": "merged"}, self.now)
         entries.append(entry)
-        return sealed(self.context, after)
+        return resealed(self.context, one, after)
 
     def _owe(self, made: Sequence[License]) -> None:
         """Each new license owes its key to the customer."""
@@ -365,6 +365,16 @@ class Fulfillment:
 def sealed(context: Context, held: License) -> License:
     """The license with the MAC that its row must carry."""
     return msgspec.structs.replace(held, mac=row_mac(held, context.vault.row_key(held.tenant_id)))
+
+
+def resealed(context: Context, before: License, after: License) -> License:
+    """`after` with its MAC, if `before` was as we wrote it.
+
+    A row that was altered by hand stays what it is, TAMPERED: no webhook and no mail may make it good again.
+    """
+    if not is_intact(before, context.vault.row_key(before.tenant_id)):
+        return msgspec.structs.replace(after, mac=before.mac)
+    return sealed(context, after)
 
 
 def clocks_of(held: License) -> dict[str, Any]:

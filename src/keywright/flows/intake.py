@@ -271,9 +271,8 @@ def _park(
 
 def _keep_failed(context: Context, arrival: Arrival, error: Exception) -> Outcome | Exception:
     """An event that raised is kept with its error; the sweep tries it again."""
-    log.error(
-        "event_failed", type=arrival.projected.type, provider_event=arrival.projected.dedupe_key, error=name_of(error)
-    )
+    kept = arrival.projected
+    log.error("event_failed", type=kept.type, provider_event=kept.dedupe_key, error=name_of(error))
     now = context.clock.now()
     item = msgspec.structs.replace(
         _item(context, arrival, now),

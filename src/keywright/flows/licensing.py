@@ -17,7 +17,7 @@ from keywright.domain.license import License, is_intact, status
 from keywright.domain.plan import FOREVER
 from keywright.domain.verdict import DETAIL, Code, Question, is_valid, judge, offline_until
 from keywright.flows.context import Context
-from keywright.flows.fulfillment import sealed
+from keywright.flows.fulfillment import resealed
 from keywright.store import activations, licenses, timeline
 from keywright.store.licenses import Found
 
@@ -272,7 +272,7 @@ def record(
 ) -> License:
     """Append to the license's timeline and move its chain head, in the caller's transaction."""
     after, entry = timeline.append(held, kind, detail, now)
-    after = sealed(context, after)
+    after = resealed(context, held, after)
     licenses.update(connection, [after])
     timeline.insert(connection, [entry])
     return after

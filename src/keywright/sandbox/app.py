@@ -82,6 +82,7 @@ def create_app(sandbox: Sandbox) -> Litestar:
         sandbox.api.catch_up()
 
     return Litestar(
+        logging_config=None,
         route_handlers=[
             stripe_call,
             control.ControlController,

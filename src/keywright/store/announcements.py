@@ -60,11 +60,13 @@ def pending(connection: sa.Connection, batch: str) -> list[Announcement]:
     return [Announcement(**r) for r in connection.execute(query).mappings()]
 
 
-def stranded(connection: sa.Connection, before: datetime, limit: int) -> list[str]:
-    """Batches that still owe something older than `before`: their workflow is gone."""
+def stranded(connection: sa.Connection, now: datetime, untried_before: datetime, limit: int) -> list[str]:
+    """Batches with an attempt that is due, or with something never tried that is older than it should be."""
+    due = announcements.c.next_attempt_at <= now
+    untried = announcements.c.next_attempt_at.is_(None) & (announcements.c.created_at < untried_before)
     query = (
         sa.select(announcements.c.batch)
-        .where(announcements.c.status == "pending", announcements.c.created_at < before)
+        .where(announcements.c.status == "pending", sa.or_(due, untried))
         .distinct()
         .limit(limit)
     )

@@ -163,6 +163,7 @@ def _sqlite_engine(url: sa.URL, pool_size: int) -> sa.Engine:
         max_overflow=32,
         connect_args={"timeout": 30, "check_same_thread": False, "cached_statements": 512},
         query_cache_size=1500,
+        hide_parameters=True,  # an error in a log must not quote what was being stored
     )
     event.listen(engine, "connect", _prepare_sqlite)
     return engine
@@ -193,5 +194,6 @@ def _postgresql_engine(url: sa.URL, pool_size: int) -> sa.Engine:
         max_overflow=16,
         pool_pre_ping=False,
         query_cache_size=1500,
+        hide_parameters=True,  # an error in a log must not quote what was being stored
         connect_args={"options": "-c timezone=UTC", "application_name": "keywright"},
     )

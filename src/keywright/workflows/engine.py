@@ -101,10 +101,9 @@ class Engine:
 
         @DBOS.workflow(name=_ANNOUNCE)
         def announce(batch: str) -> None:
-            wait = announce_step(batch)
-            while wait is not None:
-                DBOS.sleep(wait)
-                wait = announce_step(batch)
+            # Once: a workflow that slept until the next attempt would keep its place in the queue, and two
+            # delayed mails would hold up all others. The sweep does what is due again.
+            announce_step(batch)
 
         @DBOS.workflow(name=_SWEEP)
         def sweep(_scheduled: datetime, _context: Any) -> None:

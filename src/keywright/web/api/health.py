@@ -28,8 +28,14 @@ def routes(
         }
         return shown, 200 if database and workflows else 503
 
-    @get(["/health", "/health/ready"], sync_to_thread=True, operation_id="health")
+    # Two handlers: one with two paths is wrapped twice by the framework, and never awaited.
+    @get("/health", sync_to_thread=True)
     def health() -> Response[dict[str, str]]:
+        shown, status = state()
+        return Response(shown, status_code=status)
+
+    @get("/health/ready", sync_to_thread=True)
+    def ready() -> Response[dict[str, str]]:
         shown, status = state()
         return Response(shown, status_code=status)
 
@@ -46,4 +52,4 @@ def routes(
             raise Unauthorized("A bearer token is needed here.")
         return Response(watch.render(context), media_type="text/plain; version=0.0.4")
 
-    return [health, live, metrics]
+    return [health, ready, live, metrics]
