@@ -1,0 +1,69 @@
+"""`catalog`: what is sold, from a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from keywright.cli.session import AsJson, TenantSlug, opened, print_json, print_table, tenant_of
+from keywright.domain.errors import Invalid
+
+if TYPE_CHECKING:
+    from keywright.flows.catalog_file import CatalogPrice
+
+app = typer.Typer(no_args_is_help=True, help="Products, plans and prices.")
+
+
+@app.command()
+def apply(
+    file: Annotated[Path, typer.Argument(help="TOML.")],
+    tenant: TenantSlug = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the difference.")] = False,
+    json: AsJson = False,
+) -> None:
+    """Make the catalog agree with a file. Prints the difference."""
+    from keywright import bootstrap
+    from keywright.flows import catalog, catalog_file
+
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise Invalid(f"{file} is not UTF-8 text.") from None
+    wanted = catalog_file.parse(text, source=str(file), environment=bootstrap.environment())
+    with opened() as context:
+        done = catalog.apply(context, wanted, tenant=tenant_of(context, tenant), dry_run=dry_run)
+    if json:
+        print_json({"dry_run": dry_run, "changes": done.changes, "released": done.released})
+        return
+    print(catalog_file.render(done.changes))
+    if done.released:
+        print(f"{done.released} parked events were applied")
+
+
+@app.command()
+def show(tenant: TenantSlug = None, json: AsJson = False) -> None:
+    """Print the catalog as it stands."""
+    from keywright.flows import catalog
+
+    with opened() as context:
+        found = catalog.load(context, tenant_of(context, tenant))
+    if json:
+        print_json(found.products if found is not None else [])
+        return
+    rows = [
+        (f"{product.slug}/{plan.slug}", plan.name, plan.terms.quantity, plan.terms.term, _prices(plan.prices))
+        for product in (found.products if found is not None else ())
+        for plan in product.plans
+    ]
+    print_table(("plan", "name", "quantity", "term", "prices"), rows)
+
+
+def _prices(prices: tuple[CatalogPrice, ...]) -> str:
+    """Amounts in minor units, as everywhere: the number of decimals is the currency's business."""
+    shown = []
+    for x in prices:
+        every = f"/{x.interval}" if x.interval else ""
+        shown.append(f"{x.key}: {x.amount} {x.currency}{every} ({x.provider} {x.external_id})")
+    return ", ".join(shown)

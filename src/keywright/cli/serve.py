@@ -1,0 +1,172 @@
+"""`serve`, `worker` and `migrate`: the processes that run for long, and the one that prepares them."""
+
+from __future__ import annotations
+
+import atexit
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from keywright.domain.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from litestar import Litestar
+
+    from keywright.settings import Settings
+    from keywright.store.engine import Database
+    from keywright.workflows.engine import Engine
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(help="Default: $PORT, else 8000.", min=0, max=65535)] = None,
+    workers: Annotated[int, typer.Option(help="Processes; more than one needs PostgreSQL.", min=1)] = 1,
+) -> None:
+    """Run the server. Migrates its database first."""
+    import uvicorn
+
+    from keywright import bootstrap
+
+    settings = _settings(port)
+    bootstrap.configure_logging(settings)
+    database = bootstrap.open_database(settings)
+    if workers > 1 and database.is_sqlite:
+        raise Misconfigured("More than one worker needs PostgreSQL: set DATABASE_URL, or drop --workers.")
+    with ExitStack() as stack:
+        if database.is_sqlite:
+            stack.enter_context(bootstrap.only_server(settings.data_dir))
+        bootstrap.prepare(settings, database)
+        if workers == 1:
+            app = stack.enter_context(_application(settings, database))
+            uvicorn.Server(_config(app, settings, host)).run()
+        else:
+            # Each process opens its own connections; none may be inherited.
+            database.dispose()
+            _serve_many(settings, host, port, workers)
+
+
+def _serve_many(settings: Settings, host: str, port: int | None, workers: int) -> None:
+    from uvicorn.supervisors import Multiprocess
+
+    config = _config(partial(_in_child, port), settings, host, workers=workers, factory=True)
+    Multiprocess(config, sockets=[config.bind_socket()]).run()
+
+
+def _in_child(port: int | None) -> Litestar:
+    """The application of one of several worker processes; held until the process ends."""
+    from keywright import bootstrap
+
+    settings = _settings(port)
+    bootstrap.configure_logging(settings)
+    held = ExitStack()
+    atexit.register(held.close)
+    return held.enter_context(_application(settings, bootstrap.open_database(settings)))
+
+
+def _settings(port: int | None) -> Settings:
+    from keywright import bootstrap
+
+    return bootstrap.read_settings() if port is None else bootstrap.read_settings(port=port)
+
+
+def _config(app: Any, settings: Settings, host: str, **more: Any) -> Any:
+    import uvicorn
+
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # Addresses in headers count only when a proxy of ours wrote them.
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies or None,
+        timeout_graceful_shutdown=5,
+        backlog=2048,
+        **more,
+    )
+
+
+@contextmanager
+def _application(settings: Settings, database: Database) -> Iterator[Litestar]:
+    from keywright.web.app import create_app
+
+    with _engine(settings, database) as engine:
+        token = settings.metrics_token
+        yield create_app(
+            engine.context, engine.workflows, metrics_token=token.get_secret_value() if token else None
+        )
+
+
+class _Running:
+    """The context of a process and its workflow engine."""
+
+    def __init__(self, context: Any, workflows: Engine) -> None:
+        self.context = context
+        self.workflows = workflows
+
+
+@contextmanager
+def _engine(settings: Settings, database: Database) -> Iterator[_Running]:
+    from keywright import bootstrap
+    from keywright.flows import announce
+    from keywright.store.slots import executor_slot
+    from keywright.workflows.engine import Engine
+    from keywright.workflows.sweep import sweep
+
+    try:
+        context = bootstrap.build(settings, database)
+        with executor_slot(database) as executor:
+            yield _Running(
+                context,
+                Engine(
+                    database,
+                    executor=executor,
+                    announce=lambda batch: announce.send_due(context, batch),
+                    sweep=lambda: sweep(context),
+                ),
+            )
+    finally:
+        database.dispose()
+
+
+def worker() -> None:
+    """Run background work alone, for a second machine. PostgreSQL only."""
+    from keywright import bootstrap
+
+    settings = bootstrap.read_settings()
+    bootstrap.configure_logging(settings)
+    database = bootstrap.open_database(settings)
+    if database.is_sqlite:
+        raise Misconfigured("`worker` needs PostgreSQL. With SQLite, `serve` does this work itself.")
+    bootstrap.prepare(settings, database)
+    stopping = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: stopping.set())
+    with _engine(settings, database) as running:
+        running.workflows.launch()
+        stopping.wait()
+        running.workflows.stop()
+
+
+def migrate() -> None:
+    """Bring the database to the schema of this release."""
+    from keywright import bootstrap
+
+    settings = bootstrap.read_settings()
+    bootstrap.configure_logging(settings)
+    database = bootstrap.open_database(settings)
+    try:
+        bootstrap.prepare(settings, database)
+    finally:
+        database.dispose()
+    print("The database is up to date.")

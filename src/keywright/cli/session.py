@@ -1,0 +1,89 @@
+"""What every command shares: the context it works on, and how it speaks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+if TYPE_CHECKING:
+    from keywright.flows.context import Context
+    from keywright.store.tenants import Tenant
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+TenantSlug = Annotated[
+    str | None, typer.Option("--tenant", metavar="SLUG", help="Default: the master tenant.")
+]
+
+
+@contextmanager
+def opened() -> Iterator[Context]:
+    """The context of this process, beside a running server or without one. Launches nothing.
+
+    Raises Misconfigured when the database was never prepared, or belongs to another release.
+    """
+    # Here and not above: bootstrap brings SQLAlchemy, DBOS and the Stripe SDK, two seconds that `--help` and
+    # wrong usage need not wait for. Commands import their flows inside for the same reason.
+    from keywright import bootstrap
+    from keywright.domain.errors import Misconfigured
+    from keywright.store import migrate
+
+    settings = bootstrap.read_settings()
+    bootstrap.configure_logging(settings)
+    database = bootstrap.open_database(settings)
+    try:
+        if not migrate.is_current(database):
+            raise Misconfigured("This database is not prepared for this release. Run: keywright migrate")
+        yield bootstrap.build(settings, database)
+    finally:
+        database.dispose()
+
+
+def tenant_of(context: Context, slug: str | None) -> Tenant:
+    """The tenant a command works for. Raises NotFound."""
+    from keywright.domain.errors import NotFound
+    from keywright.store import tenants
+
+    if slug is None:
+        return context.master
+    with context.database.read() as connection:
+        found = tenants.find(connection, slug)
+    if found is None:
+        raise NotFound(f"There is no tenant {slug}.", code="TENANT_UNKNOWN")
+    return found
+
+
+def actor() -> str:
+    """Who acts, as the timeline will show it: whoever reaches this shell is the operator."""
+    return "command line"
+
+
+def print_json(value: object) -> None:
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+
+
+def print_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Columns as wide as they need to be: nothing is cut, so the output can be searched and piped."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max(len(row[i]) for row in [list(heads), *cells]) for i in range(len(heads))]
+    for row in [[head.upper() for head in heads], *cells]:
+        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+def print_members(members: Sequence[tuple[str, object]]) -> None:
+    """One value a line, names aligned."""
+    width = max(len(name) for name, _ in members)
+    for name, value in members:
+        print(f"{name.ljust(width)}  {_cell(value)}")
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if hasattr(value, "strftime"):
+        return str(value.strftime("%Y-%m-%d %H:%M:%SZ"))
+    return str(value)
