@@ -1,0 +1,417 @@
+"""Checkout: a buyer is sent to the provider, and comes back for the key.
+
+Our row is written before the provider is called and completed after, and no transaction is open meanwhile.
+A provider that gave no answer may still have opened the session: the row stays, and a repeat with the same
+Idempotency-Key goes on with it, because the reference is the idempotency key at the provider.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+import re
+from datetime import datetime
+from typing import Final, Literal, cast
+
+import msgspec
+import sqlalchemy as sa
+import structlog
+
+from keywright.domain import license_key
+from keywright.domain.errors import (
+    Conflict,
+    Invalid,
+    KeywrightError,
+    NotFound,
+    ProviderUnavailable,
+    Unauthorized,
+)
+from keywright.domain.facts import Alias
+from keywright.domain.license import License
+from keywright.domain.license import status as license_status
+from keywright.domain.plan import Price
+from keywright.flows.context import Channel, Context
+from keywright.flows.intake import arrive, take_in
+from keywright.flows.return_urls import check_return_url
+from keywright.ports import CheckoutRequest
+from keywright.store import catalog, checkouts, licenses, purchases
+from keywright.store.catalog import Offer
+from keywright.store.checkouts import Checkout
+
+log = structlog.get_logger(__name__)
+
+Status = Literal["open", "processing", "paid", "failed", "expired"]
+
+_MOST: Final = 100_000
+_MOST_CLAIMED: Final = 1000
+_SETTLED: Final = ("paid", "failed", "expired")
+_REFERENCE: Final = re.compile(r"KW-[A-Z2-7]{16}")
+_IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{22,255}")
+_EMAIL: Final = re.compile(r"[^\s@,;:<>()\[\]\\\"]{1,64}@[^\s@,;:<>()\[\]\\\"]{1,255}")
+_ONCE: Final = "once"
+
+
+class Ask(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What somebody wants to buy. `plan` is "product/plan"; `price` a provider's price id or a catalog key.
+
+    `interval` is the catalog's word, or `once`. `firm`, `device` and `renew_key` are known and refused.
+    """
+
+    plan: str
+    quantity: int = 1
+    provider: str | None = None
+    price: str | None = None
+    currency: str | None = None
+    interval: str | None = None
+    email: str | None = None
+    firm: str | None = None
+    device: str | None = None
+    renew_key: str | None = None
+    success_url: str | None = None
+    cancel_url: str | None = None
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """Send the buyer to `url`; keep `claim_token`, it shows the key."""
+
+    reference: str
+    claim_token: str
+    provider: str
+    url: str
+    expires_at: datetime
+
+
+class ClaimedLicense(msgspec.Struct, frozen=True):
+    """`plan` is "product/plan"."""
+
+    id: str
+    key: str
+    plan: str
+    status: str
+    seats: int
+
+
+class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a checkout stands. `licenses` only for the holder of the claim token, and only for its time."""
+
+    reference: str
+    status: Status
+    licenses: tuple[ClaimedLicense, ...] | None = None
+
+
+class _Deal(msgspec.Struct, frozen=True):
+    """A plan, one of its prices, and the channel that sells it."""
+
+    offer: Offer
+    price: Price
+    channel: Channel
+
+
+# -- open ---------------------------------------------------------------------------------------------
+
+
+def open_checkout(context: Context, ask: Ask, *, idempotency_key: str | None = None) -> Opened:
+    """Open a checkout at the provider.
+
+    Args:
+        context: of the seller.
+        ask: the request, decoded.
+        idempotency_key: 22 to 255 visible characters. A repeat with the same key and body answers the same.
+
+    Raises:
+        NotFound: `PLAN_UNKNOWN`.
+        Invalid: `PRICE_UNKNOWN`, `PRICE_AMBIGUOUS`, `QUANTITY_INVALID`, `EMAIL_INVALID`,
+            `RETURN_URL_REFUSED`, `IDEMPOTENCY_KEY_INVALID`, `NOT_IN_THIS_RELEASE`.
+        Conflict: `IDEMPOTENCY_MISMATCH`, the key was used with another body.
+        ProviderUnavailable: the provider gave no answer, or refused.
+    """
+    key_hash = _hash_of(idempotency_key)
+    body_hash = hashlib.sha256(msgspec.json.encode(ask)).hexdigest()
+    if key_hash is not None and (known := _find_repeated(context, key_hash)) is not None:
+        return _go_on(context, ask, known, body_hash)
+    _check(ask)
+    deal = _choose(context, ask)
+    checkout = _new(context, ask, deal, key_hash, body_hash)
+    request = _request(context, ask, checkout, deal)
+    try:
+        with context.database.write() as connection:
+            checkouts.insert(connection, checkout)
+    except sa.exc.IntegrityError:
+        # The same request at the same time: the other one's row is there now.
+        known = _find_repeated(context, key_hash) if key_hash is not None else None
+        if known is None:
+            raise
+        return _go_on(context, ask, known, body_hash)
+    return _send(context, checkout, deal.channel, request)
+
+
+def _find_repeated(context: Context, key_hash: str) -> Checkout | None:
+    with context.database.read() as connection:
+        return checkouts.find_by_idempotency(connection, context.master.id, key_hash)
+
+
+def _go_on(context: Context, ask: Ask, known: Checkout, body_hash: str) -> Opened:
+    """Answer a repeat: with what was opened, or by opening what the first try did not get an answer for."""
+    if known.request_hash != body_hash:
+        detail = "This Idempotency-Key was used with another request."
+        raise Conflict(detail, code="IDEMPOTENCY_MISMATCH")
+    channel = _channel_of(context, known)
+    if known.session is not None and known.url is not None:
+        return _opened(context, known, channel, known.url)
+    deal = _deal_of(context, known, channel)
+    return _send(context, known, channel, _request(context, ask, known, deal))
+
+
+def _check(ask: Ask) -> None:
+    for name in ("firm", "device", "renew_key"):
+        if getattr(ask, name) is not None:
+            raise Invalid(f"`{name}` comes with a later release.", code="NOT_IN_THIS_RELEASE")
+    if not 1 <= ask.quantity <= _MOST:
+        raise Invalid(f"`quantity` must be 1 to {_MOST}.", code="QUANTITY_INVALID")
+    if ask.email is not None and not _EMAIL.fullmatch(ask.email):
+        raise Invalid("`email` is not an e-mail address.", code="EMAIL_INVALID")
+
+
+def _choose(context: Context, ask: Ask) -> _Deal:
+    product, _, plan = ask.plan.partition("/")
+    with context.database.read() as connection:
+        offer = catalog.find_offer(connection, context.master.id, product, plan)
+    if offer is None:
+        raise NotFound("No such plan is on sale. Plans are named `product/plan`.", code="PLAN_UNKNOWN")
+    if offer.plan.terms.profile == "hmac":
+        raise Invalid("Plans with the hmac profile come with a later release.", code="NOT_IN_THIS_RELEASE")
+    price = _price(context, ask, offer)
+    return _Deal(offer, price, context.channels[price.provider])
+
+
+def _price(context: Context, ask: Ask, offer: Offer) -> Price:
+    open_for_sale = {name for name, channel in context.channels.items() if channel.api is not None}
+    fitting = [
+        price
+        for price in offer.prices
+        if price.provider in open_for_sale
+        and ask.provider in (None, price.provider)
+        and ask.price in (None, price.external_id, price.key)
+        and (ask.currency is None or ask.currency.upper() == price.currency)
+        and ask.interval in (None, price.interval or _ONCE)
+    ]
+    if not fitting:
+        raise Invalid("No price of this plan fits.", code="PRICE_UNKNOWN")
+    if len(fitting) > 1:
+        keys = ", ".join(sorted({price.key for price in fitting}))
+        detail = f"Several prices fit ({keys}). Name one by `price`, or by provider, currency and interval."
+        raise Invalid(detail, code="PRICE_AMBIGUOUS")
+    return fitting[0]
+
+
+def _new(context: Context, ask: Ask, deal: _Deal, key_hash: str | None, body_hash: str) -> Checkout:
+    # Whole seconds: a repeat must send the provider the same number.
+    now = context.clock.now().replace(microsecond=0)
+    return Checkout(
+        reference="KW-" + base64.b32encode(os.urandom(10)).decode(),
+        tenant_id=context.master.id,
+        provider_account_id=deal.channel.account.id,
+        plan_id=deal.offer.plan.id,
+        price=deal.price.external_id or deal.price.id,
+        quantity=ask.quantity,
+        status="open",
+        created_at=now,
+        expires_at=now + context.policy.checkout_for,
+        idempotency_hash=key_hash,
+        request_hash=body_hash if key_hash is not None else None,
+    )
+
+
+def _request(context: Context, ask: Ask, checkout: Checkout, deal: _Deal) -> CheckoutRequest:
+    base, price = context.policy.base_url, deal.price
+    allowed = (base, *context.policy.return_origins)
+    success = f"{base}/checkout/{checkout.reference}" if ask.success_url is None else ask.success_url
+    cancel = f"{base}/buy/{deal.offer.product.slug}" if ask.cancel_url is None else ask.cancel_url
+    return CheckoutRequest(
+        reference=checkout.reference,
+        price_external_id=price.external_id,
+        amount=price.amount,
+        currency=price.currency,
+        interval=price.interval,
+        quantity=checkout.quantity,
+        success_url=check_return_url("success_url", success, allowed),
+        cancel_url=check_return_url("cancel_url", cancel, allowed),
+        expires_at=checkout.expires_at,
+        email=ask.email,
+        trial_days=deal.offer.plan.terms.trial // 86400 if price.interval is not None else 0,
+    )
+
+
+def _send(context: Context, checkout: Checkout, channel: Channel, request: CheckoutRequest) -> Opened:
+    """Call the provider and complete the row. A refusal, unlike silence, takes the row away again."""
+    if channel.api is None:
+        raise ProviderUnavailable("The payment provider is not set up for checkouts.")
+    refusal = ""
+    try:
+        created = channel.api.create_checkout(request)
+    except ProviderUnavailable:
+        raise
+    except KeywrightError as error:
+        refusal = error.detail
+    if refusal:
+        log.error("checkout_refused", provider=channel.account.provider, detail=refusal)
+        with context.database.write() as connection:
+            checkouts.drop(connection, checkout.tenant_id, checkout.reference)
+        raise ProviderUnavailable("The payment provider refused this checkout. The seller's log says why.")
+    with context.database.write() as connection:
+        checkouts.opened(connection, checkout.tenant_id, checkout.reference, created.session, created.url)
+    return _opened(context, checkout, channel, created.url)
+
+
+def _opened(context: Context, checkout: Checkout, channel: Channel, url: str) -> Opened:
+    token = _claim_token(context, checkout.reference)
+    return Opened(checkout.reference, token, channel.account.provider, url, checkout.expires_at)
+
+
+def _hash_of(idempotency_key: str | None) -> str | None:
+    if idempotency_key is None:
+        return None
+    if not _IDEMPOTENCY_KEY.fullmatch(idempotency_key):
+        detail = "Idempotency-Key must be 22 to 255 visible ASCII characters."
+        raise Invalid(detail, code="IDEMPOTENCY_KEY_INVALID")
+    return hashlib.sha256(idempotency_key.encode()).hexdigest()
+
+
+def _channel_of(context: Context, checkout: Checkout) -> Channel:
+    for channel in context.channels.values():
+        if channel.account.id == checkout.provider_account_id:
+            return channel
+    raise ProviderUnavailable("The provider account of this checkout is not set up any more.")
+
+
+def _deal_of(context: Context, checkout: Checkout, channel: Channel) -> _Deal:
+    with context.database.read() as connection:
+        offers = catalog.list_offers(connection, checkout.tenant_id, retired=True)
+    for offer in offers:
+        for price in offer.prices:
+            sold = checkout.price in (price.external_id, price.id)
+            if sold and offer.plan.id == checkout.plan_id and price.provider == channel.account.provider:
+                return _Deal(offer, price, channel)
+    raise NotFound("The plan of this checkout is not on sale any more.", code="PLAN_UNKNOWN")
+
+
+def _claim_token(context: Context, reference: str) -> str:
+    """Made from the reference with a key of ours, so that it need not be stored to be answered again."""
+    return context.vault.blind("claim", reference)
+
+
+# -- afterwards ---------------------------------------------------------------------------------------
+
+
+def status(context: Context, reference: str) -> Standing:
+    """How a checkout stands. Raises NotFound."""
+    checkout = _get(context, reference)
+    return Standing(reference, _status_of(checkout, context.clock.now()))
+
+
+def claim(context: Context, reference: str, claim_token: str) -> Standing:
+    """The same with the licenses and their keys, until `policy.claim_for` after the payment.
+
+    Raises:
+        NotFound: no such checkout.
+        Unauthorized: not its claim token.
+    """
+    checkout = _get(context, reference)
+    expected = _claim_token(context, reference)
+    if not hmac.compare_digest(claim_token.encode("utf-8", "replace"), expected.encode()):
+        raise Unauthorized("This is not the claim token of this checkout.")
+    now = context.clock.now()
+    shown = Standing(reference, _status_of(checkout, now))
+    if checkout.settled_at is not None and now >= checkout.settled_at + context.policy.claim_for:
+        return shown
+    return msgspec.structs.replace(shown, licenses=_claimed(context, checkout, now))
+
+
+def verify_now(context: Context, reference: str) -> Standing:
+    """Ask the provider how a checkout stands, and take its answer in exactly like a webhook.
+
+    The same transaction and the same rules apply, so whichever comes first, the other changes nothing. What
+    is settled is not asked for again.
+
+    Raises:
+        NotFound: no such checkout.
+        ProviderUnavailable: no usable answer.
+    """
+    checkout = _get(context, reference)
+    if checkout.session is None or checkout.status in _SETTLED:
+        return status(context, reference)
+    channel = _channel_of(context, checkout)
+    arrival = arrive(channel, _fetch(channel, checkout.session), context.clock.now())
+    if arrival.error is not None:
+        raise ProviderUnavailable("The payment provider's answer could not be read.")
+    if arrival.reading is not None:
+        outcome = take_in(context, [arrival])[0]
+        if isinstance(outcome, Exception):
+            raise outcome
+    return status(context, reference)
+
+
+def _fetch(channel: Channel, session: str) -> bytes:
+    refusal = "there is no key to ask with"
+    try:
+        if channel.api is not None:
+            return channel.api.fetch_checkout(session)
+    except ProviderUnavailable:
+        raise
+    except KeywrightError as error:
+        refusal = error.detail
+    log.error("checkout_not_told", provider=channel.account.provider, detail=refusal)
+    raise ProviderUnavailable("The payment provider did not tell how this checkout stands.")
+
+
+def _get(context: Context, reference: str) -> Checkout:
+    found = None
+    if _REFERENCE.fullmatch(reference):
+        with context.database.read() as connection:
+            found = checkouts.find(connection, context.master.id, reference)
+    if found is None:
+        raise NotFound("No checkout has this reference.")
+    return found
+
+
+def _status_of(checkout: Checkout, now: datetime) -> Status:
+    if checkout.status == "open" and now >= checkout.expires_at:
+        return "expired"
+    return cast("Status", checkout.status)
+
+
+def _claimed(context: Context, checkout: Checkout, now: datetime) -> tuple[ClaimedLicense, ...]:
+    with context.database.read() as connection:
+        # Through the alias: a purchase that was merged into another one takes its aliases along.
+        alias = Alias("reference", checkout.reference)
+        links, _ = purchases.find_by_aliases(connection, checkout.provider_account_id, [alias])
+        if alias not in links:
+            return ()
+        wanted = {"purchase": links[alias]}
+        held = licenses.list_page(
+            connection, checkout.tenant_id, filters=wanted, after=None, limit=_MOST_CLAIMED
+        )
+        prefixes = catalog.prefixes(connection, {one.product_id for one in held})
+        plans = {one.plan_id: one for one in held}
+        named = {id_: _plan_name(connection, one) for id_, one in plans.items()}
+    held.sort(key=lambda one: (one.product_id, one.unit))
+    return tuple(
+        ClaimedLicense(
+            id=one.id,
+            key=license_key.display(
+                prefixes[one.product_id],
+                context.vault.unseal(one.tenant_id, "license-key", one.id, one.key_sealed),
+            ),
+            plan=named[one.plan_id],
+            status=license_status(one, now),
+            seats=one.seats,
+        )
+        for one in held
+    )
+
+
+def _plan_name(connection: sa.Connection, held: License) -> str:
+    plan, product, _ = licenses.plan_and_product(connection, held)
+    return f"{product}/{plan.slug}"

@@ -1,0 +1,50 @@
+"""A payment provider of our own making: opens checkouts, remembers them, and fails when it is told to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from keywright.domain.errors import KeywrightError
+from keywright.flows.context import Context
+from keywright.ports import CheckoutCreated, CheckoutRequest
+from tests.conftest import TurnableClock
+from tests.life import stripe
+
+
+class PayDesk:
+    """Implements the port PaymentApi. `trouble` is raised instead of an answer; `heard` keeps every call."""
+
+    def __init__(self, clock: TurnableClock) -> None:
+        self.clock = clock
+        self.heard: list[CheckoutRequest] = []
+        self.asked: list[str] = []
+        self.trouble: KeywrightError | None = None
+        self.answers: dict[str, stripe.Json] = {}
+
+    def create_checkout(self, request: CheckoutRequest) -> CheckoutCreated:
+        self.heard.append(request)
+        if self.trouble is not None:
+            raise self.trouble
+        session = f"cs_{request.reference}"
+        return CheckoutCreated(session, f"https://checkout.stripe.com/c/pay/{session}", request.expires_at)
+
+    def fetch_checkout(self, session: str) -> bytes:
+        self.asked.append(session)
+        if self.trouble is not None:
+            raise self.trouble
+        return stripe.encoded(self.answers[session])
+
+    def check(self) -> str:
+        return "Test desk"
+
+    def paid(self, reference: str) -> stripe.Json:
+        """The buyer has paid: what the webhook says, and what a question is answered with."""
+        session = stripe.session(f"cs_{reference}", reference=reference)
+        event = stripe.event("checkout.session.completed", session, self.clock.now())
+        self.answers[f"cs_{reference}"] = {**event, "id": f"fetch_{reference}"}
+        return event
+
+
+def selling_through(context: Context, desk: PayDesk) -> Context:
+    """The context with this desk behind its Stripe channel."""
+    return replace(context, channels={"stripe": replace(context.channels["stripe"], api=desk)})
