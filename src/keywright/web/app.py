@@ -18,6 +18,7 @@ from keywright.flows.intake import Intake
 from keywright.web import errors, hooks
 from keywright.web.api import health
 from keywright.web.api.licensing import Desk
+from keywright.web.storefront import site
 from keywright.web.watch import Watch
 
 log = structlog.get_logger(__name__)
@@ -63,6 +64,7 @@ def create_app(context: Context, engine: WorkflowEngine, *, metrics_token: str |
             *hooks.routes(intake, watch),
             *desk.routes(),
             *health.routes(context, watch, engine.is_alive, metrics_token),
+            *site.routes(context),
         ],
         lifespan=[lifespan],
         exception_handlers=handlers,

@@ -1,0 +1,196 @@
+"""What anybody may call: configuration, plans, checkouts and the public signing keys."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, Router, get, post, route
+from litestar.params import FromPath
+
+from keywright.domain import strict_json
+from keywright.domain.errors import Invalid, NotFound, Unauthorized
+from keywright.flows.checkout import Ask
+from keywright.flows.context import Context
+from keywright.store import catalog, tenants
+from keywright.store.catalog import Offer
+from keywright.web import cors, wire
+from keywright.web.till import Till
+
+_LARGEST_BODY = 16 * 1024
+_NO_STORE = {"cache-control": "no-store"}
+_KEYS_HEADERS = {"cache-control": "public, max-age=3600", "access-control-allow-origin": "*"}
+_SLUG = re.compile(r"[A-Za-z0-9_-]{1,80}")
+
+Web = Request[Any, Any, Any]
+
+
+def routes(context: Context, till: Till) -> list[Router]:
+    """The routes of the contract's section "for anyone", less health and webhooks."""
+    origins = context.policy.website_origins
+    shared = Router(
+        "/api",
+        route_handlers=[*_catalog_routes(context), *_checkout_routes(till), *_preflights()],
+        middleware=[cors.allow(origins)],
+    )
+    return [shared, Router("/", route_handlers=_key_routes(context))]
+
+
+def _catalog_routes(context: Context) -> list[Any]:
+    @get("/public/config", operation_id="public_config")
+    async def config() -> Response[bytes]:
+        return _json(config_of(context))
+
+    @get("/public/plans", operation_id="public_plans")
+    async def plans() -> Response[bytes]:
+        offers = await asyncio.to_thread(offers_of, context)
+        return _json({"products": _products(offers)})
+
+    return [config, plans]
+
+
+def _checkout_routes(till: Till) -> list[Any]:
+    @post("/checkout/session", operation_id="open_checkout", request_max_body_size=_LARGEST_BODY)
+    async def open_checkout(request: Web) -> Response[bytes]:
+        ask = _ask(await request.body())
+        key = request.headers.get("idempotency-key")
+        opened = await till.open(ask, key, wire.address_of(request.scope))
+        return _json(opened, status=201)
+
+    @get("/checkout/session/{reference:str}", operation_id="checkout_status")
+    async def look(request: Web, reference: FromPath[str]) -> Response[bytes]:
+        return _json(await till.look(reference, _claim_token(request)))
+
+    @post("/checkout/session/{reference:str}/verify", status_code=200, operation_id="verify_checkout")
+    async def verify(reference: FromPath[str]) -> Response[bytes]:
+        return _json(await till.verify(reference))
+
+    return [open_checkout, look, verify]
+
+
+def _preflights() -> list[Any]:
+    """The headers of the answer are the middleware's."""
+
+    @route(
+        [
+            "/public/config",
+            "/public/plans",
+            "/checkout/session",
+            "/checkout/session/{reference:str}",
+            "/checkout/session/{reference:str}/verify",
+        ],
+        http_method="OPTIONS",
+        status_code=204,
+        include_in_schema=False,
+    )
+    async def preflight() -> None:
+        return None
+
+    return [preflight]
+
+
+def _key_routes(context: Context) -> list[Any]:
+    def answer(tenant: str) -> Response[bytes]:
+        body = wire.encode(context.signer.key_set(tenant))
+        return Response(body, media_type="application/jwk-set+json", headers=_KEYS_HEADERS)
+
+    @get("/.well-known/jwks.json", sync_to_thread=True, operation_id="keys")
+    def master_keys() -> Response[bytes]:
+        return answer(context.master.id)
+
+    @get("/t/{slug:str}/.well-known/jwks.json", sync_to_thread=True, operation_id="tenant_keys")
+    def tenant_keys(slug: FromPath[str]) -> Response[bytes]:
+        found = None
+        if _SLUG.fullmatch(slug):
+            with context.database.read() as connection:
+                found = tenants.find(connection, slug)
+        if found is None:
+            raise NotFound("There is no such seller here.")
+        return answer(found.id)
+
+    return [master_keys, tenant_keys]
+
+
+def _ask(body: bytes) -> Ask:
+    try:
+        return msgspec.convert(strict_json.loads(body), Ask)
+    except strict_json.StrictJSONError as error:
+        problem = f"The body is not acceptable JSON: {error}."
+    except msgspec.ValidationError as error:
+        problem = f"{error}."
+    raise Invalid(problem)
+
+
+def _claim_token(request: Web) -> str | None:
+    given = request.headers.get("authorization")
+    if given is None:
+        return None
+    scheme, _, token = given.partition(" ")
+    if scheme.lower() != "claim" or not token:
+        raise Unauthorized("Send `Authorization: Claim <claim_token>`, or no Authorization at all.")
+    return token.strip()
+
+
+def config_of(context: Context) -> dict[str, Any]:
+    """Providers on offer, with publishable keys and modes."""
+    providers = [
+        {
+            "provider": name,
+            "mode": "live" if channel.account.live else "test",
+            "publishable_key": context.policy.publishable_keys.get(name),
+        }
+        for name, channel in sorted(context.channels.items())
+        if channel.api is not None
+    ]
+    return {"mode": "sandbox" if context.policy.sandbox else "live", "providers": providers}
+
+
+def offers_of(context: Context) -> list[Offer]:
+    """What the master tenant sells."""
+    with context.database.read() as connection:
+        return catalog.list_offers(connection, context.master.id)
+
+
+def _products(offers: list[Offer]) -> list[dict[str, Any]]:
+    shown: dict[str, dict[str, Any]] = {}
+    for offer in offers:
+        product = offer.product
+        entry = shown.setdefault(
+            product.slug,
+            {"slug": product.slug, "name": product.name, "baseline": product.baseline, "plans": []},
+        )
+        entry["plans"].append(_plan(offer))
+    return list(shown.values())
+
+
+def _plan(offer: Offer) -> dict[str, Any]:
+    terms = offer.plan.terms
+    return {
+        "plan": f"{offer.product.slug}/{offer.plan.slug}",
+        "slug": offer.plan.slug,
+        "name": offer.plan.name,
+        "quantity": terms.quantity,
+        "seats_per_unit": terms.seats_per_unit,
+        "max_activations": terms.max_activations,
+        "entitlements": terms.entitlements,
+        "limits": terms.limits,
+        "term": terms.term,  # subscription, perpetual, or seconds
+        "trial_seconds": terms.trial,
+        "prices": [
+            {
+                "key": price.key,
+                "provider": price.provider,
+                "id": price.external_id,
+                "amount": price.amount,
+                "currency": price.currency,
+                "interval": price.interval,
+            }
+            for price in offer.prices
+        ],
+    }
+
+
+def _json(value: Any, *, status: int = 200) -> Response[bytes]:
+    return Response(wire.encode(value), status_code=status, media_type="application/json", headers=_NO_STORE)

@@ -1,0 +1,42 @@
+// The result page: looks whether the payment has arrived, and copies keys. Without it the page reloads itself.
+"use strict";
+
+const page = document.querySelector("[data-reference]");
+const pause = (seconds) => new Promise((done) => setTimeout(done, seconds * 1000));
+
+async function changed() {
+  const answer = await fetch(`/checkout/${page.dataset.reference}/state`, { cache: "no-store" });
+  return answer.ok && (await answer.json()).state !== page.dataset.state;
+}
+
+async function wait() {
+  const began = Date.now();
+  let verified = false;
+  while (Date.now() - began < 30 * 60 * 1000) {
+    await pause(Date.now() - began < 60 * 1000 ? 2 : 10);
+    try {
+      if (!verified && Date.now() - began > 5000) {
+        verified = true;
+        await fetch(`/api/checkout/session/${page.dataset.reference}/verify`, { method: "POST" });
+      }
+      if (await changed()) {
+        location.replace(location.pathname);
+        return;
+      }
+    } catch {
+      // The network was away for a moment: look again.
+    }
+  }
+}
+
+function copyButton(button) {
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(document.getElementById(button.dataset.copies).textContent.trim());
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = "Copy"; }, 2000);
+  });
+}
+
+if (page && page.dataset.waiting === "yes") wait();
+if (navigator.clipboard) document.querySelectorAll("button[data-copies]").forEach(copyButton);

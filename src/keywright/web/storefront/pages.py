@@ -1,0 +1,112 @@
+"""How a page leaves: rendered, under a strict policy, and never kept by a cache."""
+
+from __future__ import annotations
+
+import hashlib
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from litestar import Request, Response, get
+from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
+
+from keywright.domain.errors import KeywrightError
+from keywright.flows.context import Context
+from keywright.flows.return_urls import origin_of
+
+log = structlog.get_logger(__name__)
+
+_STATIC: Final = Path(__file__).parent.parent / "static"
+_KINDS: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_ASSETS: Final = {path.name: path.read_bytes() for path in sorted(_STATIC.iterdir()) if path.suffix in _KINDS}
+_DIGESTS: Final = {name: hashlib.sha256(body).hexdigest()[:12] for name, body in _ASSETS.items()}
+_UNNAMED: Final = "Master tenant"
+
+Web = Request[Any, Any, Any]
+
+
+def _asset(name: str) -> str:
+    """The address of an asset; it changes with its content, so that browsers may keep it."""
+    return f"/static/{name}?v={_DIGESTS[name]}"
+
+
+class Pages:
+    """Renders for one context."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self._templates = Environment(
+            loader=PackageLoader("keywright.web"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        name = context.master.name
+        self._templates.globals.update(
+            asset=_asset,
+            seller="Software store" if name == _UNNAMED else name,
+            sandbox=context.policy.sandbox,
+            mails=context.policy.sandbox and context.policy.outbox is not None,
+        )
+
+    def render(
+        self, template: str, *, status: int = 200, styles: str = "'self'", refer: bool = False, **values: Any
+    ) -> Response[str]:
+        """A page. `styles` is the policy's style-src.
+
+        `refer`: the page has a form that comes back to us. Without a referrer policy that allows it, browsers
+        send `Origin: null` with the form, and the origin could not be checked.
+        """
+        html = self._templates.get_template(template).render(values)
+        return Response(
+            html, media_type="text/html", status_code=status, headers=self._headers(styles, refer=refer)
+        )
+
+    def _headers(self, styles: str, *, refer: bool) -> dict[str, str]:
+        policy = self.context.policy
+        # Browsers hold the redirect after a form to form-action, too.
+        targets = " ".join(filter(None, map(origin_of, policy.pay_origins)))
+        headers = {
+            "content-security-policy": (
+                f"default-src 'none'; script-src 'self'; style-src {styles}; img-src 'self' data:; "
+                f"form-action 'self' {targets}; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
+            ),
+            "cache-control": "no-store",
+            "referrer-policy": "same-origin" if refer else "no-referrer",
+            "x-content-type-options": "nosniff",
+            "cross-origin-opener-policy": "same-origin",
+        }
+        if policy.base_url.startswith("https://"):
+            headers["strict-transport-security"] = "max-age=31536000"
+        return headers
+
+    def refused(self, _request: Web, error: Exception) -> Response[str]:
+        """A refusal, for people."""
+        if isinstance(error, KeywrightError):
+            status, detail, code = error.status, error.detail, error.code
+        elif isinstance(error, HTTPException):
+            status, detail, code = error.status_code, error.detail, "REFUSED"
+        else:
+            log.error("unexpected_error", error=type(error).__qualname__, exc_info=error)
+            status, detail, code = 500, "Something went wrong on our side. It was logged.", "INTERNAL"
+        title = "This page does not exist" if status == HTTPStatus.NOT_FOUND else "That did not work"
+        return self.render("refused.html", status=status, title=title, detail=detail, code=code)
+
+
+def asset_routes() -> list[HTTPRouteHandler]:
+    """One route for each file of `web/static`; no path from outside ever meets the file system."""
+    return [_asset_route(name, body) for name, body in _ASSETS.items()]
+
+
+def _asset_route(name: str, body: bytes) -> HTTPRouteHandler:
+    headers = {"cache-control": "public, max-age=31536000, immutable", "x-content-type-options": "nosniff"}
+
+    @get(f"/static/{name}", include_in_schema=False)
+    async def asset() -> Response[bytes]:
+        return Response(body, media_type=_KINDS[Path(name).suffix], headers=headers)
+
+    return asset

@@ -1,0 +1,215 @@
+"""The storefront: what is on sale, and the order form."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import re
+import secrets
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.datastructures import Cookie
+from litestar.params import FromPath, FromQuery
+from litestar.response import Redirect
+
+from keywright.domain.errors import Conflict, Forbidden, Invalid, NotFound, ProviderUnavailable
+from keywright.domain.plan import Product
+from keywright.flows.checkout import Ask, Opened
+from keywright.flows.return_urls import origin_of
+from keywright.store.catalog import Offer
+from keywright.web import wire
+from keywright.web.api.public import offers_of
+from keywright.web.storefront.pages import Pages
+from keywright.web.storefront.words import ShownPrice, facts_of, price_shown, quantity_label
+from keywright.web.till import Till
+
+CLAIM_COOKIE = "keywright_claim"
+_FORM_COOKIE = "keywright_form"
+_CLAIM_SECONDS = 14 * 86400  # a bank debit takes days to settle, and the key is shown after that
+_LARGEST_FORM = 8 * 1024
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{22,64}")
+
+Web = Request[Any, Any, Any]
+
+
+class ShownPlan(msgspec.Struct, frozen=True):
+    slug: str
+    name: str
+    facts: list[str]
+    prices: list[ShownPrice]
+    trial: bool
+
+
+class ShownProduct(msgspec.Struct, frozen=True):
+    slug: str
+    name: str
+    plans: list[ShownPlan]
+    quantity_label: str
+
+
+def routes(pages: Pages, till: Till) -> list[Any]:
+    """`/` and `/buy/{product}`."""
+
+    @get("/", include_in_schema=False)
+    async def storefront() -> Response[str]:
+        products = await asyncio.to_thread(_products, till)
+        return pages.render("storefront.html", products=products)
+
+    @get("/buy/{product:str}", include_in_schema=False)
+    async def order_form(request: Web, product: FromPath[str], plan: FromQuery[str] = "") -> Response[str]:
+        shown = await asyncio.to_thread(_product, till, product)
+        return _form(pages, request, shown, plan=plan)
+
+    @post("/buy/{product:str}", include_in_schema=False, request_max_body_size=_LARGEST_FORM)
+    async def order(request: Web, product: FromPath[str]) -> Response[Any]:
+        form = {name: value for name, value in (await request.form()).items() if isinstance(value, str)}
+        _check_origin(request, form)
+        shown = await asyncio.to_thread(_product, till, product)
+        try:
+            opened = await _open(till, request, shown, form)
+        except (Invalid, ProviderUnavailable) as error:
+            return _form(
+                pages,
+                request,
+                shown,
+                chosen=form.get("choice", ""),
+                quantity=form.get("quantity", "1"),
+                problem=error.detail,
+                status=error.status,
+            )
+        return _leave(pages, till, opened)
+
+    return [storefront, order_form, order]
+
+
+async def _open(till: Till, request: Web, shown: ShownProduct, form: dict[str, str]) -> Opened:
+    plan, _, price = form.get("choice", "").partition("/")
+    if not price:
+        raise Invalid("Please choose a plan.")
+    quantity = form.get("quantity", "")
+    if not (quantity.isascii() and quantity.isdecimal() and len(quantity) <= 6):
+        raise Invalid("Please enter how many as a whole number.")
+    ask = Ask(plan=f"{shown.slug}/{plan}", price=price, quantity=int(quantity))
+    address = wire.address_of(request.scope)
+    once = form.get("once", "")
+    if not _TOKEN.fullmatch(once):
+        once = secrets.token_urlsafe(24)
+    try:
+        opened = await till.open(ask, once, address)
+    except Conflict:
+        opened = None
+    # A button pressed twice opens one checkout. A buyer who came back, and changed the order or has paid for
+    # it already, wants a new one.
+    if opened is None or (await till.look(opened.reference, None)).status != "open":
+        return await till.open(ask, secrets.token_urlsafe(24), address)
+    return opened
+
+
+def _form(
+    pages: Pages,
+    request: Web,
+    shown: ShownProduct,
+    *,
+    plan: str = "",
+    chosen: str = "",
+    quantity: str = "1",
+    problem: str = "",
+    status: int = 200,
+) -> Response[str]:
+    choices = [f"{p.slug}/{price.id}" for p in shown.plans for price in p.prices]
+    if chosen not in choices:
+        chosen = next((choice for choice in choices if choice.startswith(f"{plan}/")), (choices or [""])[0])
+    check = request.cookies.get(_FORM_COOKIE, "")
+    if not _TOKEN.fullmatch(check):
+        check = secrets.token_urlsafe(24)
+    response = pages.render(
+        "buy.html",
+        status=status,
+        refer=True,
+        product=shown,
+        chosen=chosen,
+        quantity=quantity,
+        problem=problem,
+        check=check,
+        once=secrets.token_urlsafe(24),
+    )
+    response.cookies.append(_cookie(pages, _FORM_COOKIE, check, path="/buy"))
+    return response
+
+
+def _check_origin(request: Web, form: dict[str, str]) -> None:
+    """The form must come from our own page: by its Origin, and by a cookie that other sites cannot read.
+
+    The origin is compared with the Host the browser used, which need not be APP_BASE_URL on a test machine.
+    """
+    origin = origin_of(request.headers.get("origin", ""))
+    host = request.headers.get("host", "")
+    same = origin is not None and urlsplit(origin).netloc == _netloc(origin, host)
+    cookie, field = request.cookies.get(_FORM_COOKIE, ""), form.get("check", "")
+    paired = bool(cookie) and hmac.compare_digest(cookie.encode(), field.encode())
+    if not same or not paired:
+        raise Forbidden("This order did not come from our order form. Please allow cookies and try again.")
+
+
+def _netloc(origin: str, host: str) -> str | None:
+    """The Host in the spelling of an origin: without the scheme's own port."""
+    seen = origin_of(f"{urlsplit(origin).scheme}://{host}")
+    return urlsplit(seen).netloc if seen is not None else None
+
+
+def _leave(pages: Pages, till: Till, opened: Opened) -> Response[Any]:
+    """Send the buyer to the provider, with the claim token in a cookie for the way back."""
+    known = {origin_of(origin) for origin in till.context.policy.pay_origins}
+    response: Response[Any]
+    if origin_of(opened.url) in known:
+        response = Redirect(opened.url, status_code=303, headers={"cache-control": "no-store"})
+    else:
+        # A pay page under the seller's own domain: a form may not redirect there, a link may lead there.
+        response = pages.render("leave.html", url=opened.url)
+    path = f"/checkout/{opened.reference}"
+    response.cookies.append(
+        _cookie(pages, CLAIM_COOKIE, opened.claim_token, path=path, max_age=_CLAIM_SECONDS)
+    )
+    return response
+
+
+def _cookie(pages: Pages, name: str, value: str, *, path: str, max_age: int | None = None) -> Cookie:
+    secure = pages.context.policy.base_url.startswith("https://")
+    return Cookie(name, value=value, path=path, max_age=max_age, httponly=True, secure=secure, samesite="lax")
+
+
+def _product(till: Till, slug: str) -> ShownProduct:
+    for product in _products(till):
+        if product.slug == slug:
+            return product
+    raise NotFound("There is no such product in this store.")
+
+
+def _products(till: Till) -> list[ShownProduct]:
+    selling = {name for name, channel in till.context.channels.items() if channel.api is not None}
+    by_product: dict[str, tuple[Product, list[Offer]]] = {}
+    for offer in offers_of(till.context):
+        if offer.plan.terms.profile == "signed" and any(p.provider in selling for p in offer.prices):
+            by_product.setdefault(offer.product.slug, (offer.product, []))[1].append(offer)
+    return [_shown(product, offers, selling) for product, offers in by_product.values()]
+
+
+def _shown(product: Product, offers: list[Offer], selling: set[str]) -> ShownProduct:
+    def cheapest(offer: Offer) -> tuple[str, int]:
+        price = min((p for p in offer.prices if p.provider in selling), key=lambda p: p.amount)
+        return price.currency, price.amount
+
+    plans = [
+        ShownPlan(
+            offer.plan.slug,
+            offer.plan.name,
+            facts_of(offer.plan),
+            [price_shown(p) for p in sorted(offer.prices, key=lambda p: p.amount) if p.provider in selling],
+            offer.plan.terms.trial > 0,
+        )
+        for offer in sorted(offers, key=cheapest)
+    ]
+    return ShownProduct(product.slug, product.name, plans, quantity_label([o.plan for o in offers]))

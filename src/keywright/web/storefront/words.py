@@ -1,0 +1,128 @@
+"""Prices and plans in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from keywright.domain.money import iso_exponent
+from keywright.domain.plan import Plan, Price, Terms
+
+_NO_BREAK: Final = "\N{NO-BREAK SPACE}"
+_SIGNS: Final[Mapping[str, str]] = {
+    "USD": "$",
+    "EUR": "€",
+    "GBP": "£",
+    "JPY": "¥",
+    "CNY": "CN¥",
+    "INR": "₹",
+    "NGN": "₦",
+    "GHS": "GH₵",
+    "KES": f"KSh{_NO_BREAK}",
+    "ZAR": f"R{_NO_BREAK}",
+    "CAD": "CA$",
+    "AUD": "A$",
+    "NZD": "NZ$",
+    "BRL": "R$",
+    "MXN": "MX$",
+    "KRW": "₩",
+    "PHP": "₱",
+    "TRY": "₺",
+    "UAH": "₴",
+    "VND": "₫",
+}
+_EVERY: Final[Mapping[str | None, str]] = {
+    None: "once",
+    "day": "a day",
+    "week": "a week",
+    "month": "a month",
+    "quarter": "every 3 months",
+    "year": "a year",
+}
+_DAY: Final = 86400
+
+
+class ShownPrice(msgspec.Struct, frozen=True):
+    """`amount` like `$50`, `every` like `a month`; `id` names the price in a form."""
+
+    id: str
+    amount: str
+    currency: str
+    every: str
+
+
+def money(amount: int, currency: str) -> str:
+    """An amount of ISO 4217 minor units as people write it: `$50`, `€49.90`, `CHF 1,200`, `¥500`."""
+    digits = iso_exponent(currency)
+    whole, part = divmod(abs(amount), 10**digits)
+    fraction = f".{part:0{digits}d}" if part else ""
+    sign = _SIGNS.get(currency, f"{currency}{_NO_BREAK}")
+    return f"{'−' if amount < 0 else ''}{sign}{whole:,}{fraction}"  # noqa: RUF001  # the minus sign is meant
+
+
+def price_shown(price: Price) -> ShownPrice:
+    every = _EVERY.get(price.interval, f"every {price.interval}")
+    return ShownPrice(
+        price.external_id or price.key, money(price.amount, price.currency), price.currency, every
+    )
+
+
+def facts_of(plan: Plan) -> list[str]:
+    """What a buyer gets, one short line each."""
+    terms = plan.terms
+    facts = [_term(terms), _quantity(terms), _machines(terms)]
+    if terms.trial >= _DAY:
+        facts.insert(0, f"Free for the first {_count(terms.trial // _DAY, 'day')}")
+    facts += [f"{_label(name)}: up to {limit:,}" for name, limit in sorted(terms.limits.items())]
+    facts += [f"Includes {_label(name)}" for name in terms.entitlements]
+    facts.append(f"Works offline for {_span(terms.offline)} at a time")
+    return facts
+
+
+def quantity_label(plans: list[Plan]) -> str:
+    """What the number in the order form counts."""
+    kinds = {plan.terms.quantity for plan in plans}
+    return {"seats": "Seats", "keys": "Licenses"}[kinds.pop()] if len(kinds) == 1 else "Quantity"
+
+
+def _term(terms: Terms) -> str:
+    if terms.term == "subscription":
+        return "Renews until you cancel"
+    if terms.term == "perpetual":
+        return "Pay once, yours for good"
+    return f"Pay once, valid for {_span(terms.term)}"
+
+
+def _quantity(terms: Terms) -> str:
+    if terms.quantity == "keys":
+        seats = f", {terms.seats_per_unit} seats each" if terms.seats_per_unit > 1 else ""
+        return f"One license key for each you buy{seats}"
+    if terms.seats_per_unit > 1:
+        return f"{terms.seats_per_unit} seats for each you buy, under one key"
+    return "As many seats as you need, under one key"
+
+
+def _machines(terms: Terms) -> str:
+    if terms.max_activations is None:
+        return "One machine for each seat"
+    if terms.max_activations == 0:
+        return "Any number of machines"
+    return f"{_count(terms.max_activations, 'machine')} at a time"
+
+
+def _span(seconds: int) -> str:
+    days = seconds // _DAY
+    if days and days % 365 == 0:
+        return _count(days // 365, "year")
+    return _count(days, "day") if days else _count(max(seconds // 3600, 1), "hour")
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,}{_NO_BREAK}{thing}{'' if number == 1 else 's'}"
+
+
+def _label(name: str) -> str:
+    """`export.pdf` as a person reads it: `export pdf`."""
+    return name.replace(".", " ").replace("_", " ").replace("-", " ").replace(":", " ")
