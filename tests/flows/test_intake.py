@@ -145,6 +145,24 @@ def test_a_refund_of_a_subscription_is_linked_by_the_invoice_payment(
     assert status(world.the_license(context), at + timedelta(days=31)) == "expired"
 
 
+def test_what_came_before_its_partner_in_one_batch_is_applied_in_it(
+    context: Context, clock: TurnableClock
+) -> None:
+    world.stock(context, price_pro=PRO)
+    at = clock.now()
+    found = world.hand_in(
+        context,
+        stripe.event("charge.refunded", stripe.refund("ch_1", "pi_9"), at + timedelta(days=1)),
+        stripe.event("invoice_payment.paid", stripe.invoice_payment("in_1", "pi_9"), at),
+        stripe.event("invoice.paid", stripe.invoice("in_1", "sub_1", at, at + MONTH), at),
+        bought(at),
+    )
+    assert [getattr(one, "outcome", one) for one in found] == ["applied"] * 4
+    with context.database.read() as connection:
+        assert inbox.counts(connection) == {"applied": 4}
+    assert status(world.the_license(context), at + timedelta(days=1)) == "revoked"
+
+
 def test_an_unmapped_price_is_parked_and_released_when_it_is_mapped(
     context: Context, clock: TurnableClock
 ) -> None:

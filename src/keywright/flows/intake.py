@@ -202,8 +202,8 @@ def settle(
     if fulfillment.owes:
         context.followups.announce(connection, fulfillment.batch)
     names = [(alias.kind, alias.external_id) for alias in fulfillment.new_aliases]
-    release(context, connection, account, names, now, excluding=frozenset(parked))
-    return outcomes
+    # What was parked a moment ago is among them: its partner may have come later in this very batch.
+    return outcomes | _release(context, connection, account, names, now)
 
 
 def release(
@@ -212,14 +212,21 @@ def release(
     account: ProviderAccount,
     names: Sequence[tuple[str, str]],
     now: datetime,
-    *,
-    excluding: frozenset[str] = frozenset(),
 ) -> int:
     """Apply the parked events that waited for one of these names. Returns how many were tried."""
-    waiting = [id_ for id_ in inbox.waiting_for(connection, account.id, names) if id_ not in excluding]
-    if waiting:
-        retry(context, connection, account, waiting, now)
-    return len(waiting)
+    return len(_release(context, connection, account, names, now))
+
+
+def _release(
+    context: Context,
+    connection: sa.Connection,
+    account: ProviderAccount,
+    names: Sequence[tuple[str, str]],
+    now: datetime,
+) -> dict[str, Outcome]:
+    """As `release`, with what became of them. Ends, because only names that are new lead on."""
+    waiting = inbox.waiting_for(connection, account.id, names)
+    return retry(context, connection, account, waiting, now) if waiting else {}
 
 
 def retry(

@@ -74,10 +74,7 @@ class Engine:
         config: DBOSConfig = {
             "name": APPLICATION,
             "system_database_engine": self._database.engine,
-            # Only its scheme is read: the engine above is used.
-            "system_database_url": "sqlite:///keywright"
-            if self._database.is_sqlite
-            else "postgresql://keywright",
+            "system_database_url": _kind_of(self._database),
             "application_version": APPLICATION_VERSION,
             "executor_id": self._executor,
             "log_level": "ERROR",
@@ -120,10 +117,15 @@ class Engine:
             DBOS.destroy(workflow_completion_timeout_sec=5)
 
 
+def _kind_of(database: Database) -> str:
+    """A URL of the right kind: only its scheme is read, though its parts must be there. Our engine is used."""
+    return "sqlite:///keywright" if database.is_sqlite else "postgresql://localhost/keywright"
+
+
 def migrate(database: Database) -> None:
     """Bring the engine's own tables up to date. The caller holds the migration lock."""
     system = SystemDatabase.create(
-        system_database_url="sqlite:///keywright" if database.is_sqlite else "postgresql://keywright",
+        system_database_url=_kind_of(database),
         engine_kwargs={},
         engine=database.engine,
         schema=None if database.is_sqlite else "dbos",
