@@ -1,30 +1,35 @@
 """What a purchase is worth: a pure function of purchase and plans.
 
 A grant carries clocks, not verdicts. No job has to run for it to be right at a later moment; `verdict.py`
-reads the clocks against a `now`. The rules are those of design section 3, "What a purchase is worth".
+reads the clocks against a `now`. The rules are those of design section 3, "What a purchase is worth"; which
+periods count is decided in `period.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Literal
 
 import msgspec
 
 from keywright.domain.facts import Item, PaymentSeen, SubscriptionSeen
-from keywright.domain.plan import Plan
-from keywright.domain.purchase import PeriodSeen, Purchase, payment_of, prices_of
+from keywright.domain.period import Period, paid_once, periods_of
+from keywright.domain.plan import Plan, later_by
+from keywright.domain.purchase import Purchase, prices_of
 
 Standing = Literal["ok", "paused", "suspended", "revoked"]
+
+_OVER = ("ended", "abandoned")
+_RENEWING = ("active", "trialing", "past_due", "unpaid", "incomplete", "unknown")
 
 
 class Grant(msgspec.Struct, frozen=True):
     """What one line of a purchase, one product, is worth.
 
-    `entitled_until` is the end of paid time (None: nothing was ever granted, FOREVER: never ends),
+    `entitled_until` is the end of the time that counts (None: nothing was ever granted, FOREVER: never ends),
     `active_until` adds the silent slack while a renewal is being collected, `grace_until` the grace period.
-    `lost_until` is the end of time that was paid for and taken back by a refund.
+    `lost_until` is the end of time that was paid for, taken back by a refund and not paid for again since.
     """
 
     product_id: str
@@ -42,19 +47,19 @@ class Grant(msgspec.Struct, frozen=True):
     past_due: bool = False
 
 
-class _Period(msgspec.Struct, frozen=True):
-    ends_at: datetime
-    counts: bool
-    lost: bool = False
-    trial: bool = False
-    starts_at: datetime | None = None
+class _Line(msgspec.Struct, frozen=True):
+    """One product of a purchase: the prices that lead to it, and its items in the newest snapshot."""
+
+    purchase: Purchase
+    prices: frozenset[str]
+    items: tuple[Item, ...]
+    plans: Mapping[str, Plan]
 
 
-class _Evidence(msgspec.Struct, frozen=True):
-    at: datetime
-    counts: bool
-    trial: bool
-    starts_at: datetime | None
+class _Clocks(msgspec.Struct, frozen=True):
+    entitled_until: datetime | None = None
+    lost_until: datetime | None = None
+    on_trial: bool = False
 
 
 def worth(purchase: Purchase, plans: Mapping[str, Plan]) -> tuple[Grant, ...]:
@@ -63,127 +68,192 @@ def worth(purchase: Purchase, plans: Mapping[str, Plan]) -> tuple[Grant, ...]:
     `plans` maps the provider price ids that are for sale to their plans. Prices that are not in it grant
     nothing. A subscription's lines come from its newest snapshot; a one-off order's line from our checkout.
     """
-    if purchase.ordered is not None and purchase.subscription is None:
-        plan = plans.get(purchase.ordered.price)
-        if plan is not None and plan.terms.term != "subscription":
-            return (_order_grant(purchase, plan, purchase.ordered.quantity),)
-    products = {plans[price].product_id for price in prices_of(purchase) if price in plans}
-    return tuple(_subscription_grant(purchase, product, plans) for product in sorted(products))
+    return tuple(_grant_of(line) for line in _lines(purchase, plans))
 
 
-def _order_grant(purchase: Purchase, plan: Plan, quantity: int) -> Grant:
-    """A one-off order counts when its payment settled; each settled payment is a period of its own."""
-    lost = _refunded(purchase) if plan.terms.on_refund == "revoke" else frozenset()
-    periods = [
-        _Period(
-            ends_at=plan.terms.term_end(payment.stamp.at),
-            counts=payment.payment not in lost,
-            lost=payment.payment in lost,
-            starts_at=payment.stamp.at,
+def _lines(purchase: Purchase, plans: Mapping[str, Plan]) -> list[_Line]:
+    items = purchase.subscription.items if purchase.subscription is not None else ()
+    metered = {item.price for item in items if item.quantity is None}
+    by_product: dict[str, set[str]] = {}
+    for price in prices_of(purchase):
+        # A metered price has no quantity: there is nothing to grant for it.
+        if price in plans and price not in metered:
+            by_product.setdefault(plans[price].product_id, set()).add(price)
+    return [
+        _Line(
+            purchase,
+            frozenset(prices),
+            tuple(item for item in items if item.quantity is not None and item.price in prices),
+            plans,
         )
-        for payment in purchase.payments.values()
-        if payment.state == "paid"
+        for _, prices in sorted(by_product.items())
     ]
-    entitled = _latest(p.ends_at for p in periods if p.counts)
-    clock = entitled or _nothing_left(periods)
-    seats, units = _quantity(plan, quantity)
+
+
+def _grant_of(line: _Line) -> Grant:
+    plan = _plan_of(line)
+    if plan.terms.term != "subscription":
+        return _once_grant(line, plan)
+    return _subscription_grant(line, plan)
+
+
+def _once_grant(line: _Line, plan: Plan) -> Grant:
+    """Bought once: it counts when its payment settled; each settled payment is a period of its own."""
+    ordered = line.purchase.ordered
+    ours = ordered is not None and ordered.price in line.prices
+    clocks = _clocks(paid_once(line.purchase, line.prices, plan.terms, ours=ours))
+    seats, units = _quantity(plan, _bought(line, plan))
     return Grant(
         product_id=plan.product_id,
         plan=plan,
         seats=seats,
         units=units,
-        entitled_until=clock,
-        active_until=clock,
-        grace_until=clock,
-        lost_until=_latest(p.ends_at for p in periods if p.lost),
-        reason="refunded" if any(p.lost for p in periods) and entitled is None else "",
+        entitled_until=clocks.entitled_until,
+        active_until=clocks.entitled_until,
+        grace_until=clocks.entitled_until,
+        lost_until=clocks.lost_until,
+        reason="refunded" if clocks.lost_until is not None else "",
     )
 
 
-def _subscription_grant(purchase: Purchase, product: str, plans: Mapping[str, Plan]) -> Grant:
-    seen = purchase.subscription
-    items = _items_of(seen, product, plans)
-    plan = _plan_of(purchase, items, product, plans)
-    terms = plan.terms
-    periods = _periods(purchase, product, plans, revoke=terms.on_refund == "revoke")
-    entitled = _latest(p.ends_at for p in periods if p.counts)
-    last = max((p for p in periods if p.counts), key=lambda p: p.ends_at, default=None)
-    if seen is not None and entitled is not None:
-        if not items:  # the line is gone from the subscription
-            entitled = min(entitled, seen.stamp.at)
-        elif seen.ended_at is not None and terms.on_cancel == "now":
-            entitled = min(entitled, seen.ended_at)
-    expected = _renewal_expected(seen) and (seen is None or bool(items))
-    lost = _latest(p.ends_at for p in periods if p.lost)
-    in_grace = expected and last is not None and not last.trial and lost is None
-    clock = entitled or _nothing_left(periods)
-    seats, units = _quantity(plan, _ordered_quantity(purchase, items, product, plans))
-    status = seen.status if seen is not None else "active"
+def _subscription_grant(line: _Line, plan: Plan) -> Grant:
+    seen, terms = line.purchase.subscription, plan.terms
+    periods = periods_of(line.purchase, line.prices, revoke=terms.on_refund == "revoke")
+    gone_at = _gone_at(line, periods)
+    clocks = _clocks(_cut(periods, seen, gone_at, now=terms.on_cancel == "now"))
+    until, status = clocks.entitled_until, seen.status if seen is not None else "active"
+    # Nothing is collected for time that was given back, so neither slack nor grace follows it.
+    expected = gone_at is None and clocks.lost_until is None and _renewal_expected(seen)
+    seats, units = _quantity(plan, _bought(line, plan))
     return Grant(
-        product_id=product,
+        product_id=plan.product_id,
         plan=plan,
         seats=seats,
         units=units,
-        entitled_until=clock,
-        active_until=clock + timedelta(seconds=terms.slack) if expected and entitled and clock else clock,
-        grace_until=clock + timedelta(seconds=terms.grace) if in_grace and clock else clock,
-        lost_until=lost,
-        standing="paused" if status == "paused" else "ok",
-        reason=_reason(status, lost is not None and entitled is None),
-        trial=status == "trialing",
-        canceling=seen is not None and seen.canceling and status not in ("ended", "abandoned"),
-        past_due=status in ("past_due", "unpaid") or _last_payment_failed(purchase),
+        entitled_until=until,
+        active_until=later_by(until, terms.slack) if expected and until is not None else until,
+        grace_until=(
+            later_by(until, terms.grace) if expected and until is not None and not clocks.on_trial else until
+        ),
+        lost_until=clocks.lost_until,
+        standing=_standing(status, clocks),
+        reason=_reason(status, refunded=clocks.lost_until is not None, gone=gone_at is not None),
+        trial=status == "trialing" and gone_at is None,
+        canceling=seen is not None and seen.canceling and status not in _OVER,
+        past_due=status in ("past_due", "unpaid") or (status not in _OVER and _payment_failed(line)),
     )
 
 
-def _reason(status: str, refunded: bool) -> str:
+def _clocks(periods: Sequence[Period]) -> _Clocks:
+    """The latest end that counts, and the latest end that was lost since.
+
+    A payment for a later time restores what a refund took, for good: when that time is over too, the license
+    has expired, and is not revoked once more.
+    """
+    counting = [period for period in periods if not period.lost]
+    if not counting:
+        if not periods:
+            return _Clocks()
+        # All that was granted was taken back: it ended when it began.
+        return _Clocks(min(p.began_at for p in periods), max(p.ends_at for p in periods))
+    last = max(counting, key=lambda period: (period.ends_at, not period.trial))
+    newest = max(period.began_at for period in counting)
+    lost = [p.ends_at for p in periods if p.lost and p.ends_at > last.ends_at and p.began_at >= newest]
+    return _Clocks(last.ends_at, max(lost, default=None), last.trial)
+
+
+def _cut(
+    periods: Sequence[Period], seen: SubscriptionSeen | None, gone_at: datetime | None, *, now: bool
+) -> Sequence[Period]:
+    """The periods, cut where the line or the subscription ended.
+
+    A cancellation ends renewal, not paid time: only a trial, which nobody paid for, ends with it, or all when
+    the seller wants it so (`on_cancel = "now"`).
+    """
+    ended_at = None
+    if seen is not None and seen.status in _OVER:
+        ended_at = seen.ended_at if seen.ended_at is not None else seen.stamp.at
+    if gone_at is None and ended_at is None:
+        return periods
+    cut = []
+    for period in periods:
+        ends = period.ends_at
+        if gone_at is not None:
+            ends = min(ends, gone_at)
+        if ended_at is not None and (now or period.trial):
+            ends = min(ends, ended_at)
+        # Time that was lost stays lost to its end: a refund with a cancellation revokes.
+        moved = not period.lost and ends != period.ends_at
+        cut.append(msgspec.structs.replace(period, ends_at=ends) if moved else period)
+    return cut
+
+
+def _gone_at(line: _Line, periods: Sequence[Period]) -> datetime | None:
+    """When the line was taken out of the subscription; None while it is part of it.
+
+    The first snapshot we still know of that came without it. A line that was paid for after the newest
+    snapshot is new, not gone.
+    """
+    seen = line.purchase.subscription
+    if seen is None or line.items or any(period.began_at > seen.stamp.at for period in periods):
+        return None
+    told = line.purchase.periods.values()
+    last = max((p.stamp for p in told if p.price in line.prices), default=None)
+    after = [p.stamp.at for p in told if p.price not in line.prices and (last is None or p.stamp > last)]
+    return min([seen.stamp.at, *after])
+
+
+def _standing(status: str, clocks: _Clocks) -> Standing:
+    if status != "paused":
+        return "ok"
+    # Paid time beats a provider's pause; a trial is not paid time.
+    return "suspended" if clocks.on_trial else "paused"
+
+
+def _reason(status: str, *, refunded: bool, gone: bool) -> str:
     if refunded:
         return "refunded"
+    if gone:
+        return "removed"
     return status if status in ("paused", "ended", "past_due", "unpaid") else ""
 
 
-def _items_of(seen: SubscriptionSeen | None, product: str, plans: Mapping[str, Plan]) -> tuple[Item, ...]:
-    if seen is None:
-        return ()
-    return tuple(
-        item
-        for item in seen.items
-        if item.quantity is not None and item.price in plans and plans[item.price].product_id == product
-    )
-
-
-def _plan_of(purchase: Purchase, items: Iterable[Item], product: str, plans: Mapping[str, Plan]) -> Plan:
-    """The plan of the newest snapshot; without one, of the newest payment; else of the newest period."""
-    for item in items:
-        return plans[item.price]
-    candidates = [
-        (payment.stamp, line.price)
-        for payment in purchase.payments.values()
-        for line in payment.lines
-        if not line.prorated
+def _plan_of(line: _Line) -> Plan:
+    """The plan of the newest snapshot; else of the newest settled payment or period; else the one ordered."""
+    for item in line.items:
+        return line.plans[item.price]
+    payments = line.purchase.payments.values()
+    told = [
+        (0 if paid.prorated else 2 if payment.state == "paid" else 1, payment.stamp, paid.price)
+        for payment in payments
+        for paid in payment.lines
+        if paid.price in line.prices
     ]
-    candidates += [(period.stamp, period.price) for period in purchase.periods.values()]
-    candidates += [
-        (payment.stamp, line.price) for payment in purchase.payments.values() for line in payment.lines
+    told += [
+        (2, period.stamp, period.price)
+        for period in line.purchase.periods.values()
+        if period.price in line.prices
     ]
-    mine = [(s, price) for s, price in candidates if price in plans and plans[price].product_id == product]
-    return plans[max(mine)[1]]
+    return line.plans[max(told)[2] if told else min(line.prices)]
 
 
-def _ordered_quantity(
-    purchase: Purchase, items: tuple[Item, ...], product: str, plans: Mapping[str, Plan]
-) -> int:
-    """Quantities of one plan add up; of several plans of one product the first item's plan counts."""
-    if items:
-        plan = plans[items[0].price]
-        return sum(item.quantity or 0 for item in items if plans[item.price].id == plan.id)
-    newest = [
-        (payment.state == "paid", payment.stamp, line.quantity or 0)
-        for payment in purchase.payments.values()
-        for line in payment.lines
-        if not line.prorated and _sells(plans, line.price, product)
-    ]
-    return max(newest)[2] if newest else 1
+def _bought(line: _Line, plan: Plan) -> int:
+    """How many were bought. Quantities of one plan add up; of several plans of one product, `plan` counts."""
+    mine = {price for price in line.prices if line.plans[price].id == plan.id}
+    if line.items:
+        return sum(item.quantity or 0 for item in line.items if item.price in mine)
+    ordered = line.purchase.ordered
+    if plan.terms.term != "subscription" and ordered is not None and ordered.price in mine:
+        return ordered.quantity
+    told = []
+    for payment in line.purchase.payments.values():
+        paid = [p.quantity or 0 for p in payment.lines if p.price in mine and not p.prorated]
+        if paid:
+            told.append((payment.state == "paid", payment.stamp, sum(paid)))
+    told += [(True, p.stamp, p.quantity) for p in line.purchase.periods.values() if p.price in mine]
+    if told:
+        return max(told)[2]
+    return ordered.quantity if ordered is not None and ordered.price in mine else 1
 
 
 def _quantity(plan: Plan, quantity: int) -> tuple[int, int]:
@@ -193,105 +263,22 @@ def _quantity(plan: Plan, quantity: int) -> tuple[int, int]:
     return quantity * plan.terms.seats_per_unit, 1
 
 
-def _periods(purchase: Purchase, product: str, plans: Mapping[str, Plan], *, revoke: bool) -> list[_Period]:
-    """Every period we know of, each judged by its best evidence.
-
-    A paid line decides: it counts, or is lost when its payment was refunded in full. Without one the newest
-    of a failed payment and the snapshot decides.
-    """
-    refunded = _refunded(purchase) if revoke else frozenset()
-    judged: dict[datetime, _Period] = {}
-    evidence: dict[datetime, _Evidence] = {}
-    for seen in purchase.periods.values():
-        if _sells(plans, seen.price, product):
-            said = _Evidence(seen.stamp.at, seen.counts, seen.trial, seen.starts_at)
-            _weigh(evidence, seen.ends_at, said)
-    for payment in purchase.payments.values():
-        for line in payment.lines:
-            if line.prorated or line.ends_at is None or not _sells(plans, line.price, product):
-                continue
-            if payment.state == "paid":
-                known = judged.get(line.ends_at)
-                lost = payment.payment in refunded
-                trial = payment.amount == 0 and _is_trial(purchase.periods.values(), line.ends_at)
-                if known is None or known.lost:
-                    judged[line.ends_at] = _Period(line.ends_at, not lost, lost, trial, line.starts_at)
-            else:
-                _weigh(evidence, line.ends_at, _Evidence(payment.stamp.at, False, False, line.starts_at))
-    for end, said in evidence.items():
-        judged.setdefault(end, _Period(end, said.counts, False, said.trial, said.starts_at))
-    return _lose_unknown(purchase, list(judged.values()), revoke=revoke)
-
-
-def _weigh(evidence: dict[datetime, _Evidence], end: datetime, said: _Evidence) -> None:
-    known = evidence.get(end)
-    # At equal times the customer gets the benefit of the doubt.
-    if known is None or (said.at, said.counts) > (known.at, known.counts):
-        evidence[end] = said
-
-
-def _is_trial(periods: Iterable[PeriodSeen], end: datetime) -> bool:
-    return any(period.ends_at == end and period.trial for period in periods)
-
-
-def _sells(plans: Mapping[str, Plan], price: str, product: str) -> bool:
-    return price in plans and plans[price].product_id == product
-
-
-def _refunded(purchase: Purchase) -> frozenset[str]:
-    """The payments that were given back in full."""
-    return frozenset(
-        payment
-        for refund in purchase.refunds.values()
-        if refund.full and (payment := payment_of(purchase, refund)) is not None
-    )
-
-
-def _lose_unknown(purchase: Purchase, periods: list[_Period], *, revoke: bool) -> list[_Period]:
-    """A full refund of a payment whose invoice we never saw takes back the period it fell into."""
-    if not revoke:
-        return periods
-    for refund in purchase.refunds.values():
-        payment = payment_of(purchase, refund)
-        if not refund.full or (payment is not None and payment in purchase.payments):
-            continue
-        hit = max(
-            (p for p in periods if p.counts and (p.starts_at is None or p.starts_at <= refund.stamp.at)),
-            key=lambda p: p.ends_at,
-            default=None,
-        )
-        if hit is not None:
-            lost = msgspec.structs.replace(hit, counts=False, lost=True)
-            periods = [lost if p is hit else p for p in periods]
-    return periods
-
-
 def _renewal_expected(seen: SubscriptionSeen | None) -> bool:
-    if seen is None:
-        return True
-    return not seen.canceling and seen.status in (
-        "active",
-        "trialing",
-        "past_due",
-        "unpaid",
-        "incomplete",
-        "unknown",
-    )
+    return seen is None or (not seen.canceling and seen.status in _RENEWING)
 
 
-def _last_payment_failed(purchase: Purchase) -> bool:
-    newest = max(purchase.payments.values(), key=_newest_first, default=None)
-    return newest is not None and newest.state == "failed"
+def _payment_failed(line: _Line) -> bool:
+    """Whether the newest word on this line's money is a failure that no later snapshot took back."""
+    payments = line.purchase.payments.values()
+    if not any(payment.state == "failed" for payment in payments):
+        return False
+    mine = (p for p in payments if any(one.price in line.prices for one in p.lines))
+    newest = max(mine, key=_age, default=None)
+    if newest is None or newest.state != "failed":
+        return False
+    seen = line.purchase.subscription
+    return seen is None or newest.stamp.at >= seen.stamp.at
 
 
-def _newest_first(payment: PaymentSeen) -> tuple[object, ...]:
+def _age(payment: PaymentSeen) -> tuple[object, ...]:
     return (payment.stamp, payment.state == "paid", payment.payment)
-
-
-def _nothing_left(periods: list[_Period]) -> datetime | None:
-    """Something was granted once, and none of it counts any more: it ended when it began."""
-    return min((p.starts_at or p.ends_at for p in periods if p.lost), default=None)
-
-
-def _latest(moments: Iterable[datetime]) -> datetime | None:
-    return max(moments, default=None)

@@ -11,6 +11,12 @@ FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
 """The end of a license that never ends. It compares like any other instant and leaves the API as null."""
 
 
+def later_by(moment: datetime, seconds: int) -> datetime:
+    """The moment so many seconds later, at most FOREVER: the calendar ends there and sums must not raise."""
+    left = FOREVER - moment
+    return moment + timedelta(seconds=seconds) if seconds < left.total_seconds() else max(moment, FOREVER)
+
+
 class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one purchase of a plan grants. Durations are in seconds, so a stored row reads the same for ever.
 
@@ -48,9 +54,7 @@ class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def term_end(self, start: datetime) -> datetime:
         """When a term bought at `start` ends."""
-        if isinstance(self.term, int):
-            return start + timedelta(seconds=self.term)
-        return FOREVER
+        return later_by(start, self.term) if isinstance(self.term, int) else FOREVER
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -7,7 +7,6 @@ is decided in `grant.py`; nothing here looks at a clock or at a plan.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -33,7 +32,10 @@ _EVIDENT = {"active": True, "trialing": True, "past_due": False, "unpaid": False
 
 
 class PeriodSeen(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the newest snapshot of a period said about it. Keyed by price and end."""
+    """What the newest snapshot of a period said about it. Keyed by price and end.
+
+    `quantity` outlives the item: a line that is gone from the subscription keeps the seats it had.
+    """
 
     stamp: Stamp
     price: str
@@ -41,6 +43,7 @@ class PeriodSeen(msgspec.Struct, frozen=True, omit_defaults=True):
     counts: bool
     trial: bool = False
     starts_at: datetime | None = None
+    quantity: int = 1
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -83,8 +86,7 @@ def absorb(purchase: Purchase, fact: Fact) -> Purchase:
             if purchase.ordered is not None and not _is_newer(fact, purchase.ordered):
                 return purchase
             return _with(purchase, "ordered", fact)
-        case HolderSeen():
-            return _absorb_holder(purchase, fact)
+    return _absorb_holder(purchase, fact)
 
 
 def merge(one: Purchase, other: Purchase) -> Purchase:
@@ -130,19 +132,30 @@ def _absorb_subscription(purchase: Purchase, seen: SubscriptionSeen) -> Purchase
     if counts is None:
         return purchase
     periods = purchase.periods
+    for key, period in _periods_of(seen, counts=counts).items():
+        periods = _put(periods, key, period)
+    return _with(purchase, "periods", periods)
+
+
+def _periods_of(seen: SubscriptionSeen, *, counts: bool) -> dict[str, PeriodSeen]:
+    found: dict[str, PeriodSeen] = {}
     for item in seen.items:
         if item.ends_at is None or item.quantity is None:
             continue
-        period = PeriodSeen(
+        key = f"{item.price}@{int(item.ends_at.timestamp())}"
+        twin = found.get(key)
+        # Two items of one price are one period with both quantities, in whichever order they are listed.
+        starts = (item.starts_at, twin.starts_at if twin is not None else None)
+        found[key] = PeriodSeen(
             stamp=seen.stamp,
             price=item.price,
             ends_at=item.ends_at,
             counts=counts,
             trial=seen.status == "trialing",
-            starts_at=item.starts_at,
+            starts_at=min((moment for moment in starts if moment is not None), default=None),
+            quantity=item.quantity + (twin.quantity if twin is not None else 0),
         )
-        periods = _put(periods, f"{item.price}@{int(item.ends_at.timestamp())}", period)
-    return _with(purchase, "periods", periods)
+    return found
 
 
 def _put(register: dict[str, _V], key: str, value: _V) -> dict[str, _V]:
@@ -154,7 +167,7 @@ def _put(register: dict[str, _V], key: str, value: _V) -> dict[str, _V]:
 
 def _is_newer(value: object, known: object) -> bool:
     """Whether `value` stands above `known` in the total order of its register."""
-    if value is known:
+    if value is known or value == known:
         return False
     one, other = _order(value), _order(known)
     if one != other:
@@ -171,11 +184,9 @@ def _order(value: object) -> tuple[bool, Stamp]:
         case PaymentSeen() | CheckoutSeen():
             # Paid stays paid: what takes money back is a refund or a dispute, each with its own register.
             return (value.state == "paid", value.stamp)
-        case PeriodSeen():
+        case PeriodSeen() | RefundSeen() | Told():
             return (False, value.stamp)
-        case RefundSeen() | Told():
-            return (False, value.stamp)
-        case _:
+        case _:  # what never changes at the provider carries no stamp: an order, a link
             return (False, _NO_STAMP)
 
 
@@ -192,22 +203,19 @@ def _with(purchase: Purchase, member: str, value: object) -> Purchase:
     return msgspec.structs.replace(purchase, **{member: value})
 
 
-def payment_of(purchase: Purchase, refund: RefundSeen) -> str | None:
-    """Which payment a refund took back, or None when no payment of this purchase is known for it."""
-    if refund.payment is not None and refund.payment in purchase.payments:
-        return refund.payment
-    if refund.intent is not None and (linked := purchase.links.get(refund.intent)) is not None:
-        return linked
-    return _payment_by(purchase.payments, refund)
+def payments_of(purchase: Purchase, refund: RefundSeen) -> frozenset[str]:
+    """The known payments a refund took back; empty while none of this purchase is known for it.
 
-
-def _payment_by(payments: Mapping[str, PaymentSeen], refund: RefundSeen) -> str | None:
-    for payment in payments.values():
-        if payment.intent is not None and payment.intent == refund.intent:
-            return payment.payment
-        if payment.charge is not None and payment.charge == refund.charge:
-            return payment.payment
-    return None
+    One charge may stand behind two of them: a one-off order that also made an invoice was told of twice.
+    """
+    named = {refund.payment, purchase.links.get(refund.intent or "")}
+    return frozenset(
+        payment.payment
+        for payment in purchase.payments.values()
+        if payment.payment in named
+        or (payment.intent is not None and payment.intent == refund.intent)
+        or (payment.charge is not None and payment.charge == refund.charge)
+    )
 
 
 def prices_of(purchase: Purchase) -> set[str]:
