@@ -37,7 +37,9 @@ def admit(held: License, plan: Plan, *, active: int, released: int) -> Admission
     limit = plan.terms.machines(held.seats)
     if limit is None or active < limit:
         return "admit"
-    if plan.terms.over_limit == "refuse":
+    # Above the limit (seats were given back) one out and one in would keep the excess: nobody is cut off, but
+    # nobody new comes in until the count fits.
+    if plan.terms.over_limit == "refuse" or active == 0 or active > limit:
         return "TOO_MANY_ACTIVATIONS"
     # Replacing is a move: without a budget two people could share one seat by taking turns.
     if plan.terms.moves is not None and released >= plan.terms.moves:

@@ -1,6 +1,7 @@
 """What an operator decided about a license, on top of what was paid.
 
-Suspend and reinstate: the newest wins. Revoke: final until reinstated. Extend: a floor under paid time.
+Suspend and reinstate: the newest wins. Revoke: final until reinstated. Extend: a floor under paid time. Like
+facts, decisions may arrive in any order and more than once: the outcome is the same.
 """
 
 from __future__ import annotations
@@ -22,24 +23,38 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 class Overrides(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`floor`: the license runs at least until then. `seats`: added to what was bought."""
+    """`decision`: the one in force. `floor`: the license runs at least until then. `seats`: added to those
+    bought. `behind`: the newest decision of every other kind, which an older one that arrives late may need.
+    """
 
     decision: Decision | None = None
     floor: datetime | None = None
     seats: int = 0
+    behind: tuple[Decision, ...] = ()
 
 
 NO_OVERRIDES = Overrides()
+_STRICTNESS = ("revoke", "suspend", "reinstate")
 
 
 def decide(overrides: Overrides, decision: Decision) -> Overrides:
-    """The overrides after a decision; an older decision changes nothing."""
-    known = overrides.decision
-    if known is not None and (known.at, known.kind) > (decision.at, decision.kind):
-        return overrides
-    if known is not None and known.kind == "revoke" and decision.kind == "suspend":
-        return overrides
-    return msgspec.structs.replace(overrides, decision=decision)
+    """The overrides after a decision, whatever the order in which decisions arrive."""
+    newest: dict[str, Decision] = {}
+    known = () if overrides.decision is None else (overrides.decision, *overrides.behind)
+    for one in (*known, decision):
+        rival = newest.get(one.kind)
+        if rival is None or (one.at, one.by) > (rival.at, rival.by):
+            newest[one.kind] = one
+    chosen = _in_force(newest)
+    behind = tuple(one for _, one in sorted(newest.items()) if one is not chosen)
+    return msgspec.structs.replace(overrides, decision=chosen, behind=behind)
+
+
+def _in_force(newest: dict[str, Decision]) -> Decision:
+    """A revocation, unless it was reinstated since; else the newest. At one moment the stricter one."""
+    reinstated = newest.get("reinstate")
+    standing = [one for one in newest.values() if reinstated is None or one.at >= reinstated.at]
+    return min(standing, key=lambda one: _STRICTNESS.index(one.kind))
 
 
 def extend(overrides: Overrides, until: datetime) -> Overrides:
@@ -49,7 +64,11 @@ def extend(overrides: Overrides, until: datetime) -> Overrides:
 
 
 def apply(grant: Grant, overrides: Overrides) -> Grant:
-    """The grant as the operator wants it. Operator over provider."""
+    """The grant as the operator wants it. Operator over provider.
+
+    A reinstatement lifts staff decisions and a provider's pause. Time that a refund took comes back with a
+    payment, or with `extend`: a decision must not give away refunds that come after it.
+    """
     if overrides == NO_OVERRIDES:
         return grant
     changed: dict[str, object] = {"seats": grant.seats + overrides.seats}
@@ -58,10 +77,11 @@ def apply(grant: Grant, overrides: Overrides) -> Grant:
             known = getattr(grant, clock)
             changed[clock] = overrides.floor if known is None else max(known, overrides.floor)
     decision = overrides.decision
-    if decision is not None and decision.kind != "reinstate":
-        changed["standing"] = "suspended" if decision.kind == "suspend" else "revoked"
-        changed["reason"] = f"{decision.kind} by staff"
-    elif decision is not None:
-        # Reinstating also lifts what the provider imposed: paused collection, time lost to a refund.
-        changed["standing"] = "ok"
+    # A unit that is no longer bought is revoked before it comes here; no decision brings it back.
+    if decision is not None and grant.standing != "revoked":
+        if decision.kind != "reinstate":
+            changed["standing"] = "suspended" if decision.kind == "suspend" else "revoked"
+            changed["reason"] = f"{decision.kind} by staff"
+        elif grant.standing != "ok":
+            changed["standing"], changed["reason"] = "ok", ""
     return msgspec.structs.replace(grant, **changed)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal
 
 import msgspec
 
 from keywright.domain.activation import Activation
 from keywright.domain.license import License, Status, status
-from keywright.domain.plan import Plan
+from keywright.domain.plan import Plan, later_by
 
 Code = Literal[
     "NOT_FOUND",
@@ -109,13 +109,18 @@ def is_valid(code: Code) -> bool:
 
 
 def refusal_of_activation(code: Code) -> int:
-    """The HTTP status of an `activate` that was not granted."""
-    return {"NOT_FOUND": 404, "TOO_MANY_ACTIVATIONS": 409, "MOVES_EXHAUSTED": 409}.get(code, 403)
+    """The HTTP status of an `activate` that was not granted (contract: 404, 409, "403 otherwise")."""
+    return {"NOT_FOUND": 404, "TOO_MANY_ACTIVATIONS": 409}.get(code, 403)
 
 
 def offline_until(held: License, plan: Plan, now: datetime) -> datetime | None:
-    """How long a program may run without asking again: the lease, but never beyond the last valid moment."""
-    last = max((c for c in (held.active_until, held.grace_until) if c is not None), default=None)
-    if last is None:
-        return None
-    return min(now + timedelta(seconds=plan.terms.offline), last)
+    """How long a program may run without asking again: the lease, but never beyond the last valid moment.
+
+    None when it may not run now. The license is valid at every moment from `now` until then.
+    """
+    last = now
+    for clock in (held.active_until, held.grace_until):
+        # Grace does not follow paid time that was paused or refunded: ask the status where the clock stops.
+        if clock is not None and clock > last and status(held, last) in ("active", "grace"):
+            last = clock
+    return min(later_by(now, plan.terms.offline), last) if last > now else None
