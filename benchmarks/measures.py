@@ -3,34 +3,44 @@
 import itertools
 import json
 import random
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 
 from benchmarks import spool
 from benchmarks.load import LoadReport
-from benchmarks.servers import ROOT
-from benchmarks.wire import http_post, write_spool
+from benchmarks.mails import Mails
+from benchmarks.servers import ROOT, Server, run_once
+from benchmarks.wire import http_post, read_spool, write_spool
 
 WEBHOOK_SECRET = "whsec_bench_0123456789abcdef0123456789abcdef"
 APPLIED = '"outcome":"applied"'
-_DRAIN_LIMIT_S = 180.0
+VALID = '"code":"VALID"'
+
+_SAMPLED = 200
+_ECHOES = 2  # on each side of a measure
+_DRAIN_LIMIT_S = 300.0
+
+Pairs = list[tuple[str, str]]
+_Load = tuple[LoadReport, float]
 
 
 class Scale(msgspec.Struct, frozen=True, kw_only=True):
     """How long and how wide to measure; `fastest_intake` webhooks a second is what a spool lasts for."""
 
-    seconds: float = 8.0
+    seconds: float = 6.0
     warmup: float = 1.0
+    echo_seconds: float = 1.5
     connections: int = 64
     licenses: int = 100_000
     webhooks: int = 100_000
     activation_rate: float = 100.0
-    fastest_intake: int = 8_000
+    fastest_intake: int = 6_000
 
     @property
     def deliveries(self) -> int:
@@ -39,11 +49,31 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Where a measure sends its load and keeps its spools."""
+    """What a measure drives, the yardstick beside it, and where it keeps its spools."""
 
-    port: int
+    server: Server
+    echo: Server
     work: Path
     scale: Scale
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """A load, the echoes of the same size of body around it, and what both servers used per request.
+
+    The processor time is the server's own, without database and generator. It says what a request costs even
+    when other programs take turns on the processor.
+    """
+
+    report: LoadReport
+    cpu_us: float
+    body_bytes: int
+    echoes: list[float]
+    echo_p99_ms: float
+    echo_cpu_us: float
+
+    @property
+    def echo_rps(self) -> float:
+        return statistics.median(self.echoes)
 
 
 class Intake(msgspec.Struct, frozen=True):
@@ -55,90 +85,116 @@ class Intake(msgspec.Struct, frozen=True):
     rounds: int = 0
 
 
-def load(port: int, *flags: str) -> LoadReport:
-    """Runs the generator as its own process to its end."""
-    return _report(_start_load(port, *flags))
-
-
-def echo(target: Target, path: str, body: bytes) -> LoadReport:
-    """One constant request to the yardstick: the median of three, for it divides all the others."""
-    request = target.work / "echo.request"
-    request.write_bytes(http_post(path, body))
-    timing = _timing(msgspec.structs.replace(target.scale, seconds=target.scale.seconds / 2))
-    reports = [load(target.port, "--request", str(request), *timing) for _ in range(3)]
-    return sorted(reports, key=lambda report: report.rps)[1]
-
-
-def sample_webhook() -> bytes:
-    """The body of an ordinary delivery, for the yardstick."""
-    record = next(spool.new_purchases([1], secret=WEBHOOK_SECRET, now=int(time.time())))
-    return record.partition(b"\r\n\r\n")[2]
-
-
-def new_purchases(target: Target, first: int) -> tuple[LoadReport, Intake]:
-    """Distinct new subscriptions; each of them owes its buyer a mail."""
+def new_purchases(target: Target, env: Mapping[str, str]) -> tuple[Measured, Intake, float, Mails]:
+    """Distinct new subscriptions, each of which owes its buyer a mail; and the time until all are sent."""
     now = int(time.time())
-    numbers = range(first, first + target.scale.deliveries)
-    path = _write(target, "purchases", spool.new_purchases(numbers, secret=WEBHOOK_SECRET, now=now))
-    report = load(target.port, "--spool", str(path), *_timing(target.scale), "--match", APPLIED)
-    return report, Intake(first=first, count=report.sent, bought_at=now - 60)
+    events = spool.new_purchases(range(1, target.scale.deliveries + 1), secret=WEBHOOK_SECRET, now=now)
+    path = _write(target, "purchases", events)
+    mails: list[tuple[float, Mails]] = []
+
+    def measure() -> _Load:
+        loaded = _weighed(target, path, APPLIED)
+        ended_at = time.time()
+        output = run_once("benchmarks.mails", "--limit", str(_DRAIN_LIMIT_S), env=env, directory=target.work)
+        mails.append((ended_at, msgspec.json.decode(output, type=Mails)))
+        return loaded
+
+    measured = _beside_echo(target, path, measure)
+    ended_at, sent = mails[0]
+    drain_s = round(max(0.0, (sent.last_sent_at or ended_at) - ended_at), 2)
+    return measured, Intake(first=1, count=measured.report.sent, bought_at=now - 60), drain_s, sent
 
 
-def renewals(target: Target, intake: Intake) -> tuple[LoadReport, Intake]:
+def renewals(target: Target, intake: Intake) -> tuple[Measured, Intake]:
     """Renewals of what `new_purchases` sold: nothing to announce."""
     path, renewed = _renewal_spool(target, intake, target.scale.deliveries)
-    return load(target.port, "--spool", str(path), *_timing(target.scale), "--match", APPLIED), renewed
-
-
-def drain(outbox: Path, expected: int) -> tuple[float, int]:
-    """Waits until `expected` mails lie in the outbox: the seconds it took, and how many there are then."""
-    started_at = time.perf_counter()
-    while True:
-        there = sum(1 for _ in outbox.glob("*.eml"))
-        waited = time.perf_counter() - started_at
-        if there >= expected or waited > _DRAIN_LIMIT_S:
-            return round(waited, 2), there
-        time.sleep(0.25)
+    return _drive(target, path, APPLIED), renewed
 
 
 def top_up(target: Target, intake: Intake, count: int) -> LoadReport:
     """Sends `count` more renewals without measuring them: memory is looked at after many webhooks."""
     path, _ = _renewal_spool(target, intake, count)
-    return load(target.port, "--spool", str(path), "--connections", str(target.scale.connections))
+    connections = str(target.scale.connections)
+    return _load(target.server, "--spool", str(path), "--connections", connections, "--match", APPLIED)
 
 
-def validate(target: Target, pairs: list[tuple[str, str]]) -> LoadReport:
+def validate(target: Target, pairs: Pairs) -> Measured:
     """Validate with a fingerprint that is activated, every license at most once, in random order."""
     shuffled = random.Random(1).sample(pairs, len(pairs))
     path = _write(target, "validate", spool.licensing_calls("/api/license/validate", shuffled))
-    return load(target.port, "--spool", str(path), *_timing(target.scale), "--match", '"code":"VALID"')
+    return _drive(target, path, VALID)
 
 
-def activate(target: Target, pairs: list[tuple[str, str]]) -> LoadReport:
+def activate(target: Target, pairs: Pairs) -> Measured:
     """Activates a new machine on each license, as fast as it goes."""
     path = _write(target, "activate", spool.licensing_calls("/api/license/activate", pairs))
-    return load(target.port, "--spool", str(path), *_timing(target.scale), "--match", '"code":"VALID"')
+    return _drive(target, path, VALID)
+
+
+def activate_at_rate(target: Target, pairs: Pairs, name: str) -> LoadReport:
+    """Activations due at a fixed rate, whatever else the server does."""
+    return _report(_start_at_rate(target, pairs, name))
 
 
 def activate_under_intake(
-    target: Target, pairs: list[tuple[str, str]], intake: Intake
+    target: Target, pairs: Pairs, intake: Intake
 ) -> tuple[LoadReport, LoadReport, Intake]:
-    """Activations due at a fixed rate while renewals come in as fast as they are taken."""
-    scale = target.scale
-    activations = _write(target, "activate-loaded", spool.licensing_calls("/api/license/activate", pairs))
-    deliveries, renewed = _renewal_spool(target, intake, scale.deliveries)
-    behind = _start_load(target.port, "--spool", str(deliveries), *_timing(scale), "--match", APPLIED)
-    front = _start_load(
-        target.port,
-        *("--spool", str(activations), "--rate", str(scale.activation_rate), "--connections", "16"),
-        *("--seconds", str(scale.seconds), "--warmup", str(scale.warmup), "--match", '"code":"VALID"'),
-    )
+    """The same while renewals come in as fast as they are taken."""
+    deliveries, renewed = _renewal_spool(target, intake, target.scale.deliveries)
+    timing = _timing(target.scale)
+    behind = _start_load(target.server, "--spool", str(deliveries), *timing, "--match", APPLIED)
+    front = _start_at_rate(target, pairs, "activate-loaded")
     return _report(front), _report(behind), renewed
 
 
-def machines(pairs: list[tuple[str, str]], salt: str) -> list[tuple[str, str]]:
+def machines(pairs: Pairs, salt: str) -> Pairs:
     """The same licenses with a fingerprint each that was never seen before."""
     return [(key, f"{salt}-{number:08d}-{key[-5:]}") for number, (key, _) in enumerate(pairs)]
+
+
+def _drive(target: Target, path: Path, right: str) -> Measured:
+    return _beside_echo(target, path, lambda: _weighed(target, path, right))
+
+
+def _weighed(target: Target, path: Path, right: str) -> _Load:
+    """A closed loop over the spool, and the server's processor time for each answer."""
+    cpu = target.server.cpu_s()
+    report = _load(target.server, "--spool", str(path), *_timing(target.scale), "--match", right)
+    return report, _each_us(target.server.cpu_s() - cpu, report.answered)
+
+
+def _beside_echo(target: Target, path: Path, measure: Callable[[], _Load]) -> Measured:
+    """The measure between echoes of a body of the same size: a machine is not equally fast at all times."""
+    bodies = [record.partition(b"\r\n\r\n")[2] for record in itertools.islice(read_spool(path), _SAMPLED)]
+    body = sorted(bodies, key=len)[len(bodies) // 2]
+    request = target.work / "echo.request"
+    request.write_bytes(http_post("/echo", body))
+    echo_cpu = target.echo.cpu_s()
+    echoes = [_echo(target, request) for _ in range(_ECHOES)]
+    report, cpu_us = measure()
+    echoes += [_echo(target, request) for _ in range(_ECHOES)]
+    echo_cpu = target.echo.cpu_s() - echo_cpu
+    return Measured(
+        report=report,
+        cpu_us=cpu_us,
+        body_bytes=len(body),
+        echoes=[echo.rps for echo in echoes],
+        echo_p99_ms=statistics.median(echo.p99_ms for echo in echoes),
+        echo_cpu_us=_each_us(echo_cpu, sum(echo.answered for echo in echoes)),
+    )
+
+
+def _echo(target: Target, request: Path) -> LoadReport:
+    scale = target.scale
+    return _load(
+        target.echo,
+        *("--request", str(request), "--connections", str(scale.connections)),
+        *("--seconds", str(scale.echo_seconds), "--warmup", "0.3"),
+    )
+
+
+def _each_us(cpu_s: float, count: int) -> float:
+    return round(cpu_s * 1e6 / max(1, count), 1)
 
 
 def _renewal_spool(target: Target, intake: Intake, count: int) -> tuple[Path, Intake]:
@@ -171,8 +227,23 @@ def _timing(scale: Scale) -> list[str]:
     ]
 
 
-def _start_load(port: int, *flags: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "benchmarks.load", "--port", str(port), *flags]
+def _start_at_rate(target: Target, pairs: Pairs, name: str) -> subprocess.Popen[str]:
+    scale = target.scale
+    path = _write(target, name, spool.licensing_calls("/api/license/activate", pairs))
+    return _start_load(
+        target.server,
+        *("--spool", str(path), "--rate", str(scale.activation_rate), "--connections", "16"),
+        *("--seconds", str(scale.seconds), "--warmup", str(scale.warmup), "--match", VALID),
+    )
+
+
+def _load(server: Server, *flags: str) -> LoadReport:
+    """Runs the generator as its own process to its end."""
+    return _report(_start_load(server, *flags))
+
+
+def _start_load(server: Server, *flags: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "benchmarks.load", "--port", str(server.port), *flags]
     return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE)
 
 

@@ -37,11 +37,21 @@ def quantity_of(number: int) -> int:
     return 1 + number % 5
 
 
+def email_of(number: int) -> str:
+    """The address of this buyer."""
+    return f"buyer{number}@example.com"
+
+
 def new_purchases(numbers: Iterable[int], *, secret: str, now: int) -> Iterator[bytes]:
-    """`customer.subscription.created` for each buyer, bought a minute before `now` (unix seconds)."""
+    """`customer.subscription.created` for each buyer, bought a minute before `now` (unix seconds).
+
+    The customer is expanded, which Stripe does not do in its own events: the address has to come from
+    somewhere, or the mail that each purchase owes could not be delivered.
+    """
     for number in numbers:
         bought_at = now - 60
         snapshot = _subscription(number, bought_at, period=0)
+        snapshot["customer"] = {"id": snapshot["customer"], "object": "customer", "email": email_of(number)}
         yield _delivery("customer.subscription.created", number, bought_at, {"object": snapshot}, secret, now)
 
 
@@ -227,7 +237,7 @@ def _invoice(number: int, bought_at: int, period: int) -> Json:
         "custom_fields": None,
         "customer": identifier("cus", "customer", number),
         "customer_address": None,
-        "customer_email": f"buyer{number}@example.com",
+        "customer_email": email_of(number),
         "customer_name": f"Buyer {number}",
         "customer_tax_exempt": "none",
         "default_payment_method": None,

@@ -4,6 +4,7 @@ A spool is a sequence of records, each a big-endian 32-bit length and that many 
 """
 
 import mmap
+import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -24,13 +25,18 @@ def http_post(path: str, body: bytes, headers: Mapping[str, str] | None = None) 
 
 
 def write_spool(path: Path, records: Iterable[bytes]) -> int:
-    """Writes the records to `path` and answers how many there were."""
+    """Writes the records to `path`, down to the disk, and answers how many there were.
+
+    What the system would still have to write later would be written while the database under test commits.
+    """
     count = 0
     with path.open("wb") as file:
         for record in records:
             file.write(_LENGTH.pack(len(record)))
             file.write(record)
             count += 1
+        file.flush()
+        os.fsync(file.fileno())
     return count
 
 

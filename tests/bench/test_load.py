@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from benchmarks.wire import http_post, write_spool
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import stripe
+
 from benchmarks import spool
 from benchmarks.wire import read_spool, write_spool
 
@@ -30,7 +31,8 @@ def test_new_purchases_are_distinct_and_about_4_kb() -> None:
     for values in (
         {event["id"] for event in events},
         {subscription["id"] for subscription in subscriptions},
-        {subscription["customer"] for subscription in subscriptions},
+        {subscription["customer"]["id"] for subscription in subscriptions},
+        {subscription["customer"]["email"] for subscription in subscriptions},
     ):
         assert len(values) == 200
     assert {s["items"]["data"][0]["quantity"] for s in subscriptions} == {1, 2, 3, 4, 5}
