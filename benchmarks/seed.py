@@ -28,12 +28,14 @@ from keywright.domain.facts import HolderSeen, Item, Stamp, SubscriptionSeen
 from keywright.domain.grant import worth
 from keywright.domain.license import License, granted
 from keywright.domain.purchase import Purchase
+from keywright.flows import licensing
 from keywright.flows.context import Context
 from keywright.flows.fulfillment import clocks_of, sealed
 from keywright.store import catalog, customers, licenses, purchases, rows, tables, timeline
 from keywright.store.catalog import Offer
 from keywright.store.customers import Customer
 from keywright.store.engine import Database
+from keywright.store.licenses import Found
 from keywright.store.purchases import StoredAlias, StoredPurchase
 from keywright.store.rows import micros
 from keywright.store.tenants import ProviderAccount
@@ -82,13 +84,13 @@ class Seller:
         subscription = spool.identifier("sub", "subscription", number)
         alias = StoredAlias(account.id, "subscription", subscription, account.tenant_id, bought.id)
         key = license_key.make(self._offer.product.key_prefix, os.urandom(license_key.RANDOM_BYTES))
-        held = granted(self._blank(bought, key), self._grant)
+        held = sealed(context, granted(self._blank(bought, key), self._grant))
         machine = hashlib.blake2b(b"machine:%d" % number, digest_size=16).hexdigest()
+        held = sealed(context, held)
         activation = self._activation(held, machine)
         detail = {"event": "customer.subscription.created", "purchase": bought.id, "after": clocks_of(held)}
         held, issued = timeline.append(held, "license.issued", detail, now)
         held, bound = timeline.append(held, "activation.created", {"activation": activation["id"]}, now)
-        held = sealed(context, held)
         return Sold(customer, bought, alias, held, (issued, bound), activation, key, machine)
 
     def _paid(self, number: int, customer: str) -> Purchase:
@@ -140,8 +142,12 @@ class Seller:
             "released_at": None,
             "lease": lease,
             "lease_until": micros(now + offline / 2),
-            "lease_key": context.signer.active_key(held.tenant_id, "lease+jwt"),
+            "lease_mark": self._mark(held),
         }
+
+    def _mark(self, held: License) -> str:
+        found = Found(held, self._offer.plan, self._offer.product.slug, None)
+        return licensing.lease_mark(self._context, found, "VALID")
 
     def _claims(self, held: License, machine: str, until: datetime) -> dict[str, Any]:
         plan, product = self._offer.plan, self._offer.product

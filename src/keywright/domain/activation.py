@@ -22,7 +22,7 @@ class Activation(msgspec.Struct, frozen=True):
     activated_at: datetime
     lease: str | None = None
     lease_until: datetime | None = None
-    lease_key: str | None = None
+    lease_mark: str | None = None
 
 
 Admission = Literal["admit", "replace_oldest", "TOO_MANY_ACTIVATIONS", "MOVES_EXHAUSTED"]

@@ -115,6 +115,7 @@ def _send(context: Context, due: Sequence[Announcement]) -> tuple[list[Announcem
     tried = []
     started = time.monotonic()
     for owed in due:
+        context.traffic.give_way()
         results[owed.id] = _send_one(context, owed, known.get(owed.license_id or ""))
         tried.append(owed)
         if time.monotonic() - started > _MARK_WITHIN:

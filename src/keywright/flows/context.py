@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from keywright.flows.gather import Traffic
 from keywright.ports import Clock, Followups, Letters, Mailer, PaymentApi, PaymentEvents, Signer, Vault
 from keywright.store.engine import Database
 from keywright.store.tenants import ProviderAccount, Tenant
@@ -64,6 +65,7 @@ class Context:
     channels: Mapping[str, Channel]  # by provider, of the master tenant
     policy: Policy
     new_id: Callable[[str], str] = field(default=new_id)
+    traffic: Traffic = field(default_factory=Traffic)
 
     def issuer(self, tenant: str) -> str:
         """The `iss` claim of everything this tenant signs."""

@@ -46,7 +46,7 @@ class Intake:
     def __init__(self, context: Context) -> None:
         self._context = context
         self.gatherer: Gatherer[Arrival, Outcome] = Gatherer(
-            "intake", self._serve, limit=context.policy.batch, backlog=4096
+            "intake", self._serve, traffic=context.traffic, limit=context.policy.batch, backlog=4096
         )
 
     async def receive(self, provider: str, raw: bytes, headers: Mapping[str, str]) -> Outcome:

@@ -157,11 +157,11 @@ def answer(context: Context, books: Bookkeeping, asked: Asked, found: Found | No
     code = _judge(context, asked, found, now)
     lease = None
     if found.activation is not None and is_valid(code):
-        lease = _usable_lease(context, asked, found.activation, now)
+        lease = _usable_lease(context, asked, found, code, now)
         if lease is None:
             lease = _fresh_lease(context, asked, found, found.activation, code, now)
             if asked.ask.nonce is None:
-                books.renewed(_lease_row(context, found, found.activation, lease, now))
+                books.renewed(_lease_row(context, found, found.activation, lease, code, now))
         books.saw(found.activation.id, now)
     return _verdict(asked, found, code, found.activation, lease, now)
 
@@ -193,7 +193,7 @@ def activate(context: Context, asked: Asked) -> Verdict:
         if found.activation is None or not is_valid(code):
             return _verdict(asked, found, code, found.activation, None, now)
         lease = _fresh_lease(context, asked, found, found.activation, code, now)
-        kept = _lease_row(context, found, found.activation, lease, now)
+        kept = _lease_row(context, found, found.activation, lease, code, now)
         activations.renew_leases(connection, [kept])
         return _verdict(asked, found, code, found.activation, lease, now)
 
@@ -226,7 +226,7 @@ def _admit(context: Context, connection: sa.Connection, asked: Asked, found: Fou
     bound = msgspec.structs.replace(found, activation=made)
     code = _judge(context, asked, bound, now)
     lease = _fresh_lease(context, asked, bound, made, code, now)
-    kept = _lease_row(context, bound, made, lease, now)
+    kept = _lease_row(context, bound, made, lease, code, now)
     activations.insert(connection, made, kept)
     record(context, connection, held, "activation.created", {"activation": made.id, **detail}, now)
     return _verdict(asked, bound, code, made, lease, now)
@@ -284,13 +284,20 @@ def not_found(context: Context, asked: Asked) -> Verdict:
     return Verdict(False, "NOT_FOUND", detail, action, None, now, asked.ask.nonce, None, None, None)
 
 
-def _usable_lease(context: Context, asked: Asked, held: Activation, now: datetime) -> str | None:
-    """The stored lease, while more than half its life is left and nothing asks for a fresh one."""
-    if asked.ask.nonce is not None or held.lease is None or held.lease_until is None:
+def _usable_lease(context: Context, asked: Asked, found: Found, code: Code, now: datetime) -> str | None:
+    """The stored lease, while half its life is left and it says what is true now; None for a fresh one."""
+    held = found.activation
+    if asked.ask.nonce is not None or held is None or held.lease is None or held.lease_until is None:
         return None
-    if held.lease_key != context.signer.active_key(held.tenant_id, "lease+jwt"):
+    if held.lease_mark != lease_mark(context, found, code):
         return None
     return held.lease if now < held.lease_until else None
+
+
+def lease_mark(context: Context, found: Found, code: Code) -> str:
+    """What a lease depends on: the signing key, the license as sealed, the plan's version and the verdict."""
+    kid = context.signer.active_key(found.license.tenant_id, "lease+jwt")
+    return f"{kid}:{found.license.mac}:{found.plan.version}:{code}"
 
 
 def _lease_end(found: Found, now: datetime) -> datetime:
@@ -300,10 +307,9 @@ def _lease_end(found: Found, now: datetime) -> datetime:
 
 
 def _lease_row(
-    context: Context, found: Found, bound: Activation, lease: str, now: datetime
+    context: Context, found: Found, bound: Activation, lease: str, code: Code, now: datetime
 ) -> activations.Lease:
-    kid = context.signer.active_key(bound.tenant_id, "lease+jwt")
-    return activations.Lease(bound.id, lease, _lease_end(found, now), kid)
+    return activations.Lease(bound.id, lease, _lease_end(found, now), lease_mark(context, found, code))
 
 
 def _fresh_lease(

@@ -15,12 +15,12 @@ from keywright.store.tables import activations
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """A lease to hand out again until `until`, signed with key `kid`."""
+    """A lease to hand out again until `until`, as long as `mark` names what it was made from."""
 
     activation_id: str
     token: str
     until: datetime
-    kid: str
+    mark: str
 
 
 def insert(connection: sa.Connection, made: Activation, lease: Lease) -> None:
@@ -35,7 +35,7 @@ def insert(connection: sa.Connection, made: Activation, lease: Lease) -> None:
             last_seen_at=made.activated_at,
             lease=lease.token,
             lease_until=lease.until,
-            lease_key=lease.kid,
+            lease_mark=lease.mark,
         )
     )
 
@@ -60,7 +60,7 @@ def release(connection: sa.Connection, activation_id: str, now: datetime) -> boo
     result = connection.execute(
         sa.update(activations)
         .where(activations.c.id == activation_id, activations.c.released_at.is_(None))
-        .values(released_at=now, lease=None, lease_until=None, lease_key=None)
+        .values(released_at=now, lease=None, lease_until=None, lease_mark=None)
     )
     return result.rowcount == 1
 
@@ -84,7 +84,7 @@ def renew_leases(connection: sa.Connection, leases: Sequence[Lease]) -> None:
                 "id": one.activation_id,
                 "lease": one.token,
                 "lease_until": micros(one.until),
-                "lease_key": one.kid,
+                "lease_mark": one.mark,
             }
             for one in sorted(leases, key=lambda one: one.activation_id)
         ],

@@ -112,7 +112,7 @@ def of_purchases(connection: sa.Connection, purchases: Sequence[str]) -> dict[st
 
 _FOR_VERDICT = (
     f"SELECT {_SELECTED}, p.slug, p.name, p.version, p.terms, pr.slug, a.id, a.name, a.activated_at, a.lease,"  # noqa: S608  # our own names
-    " a.lease_until, a.lease_key, k.fingerprint_hash"
+    " a.lease_until, a.lease_mark, k.fingerprint_hash"
     " FROM {source} CROSS JOIN licenses l"
     " JOIN plans p ON p.id = l.plan_id JOIN products pr ON pr.id = l.product_id"
     " LEFT JOIN activations a ON a.license_id = l.id AND a.fingerprint_hash = k.fingerprint_hash"
@@ -164,7 +164,7 @@ def found_from_row(row: Sequence[Any]) -> Found:
             activated_at=moment(row[n + 7]) or held.created_at,
             lease=row[n + 8],
             lease_until=moment(row[n + 9]),
-            lease_key=row[n + 10],
+            lease_mark=row[n + 10],
         )
     plan = Plan(held.plan_id, held.product_id, slug, name, version, _decode_terms(terms))
     return Found(held, plan, product, activation)

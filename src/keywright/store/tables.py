@@ -269,7 +269,7 @@ activations = sa.Table(
     _at("released_at", null=True),
     _text("lease", null=True),
     _at("lease_until", null=True),
-    _text("lease_key", null=True),
+    _text("lease_mark", null=True),
 )
 sa.Index(
     "uq_activations_held",

@@ -36,6 +36,7 @@ class Desk:
         self.reads: Gatherer[Asked, Verdict] = Gatherer(
             "validate",
             lambda several: licensing.validate_many(context, self.books, several),
+            traffic=context.traffic,
             limit=256,
             backlog=4096,
         )

@@ -447,7 +447,7 @@ def _create_activations() -> None:
         sa.Column("released_at", Instant(), nullable=True),
         sa.Column("lease", sa.Text(), nullable=True),
         sa.Column("lease_until", Instant(), nullable=True),
-        sa.Column("lease_key", sa.Text(), nullable=True),
+        sa.Column("lease_mark", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(
             ["license_id"], ["licenses.id"], name=op.f("fk_activations_license_id_licenses")
         ),
