@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from keywright import __version__
-from keywright.cli import catalog, demo, sandbox, serve, token
+from keywright.cli import catalog, checks, demo, doctor, event, key, license, sandbox, serve, token  # noqa: A004  # as its command
 from keywright.domain.errors import KeywrightError
 
 app = typer.Typer(
@@ -22,7 +22,13 @@ app.command("demo")(demo.demo)
 app.command("serve")(serve.serve)
 app.command("worker")(serve.worker)
 app.command("migrate")(serve.migrate)
+app.command("doctor")(doctor.doctor)
+app.command("verify")(checks.verify)
+app.command("integrity")(checks.integrity)
 app.add_typer(catalog.app, name="catalog")
+app.add_typer(license.app, name="license")
+app.add_typer(event.app, name="event")
+app.add_typer(key.app, name="key")
 app.add_typer(token.app, name="token")
 app.add_typer(sandbox.app, name="sandbox")
 

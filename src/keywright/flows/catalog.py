@@ -50,7 +50,7 @@ class _Rows(Generic[_R]):
     """Rows of one table: those that were there, and what the file makes of them."""
 
     def __init__(self, known: Sequence[_R]) -> None:
-        self.known = known
+        self.known: Sequence[_R] = known
         self.made: list[_R] = []
         self.changed: list[_R] = []
         self._kept = set[str]()

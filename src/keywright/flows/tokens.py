@@ -7,9 +7,9 @@ import os
 import zlib
 from typing import Final, Literal, get_args
 
-from keywright.domain.errors import Invalid
+from keywright.domain.errors import Invalid, NotFound
 from keywright.flows.context import Context
-from keywright.store import tenants
+from keywright.store import tenants, token_rows
 from keywright.store.tenants import Tenant, Token
 
 Scope = Literal["read", "checkout", "write", "admin"]
@@ -54,6 +54,19 @@ def find(context: Context, text: str) -> Token | None:
         return None
     with context.database.read() as connection:
         return tenants.find_token(connection, _hash(text))
+
+
+def list_all(context: Context, tenant: str) -> list[Token]:
+    """The tenant's good tokens, oldest first. A token itself is never shown again."""
+    with context.database.read() as connection:
+        return token_rows.list_tokens(connection, tenant)
+
+
+def revoke(context: Context, tenant: str, token_id: str) -> None:
+    """End a token. Raises NotFound."""
+    with context.database.write() as connection:
+        if not token_rows.revoke(connection, tenant, token_id, context.clock.now()):
+            raise NotFound("There is no such token.", code="TOKEN_UNKNOWN")
 
 
 def may(token: Token, scope: Scope) -> bool:

@@ -10,13 +10,16 @@ from typing import Any, Protocol
 import structlog
 from litestar import Litestar
 from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
 
+from keywright import __version__
 from keywright.domain.errors import KeywrightError
 from keywright.flows import alarms
 from keywright.flows.context import Context
 from keywright.flows.intake import Intake
 from keywright.web import errors, hooks
-from keywright.web.api import health
+from keywright.web.api import admin, health
 from keywright.web.api.licensing import Desk
 from keywright.web.storefront import site
 from keywright.web.watch import Watch
@@ -64,12 +67,21 @@ def create_app(context: Context, engine: WorkflowEngine, *, metrics_token: str |
             *hooks.routes(intake, watch),
             *desk.routes(),
             *health.routes(context, watch, engine.is_alive, metrics_token),
+            *admin.routes(context),
             *site.routes(context),
         ],
         lifespan=[lifespan],
         exception_handlers=handlers,
         logging_config=None,
-        openapi_config=None,
+        # The document alone: the pages that come with the framework load their scripts from a CDN. Only the
+        # typed routes are in it, by their own word.
+        openapi_config=OpenAPIConfig(
+            title="Keywright",
+            version=__version__,
+            path="/api",
+            render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+        ),
+        include_in_schema=False,
         request_max_body_size=1 << 20,
     )
 

@@ -1,0 +1,113 @@
+"""`event`: the inbox, and replays."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from keywright.cli.session import (
+    AsJson,
+    TenantSlug,
+    opened,
+    print_json,
+    print_members,
+    print_table,
+    tenant_of,
+)
+from keywright.domain.errors import Invalid
+
+app = typer.Typer(no_args_is_help=True, help="Provider events.")
+
+Status = Annotated[str | None, typer.Option(help="applied, accepted, parked, ignored, failed or dead.")]
+Type = Annotated[str | None, typer.Option("--type", help="The provider's event type.")]
+Provider = Annotated[str | None, typer.Option(help="stripe")]
+_MOST = 200
+
+
+@app.command("list")
+def list_(
+    status: Status = None,
+    type_: Type = None,
+    provider: Provider = None,
+    limit: Annotated[int, typer.Option(help="The newest so many.", min=1, max=_MOST)] = 50,
+    tenant: TenantSlug = None,
+    json: AsJson = False,
+) -> None:
+    """The newest events that fit."""
+    from keywright.flows import events
+
+    with opened() as context:
+        seller = tenant_of(context, tenant).id
+        page = events.list_events(context, seller, _filters(status, type_, provider), limit=limit)
+    if json:
+        print_json(page)
+        return
+    rows = [(e.id, e.received_at, e.type, e.status, e.reason, e.event) for e in page.items]
+    print_table(("id", "received", "type", "status", "reason", "event"), rows)
+    if page.next_cursor is not None:
+        print("There are more: ask with --limit, or a filter.", file=sys.stderr)
+
+
+@app.command()
+def show(
+    event: Annotated[str, typer.Argument(help="Our id, or the provider's.")],
+    tenant: TenantSlug = None,
+    json: AsJson = False,
+) -> None:
+    """One event, with what was kept of it."""
+    import msgspec
+
+    from keywright.flows import events
+
+    with opened() as context:
+        found = events.show(context, tenant_of(context, tenant).id, event)
+    if json:
+        print_json(found)
+        return
+    members = msgspec.structs.asdict(found)
+    body = members.pop("body")
+    print_members(list(members.items()))
+    print_json(body)
+
+
+@app.command()
+def replay(
+    event: Annotated[str | None, typer.Argument(help="Our id, or the provider's.")] = None,
+    status: Status = None,
+    type_: Type = None,
+    provider: Provider = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the difference.")] = False,
+    tenant: TenantSlug = None,
+    json: AsJson = False,
+) -> None:
+    """Apply kept events again: one, or all that fit. Exits 1 when one failed."""
+    from keywright.flows import events
+
+    filters = _filters(status, type_, provider)
+    if (event is None) == (not filters):
+        raise Invalid("Name one event, or give --status, --type or --provider.")
+    done = []
+    with opened() as context:
+        seller = tenant_of(context, tenant).id
+        if event is not None:
+            done.append(events.replay_one(context, seller, event, dry_run=dry_run))
+        cursor, more = None, event is None
+        while more:
+            page = events.replay_page(context, seller, filters, dry_run=dry_run, cursor=cursor, limit=_MOST)
+            done += page.items
+            cursor, more = page.next_cursor, page.next_cursor is not None
+    if json:
+        print_json({"dry_run": dry_run, "items": done})
+    else:
+        heads = ("id", "event", "outcome", "reason", "would change" if dry_run else "changed")
+        rows = [(d.id, d.event, d.outcome, d.reason, "yes" if d.changed else "no") for d in done]
+        print_table(heads, rows)
+    if any(one.outcome == "failed" for one in done):
+        raise typer.Exit(1)
+
+
+def _filters(status: str | None, type_: str | None, provider: str | None) -> dict[str, str]:
+    given = {"status": status, "type": type_, "provider": provider}
+    return {name: value for name, value in given.items() if value is not None}

@@ -1,0 +1,303 @@
+"""`license`: what staff do to licenses, by id, key or e-mail."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from keywright.cli.session import (
+    AsJson,
+    TenantSlug,
+    actor,
+    opened,
+    print_json,
+    print_members,
+    print_table,
+    tenant_of,
+)
+from keywright.domain.errors import Invalid
+
+if TYPE_CHECKING:
+    from keywright.flows.context import Context
+    from keywright.flows.license_views import LicenseRow
+    from keywright.flows.operate import Act
+
+app = typer.Typer(no_args_is_help=True, help="Licenses, by id, key or e-mail.")
+
+Which = Annotated[str, typer.Argument(metavar="LICENSE", help="Id, key or e-mail.", show_default=False)]
+Reason = Annotated[str | None, typer.Option(help="Why; shown on the timeline.")]
+Until = Annotated[str | None, typer.Option(metavar="DATE", help="2027-01-31, or with a time and its zone.")]
+
+
+@app.command()
+def issue(
+    plan: Annotated[str, typer.Option(help="As product/plan.")],
+    email: Annotated[str, typer.Option(help="Who gets it.")],
+    seats: Annotated[int | None, typer.Option(help="Default: those of one unit of the plan.")] = None,
+    until: Until = None,
+    firm: Annotated[str | None, typer.Option(help="The firm it is bound to.")] = None,
+    reason: Reason = None,
+    tenant: TenantSlug = None,
+    json: AsJson = False,
+) -> None:
+    """Make a license without a payment. Prints its key, once."""
+    from keywright.flows import operate
+
+    with opened() as context:
+        order = operate.Order(plan, email, seats, _moment(until), firm)
+        row, key = operate.issue(context, tenant_of(context, tenant).id, order, _act(reason))
+    if json:
+        print_json({**msgspec.structs.asdict(row), "key": key})
+    else:
+        _show_row(row)
+        print_members([("key", key)])
+
+
+@app.command("list")
+def list_(
+    email: Annotated[str | None, typer.Option()] = None,
+    status: Annotated[str | None, typer.Option(help="pending, active, grace, expired ...")] = None,
+    plan: Annotated[str | None, typer.Option()] = None,
+    product: Annotated[str | None, typer.Option()] = None,
+    q: Annotated[str | None, typer.Option(help="Id, e-mail or the last five of a key.")] = None,
+    limit: Annotated[int, typer.Option(help="The newest so many.", min=1)] = 50,
+    tenant: TenantSlug = None,
+    json: AsJson = False,
+) -> None:
+    """The newest licenses that fit."""
+    from keywright.flows import license_views
+
+    given = {"email": email, "status": status, "plan": plan, "product": product, "q": q}
+    filters = {name: value for name, value in given.items() if value is not None}
+    found: list[LicenseRow] = []
+    cursor = None
+    with opened() as context:
+        seller = tenant_of(context, tenant).id
+        while len(found) < limit:
+            step = min(limit - len(found), license_views.LARGEST_PAGE)
+            page = license_views.list_licenses(context, seller, filters, cursor=cursor, limit=step)
+            found += page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+    if json:
+        print_json({"items": found, "next_cursor": cursor})
+        return
+    heads = ("license", "plan", "status", "seats", "machines", "until", "key", "e-mail")
+    print_table(heads, [_line(row) for row in found])
+    if cursor is not None:
+        print("There are more: ask with --limit.", file=sys.stderr)
+
+
+@app.command()
+def show(which: Which, tenant: TenantSlug = None, json: AsJson = False) -> None:
+    """One license."""
+    from keywright.flows import license_views
+
+    with _found(which, tenant) as (context, seller, id_):
+        _print(license_views.show(context, seller, id_), json)
+
+
+@app.command()
+def explain(which: Which, tenant: TenantSlug = None, json: AsJson = False) -> None:
+    """The timeline: what happened, by whom, and what it changed."""
+    from keywright.flows import license_views
+
+    with _found(which, tenant) as (context, seller, id_):
+        row = license_views.show(context, seller, id_)
+        entries, cursor = [], None
+        while True:
+            page = license_views.timeline_of(context, seller, id_, cursor=cursor, limit=200)
+            entries += page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+    if json:
+        print_json({"license": row, "timeline": entries})
+        return
+    _show_row(row)
+    for entry in entries:
+        print(f"\n{entry.at:%Y-%m-%d %H:%M:%S}Z  {entry.kind}")
+        for line in _explained(entry.detail):
+            print(f"    {line}")
+
+
+@app.command()
+def extend(
+    which: Which,
+    until: Until = None,
+    days: Annotated[int | None, typer.Option(help="So many days longer than now.")] = None,
+    reason: Reason = None,
+    tenant: TenantSlug = None,
+    json: AsJson = False,
+) -> None:
+    """Raise the end. Paid time beyond it stays."""
+    from keywright.flows import operate
+
+    with _found(which, tenant) as (context, seller, id_):
+        day = _moment(until)
+        _print(operate.extend(context, seller, id_, _act(reason), until=day, days=days), json)
+
+
+@app.command()
+def suspend(which: Which, reason: Reason = None, tenant: TenantSlug = None, json: AsJson = False) -> None:
+    """Stop a license, until it is reinstated."""
+    from keywright.flows import operate
+
+    _do(which, tenant, json, lambda c, t, id_: operate.decide(c, t, id_, _act(reason), "suspend"))
+
+
+@app.command()
+def reinstate(which: Which, reason: Reason = None, tenant: TenantSlug = None, json: AsJson = False) -> None:
+    """Lift a suspension or a revocation by staff."""
+    from keywright.flows import operate
+
+    _do(which, tenant, json, lambda c, t, id_: operate.decide(c, t, id_, _act(reason), "reinstate"))
+
+
+@app.command()
+def revoke(which: Which, reason: Reason = None, tenant: TenantSlug = None, json: AsJson = False) -> None:
+    """End a license for good, until staff reinstate it."""
+    from keywright.flows import operate
+
+    _do(which, tenant, json, lambda c, t, id_: operate.decide(c, t, id_, _act(reason), "revoke"))
+
+
+@app.command()
+def transfer(
+    which: Which,
+    email: Annotated[str, typer.Option(help="The new holder.")],
+    keep_machines: Annotated[bool, typer.Option("--keep-machines", help="Do not free them.")] = False,
+    reason: Reason = None,
+    tenant: TenantSlug = None,
+    json: AsJson = False,
+) -> None:
+    """Give a license to another customer, who gets the mail. The key stays: see rotate-key."""
+    from keywright.flows import operate
+
+    def move(context: Context, seller: str, id_: str) -> LicenseRow:
+        return operate.transfer(context, seller, id_, _act(reason), email=email, keep_machines=keep_machines)
+
+    _do(which, tenant, json, move)
+
+
+@app.command()
+def resend(which: Which, reason: Reason = None, tenant: TenantSlug = None, json: AsJson = False) -> None:
+    """Send the license mail again."""
+    from keywright.flows import operate
+
+    _do(which, tenant, json, lambda c, t, id_: operate.resend(c, t, id_, _act(reason)))
+
+
+@app.command("rotate-key")
+def rotate_key(which: Which, reason: Reason = None, tenant: TenantSlug = None, json: AsJson = False) -> None:
+    """A new key, mailed and printed once; the old one is dead at once."""
+    from keywright.flows import operate
+
+    with _found(which, tenant) as (context, seller, id_):
+        row, key = operate.rotate_key(context, seller, id_, _act(reason))
+    if json:
+        print_json({**msgspec.structs.asdict(row), "key": key})
+    else:
+        _show_row(row)
+        print_members([("key", key)])
+
+
+def _do(which: str, tenant: str | None, json: bool, act: Callable[[Context, str, str], LicenseRow]) -> None:
+    with _found(which, tenant) as (context, seller, id_):
+        _print(act(context, seller, id_), json)
+
+
+@contextmanager
+def _found(which: str, tenant: str | None) -> Iterator[tuple[Context, str, str]]:
+    """Context, tenant id and license id."""
+    from keywright.flows import license_views
+
+    with opened() as context:
+        seller = tenant_of(context, tenant).id
+        yield context, seller, license_views.resolve(context, seller, which)
+
+
+def _act(reason: str | None) -> Act:
+    from keywright.flows.operate import Act
+
+    return Act(actor(), reason)
+
+
+def _moment(text: str | None) -> datetime | None:
+    """A day means its first moment, UTC. Raises Invalid."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise Invalid("--until must be a date such as 2027-01-31.") from None
+    if moment.tzinfo is None:
+        if len(text) > len("2027-01-31"):
+            raise Invalid("--until has a time, so it needs a zone: 2027-01-31T12:00:00Z.")
+        moment = moment.replace(tzinfo=UTC)
+    return moment.astimezone(UTC)
+
+
+def _print(row: LicenseRow, json: bool) -> None:
+    if json:
+        print_json(row)
+    else:
+        _show_row(row)
+
+
+def _show_row(row: LicenseRow) -> None:
+    holder = row.customer
+    members: list[tuple[str, object]] = [
+        ("license", row.id),
+        ("plan", f"{row.product}/{row.plan}"),
+        ("status", row.status if not row.reason else f"{row.status} ({row.reason})"),
+        ("seats", row.seats),
+        ("machines", row.activations),
+        ("until", _end(row)),
+        ("grace until", row.grace_until if row.entitled_until is not None else None),
+        ("customer", f"{holder.email or 'no e-mail yet'} ({holder.id})" if holder is not None else None),
+        ("key ends in", row.key_last5),
+        ("made", row.created_at),
+    ]
+    if row.firm is not None:
+        members.append(("firm", row.firm))
+    print_members(members)
+
+
+def _line(row: LicenseRow) -> tuple[object, ...]:
+    email = row.customer.email if row.customer is not None else None
+    plan = f"{row.product}/{row.plan}"
+    return (row.id, plan, row.status, row.seats, row.activations, _end(row), row.key_last5, email)
+
+
+def _end(row: LicenseRow) -> object:
+    if row.entitled_until is None:
+        return None if row.status == "pending" else "never ends"
+    return row.entitled_until
+
+
+def _explained(detail: dict[str, object]) -> Iterator[str]:
+    """A timeline entry's detail in lines: what changed as `before -> after`, the rest as it is."""
+    before, after = detail.get("before"), detail.get("after")
+    for name, value in detail.items():
+        if name not in ("before", "after") and value not in (None, []):
+            yield f"{name}: {value}"
+    if not isinstance(after, dict):
+        if after is not None:
+            yield f"{before} -> {after}"
+        return
+    for name, value in after.items():
+        was = before.get(name) if isinstance(before, dict) else None
+        if was != value:
+            yield f"{name}: {_word(was)} -> {_word(value)}" if before else f"{name}: {_word(value)}"
+
+
+def _word(value: object) -> str:
+    return "-" if value in (None, "") else str(value)

@@ -1,0 +1,174 @@
+"""The inbox as staff see it, and replays that cannot reach past their tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from keywright.domain.errors import Conflict, Invalid, NotFound
+from keywright.flows import replay
+from keywright.flows.context import Context
+from keywright.flows.intake import name_of
+from keywright.flows.license_views import check_limit
+from keywright.flows.replay import Difference
+from keywright.store import inbox, license_views
+from keywright.store.inbox import InboxItem
+
+FILTERS = ("status", "provider", "type")
+STATUSES = ("applied", "accepted", "parked", "ignored", "failed", "dead")
+# Kept as a trace. What they say is not about this account, or is not there.
+_NEVER_REPLAYED = ("WRONG_MODE", "WRONG_ACCOUNT", "UNREADABLE")
+
+
+class EventRow(msgspec.Struct, frozen=True):
+    """One event of the inbox. `event` is the provider's own id."""
+
+    id: str
+    provider: str
+    event: str
+    type: str
+    status: str
+    reason: str | None
+    error: str | None
+    attempts: int
+    occurred_at: datetime
+    received_at: datetime
+    processed_at: datetime | None
+    next_attempt_at: datetime | None
+
+
+class EventShown(EventRow, frozen=True):
+    """With what was kept of it: the projection, and digest and size of the raw body."""
+
+    body: Any
+    api_version: str | None
+    raw_sha256: str
+    raw_size: int
+
+
+class EventPage(msgspec.Struct, frozen=True):
+    items: list[EventRow]
+    next_cursor: str | None
+
+
+class Replayed(msgspec.Struct, frozen=True):
+    """What a replay did, or would do. `next_cursor`: the next page of the same filter; None: that was all."""
+
+    dry_run: bool
+    items: list[Difference]
+    next_cursor: str | None = None
+
+
+def list_events(
+    context: Context, tenant: str, filters: Mapping[str, str], *, cursor: str | None = None, limit: int = 50
+) -> EventPage:
+    """Newest first. Filters: status, provider, type. Raises Invalid."""
+    with context.database.read() as connection:
+        accounts = license_views.list_accounts(connection, tenant)
+        items, onward = _page(connection, tenant, filters, accounts, cursor, limit)
+    return EventPage([_row(item, accounts) for item in items], onward)
+
+
+def show(context: Context, tenant: str, event: str) -> EventShown:
+    """By our id or the provider's. Raises NotFound."""
+    with context.database.read() as connection:
+        item = _find(connection, tenant, event)
+        accounts = license_views.list_accounts(connection, tenant)
+    kept = item.projected
+    return EventShown(
+        **msgspec.structs.asdict(_row(item, accounts)),
+        body=msgspec.json.decode(kept.body),
+        api_version=kept.api_version,
+        raw_sha256=kept.raw_sha256,
+        raw_size=kept.raw_size,
+    )
+
+
+def replay_one(context: Context, tenant: str, event: str, *, dry_run: bool) -> Difference:
+    """Apply one kept event again. Raises NotFound, and Conflict for one that must never be applied."""
+    with context.database.read() as connection:
+        item = _find(connection, tenant, event)
+    if item.reason in _NEVER_REPLAYED:
+        raise Conflict(f"This event is never applied: {item.reason}.", code="EVENT_NOT_REPLAYABLE")
+    return _again(context, item, dry_run=dry_run)
+
+
+def replay_page(
+    context: Context,
+    tenant: str,
+    filters: Mapping[str, str],
+    *,
+    dry_run: bool,
+    cursor: str | None = None,
+    limit: int = 50,
+) -> Replayed:
+    """Apply one page of kept events again, oldest of the page first. Raises Invalid."""
+    with context.database.read() as connection:
+        accounts = license_views.list_accounts(connection, tenant)
+        items, onward = _page(connection, tenant, filters, accounts, cursor, limit)
+    wanted = [item for item in reversed(items) if item.reason not in _NEVER_REPLAYED]
+    return Replayed(dry_run, [_again(context, item, dry_run=dry_run) for item in wanted], onward)
+
+
+def _again(context: Context, item: InboxItem, *, dry_run: bool) -> Difference:
+    try:
+        return replay.replay(context, [item.id], dry_run=dry_run)[0]
+    except (NotFound, sa.exc.OperationalError):
+        raise
+    except Exception as error:  # noqa: BLE001  # told, not thrown: the event stays as it was, and others follow
+        return Difference(item.id, item.projected.dedupe_key, "failed", name_of(error), changed=False)
+
+
+def _find(connection: sa.Connection, tenant: str, event: str) -> InboxItem:
+    item = inbox.find(connection, tenant, event)
+    if item is None:
+        raise NotFound("There is no such event.", code="EVENT_UNKNOWN")
+    return item
+
+
+def _page(
+    connection: sa.Connection,
+    tenant: str,
+    filters: Mapping[str, str],
+    accounts: Mapping[str, str],
+    cursor: str | None,
+    limit: int,
+) -> tuple[list[InboxItem], str | None]:
+    check_limit(limit)
+    if unknown := sorted(set(filters) - set(FILTERS)):
+        raise Invalid(f"There is no filter `{unknown[0]}`; there are {', '.join(FILTERS)}.")
+    if filters.get("status", STATUSES[0]) not in STATUSES:
+        raise Invalid(f"`status` must be one of {', '.join(STATUSES)}.")
+    wanted = {name: value for name, value in filters.items() if name != "provider"}
+    provider = filters.get("provider")
+    chosen: list[str | None] = [None]
+    if provider is not None:
+        chosen = [id_ for id_, name in accounts.items() if name == provider]
+    found: list[InboxItem] = []
+    for account in chosen:
+        by = wanted if account is None else {**wanted, "account": account}
+        found += inbox.list_page(connection, tenant, filters=by, after=cursor, limit=limit + 1)
+    found.sort(key=lambda item: item.id, reverse=True)
+    return found[:limit], found[limit - 1].id if len(found) > limit else None
+
+
+def _row(item: InboxItem, accounts: Mapping[str, str]) -> EventRow:
+    kept = item.projected
+    return EventRow(
+        id=item.id,
+        provider=accounts.get(item.provider_account_id, ""),
+        event=kept.dedupe_key,
+        type=kept.type,
+        status=item.status,
+        reason=item.reason,
+        error=item.error,
+        attempts=item.attempts,
+        occurred_at=kept.occurred_at,
+        received_at=item.received_at,
+        processed_at=item.processed_at,
+        next_attempt_at=item.next_attempt_at,
+    )

@@ -1,0 +1,411 @@
+"""What staff do to licenses. Each act is one transaction: the decision, its effect, and who did it and why.
+
+A decision is a fact like any other: it is folded into the license's overrides and applied on what was paid,
+so reinstating restores what is paid now, whatever happened meanwhile. A license that staff issued has nothing
+paid under it; its overrides say all: seats, and the day until which it runs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import msgspec
+import sqlalchemy as sa
+
+from keywright.domain import license_key, override
+from keywright.domain.card_numbers import redact
+from keywright.domain.errors import Conflict, Invalid, NotFound
+from keywright.domain.grant import Grant, worth
+from keywright.domain.license import License, granted
+from keywright.domain.override import Decision, Overrides
+from keywright.domain.plan import FOREVER, Plan, later_by
+from keywright.domain.purchase import prices_of
+from keywright.flows import announce
+from keywright.flows.context import Context
+from keywright.flows.fulfillment import clocks_of, resealed, sealed
+from keywright.flows.license_views import LicenseRow, rows_of, unknown_license
+from keywright.store import activations, catalog, customers, license_views, licenses, purchases, timeline
+from keywright.store.catalog import Offer
+from keywright.store.customers import Customer
+from keywright.store.purchases import StoredPurchase
+
+_EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]{1,189}")
+_MOST_SEATS = 2**31 - 1
+_MOST_DAYS = 36500
+_LONGEST_TEXT = 500
+
+
+class Act(msgspec.Struct, frozen=True):
+    """Who acts, and why. Both land on the timeline, which outlives customers: no personal data."""
+
+    by: str
+    reason: str | None = None
+
+
+class Order(msgspec.Struct, frozen=True):
+    """A license that staff want. `until` None: the plan's own term, and without a fixed one no end."""
+
+    plan: str
+    email: str
+    seats: int | None = None
+    until: datetime | None = None
+    firm: str | None = None
+
+
+class _Opened(msgspec.Struct, frozen=True):
+    """A license while an act works on it, with what was paid for it. Locked."""
+
+    held: License
+    plan: Plan
+    purchase: StoredPurchase | None
+
+
+# -- acts -----------------------------------------------------------------------------------------------
+
+
+def issue(context: Context, tenant: str, order: Order, act: Act) -> tuple[LicenseRow, str]:
+    """Make a license without a payment. Returns it with its key, and owes the customer the license mail.
+
+    Raises NotFound for a plan that is not on sale, Invalid for seats, an end or an e-mail that are none.
+    """
+    now = context.clock.now()
+    email = _email(order.email)
+    firm = _text("firm", order.firm)
+    with context.database.write() as connection:
+        offer = _offer(connection, tenant, order.plan)
+        seats = _seats(order.seats, offer.plan)
+        until = offer.plan.terms.term_end(now) if order.until is None else _future(order.until, now)
+        held, key = _blank(context, tenant, offer, now)
+        holder = _holder(context, connection, tenant, email, now)
+        held = msgspec.structs.replace(
+            held, customer_id=holder.id, firm=firm, overrides=Overrides(floor=until, seats=seats)
+        )
+        held = granted(held, override.apply(_nothing_paid(offer.plan), held.overrides))
+        held, entry = timeline.append(held, "license.issued", _told(act, after=clocks_of(held)), now)
+        held = sealed(context, held)
+        licenses.insert(connection, [held])
+        timeline.insert(connection, [entry])
+        announce.resend(context, connection, held)
+        return _row(context, connection, held), key
+
+
+def extend(
+    context: Context,
+    tenant: str,
+    license_id: str,
+    act: Act,
+    *,
+    until: datetime | None = None,
+    days: int | None = None,
+) -> LicenseRow:
+    """Let a license run at least until a day, or so many days longer than now. Paid time beyond it stays.
+
+    Raises NotFound, Invalid, and Conflict when the license never ends.
+    """
+    if (until is None) == (days is None):
+        raise Invalid("Give either `until` or `days`.")
+    now = context.clock.now()
+    with context.database.write() as connection:
+        opened = _open(connection, tenant, license_id)
+        end = opened.held.entitled_until
+        if end == FOREVER:
+            raise Conflict("This license never ends.", code="NEVER_ENDS")
+        if days is not None:
+            if not 1 <= days <= _MOST_DAYS:
+                raise Invalid(f"`days` must be 1 to {_MOST_DAYS}.")
+            until = later_by(max(end, now) if end is not None else now, days * 86400)
+        overrides = override.extend(opened.held.overrides, _future(until or now, now))
+        return _override(context, connection, opened, overrides, "license.extended", act)
+
+
+def decide(
+    context: Context,
+    tenant: str,
+    license_id: str,
+    act: Act,
+    kind: Literal["suspend", "reinstate", "revoke"],
+) -> LicenseRow:
+    """Suspend, reinstate or revoke. The newest decision wins; a revocation is final until reinstated.
+
+    Raises NotFound.
+    """
+    named = {"suspend": "suspended", "reinstate": "reinstated", "revoke": "revoked"}[kind]
+    with context.database.write() as connection:
+        opened = _open(connection, tenant, license_id)
+        known = opened.held.overrides
+        decision = Decision(kind, _after(known, context.clock.now()), act.by)
+        overrides = override.decide(known, decision)
+        return _override(context, connection, opened, overrides, f"license.{named}", act)
+
+
+def transfer(
+    context: Context, tenant: str, license_id: str, act: Act, *, email: str, keep_machines: bool = False
+) -> LicenseRow:
+    """Give a license to another customer, who gets the license mail. The machines are freed unless kept.
+
+    The key stays the same, and the former holder knows it: `rotate_key` where that matters.
+
+    Raises NotFound, Invalid.
+    """
+    address = _email(email)
+    now = context.clock.now()
+    with context.database.write() as connection:
+        held = _open(connection, tenant, license_id).held
+        holder = _holder(context, connection, tenant, address, now)
+        released = []
+        if not keep_machines:
+            released = [one.id for one in activations.list_of(connection, tenant, held.id)]
+            for id_ in released:
+                activations.release(connection, id_, now)
+        after = msgspec.structs.replace(held, customer_id=holder.id)
+        told = {"from": held.customer_id, "to": holder.id, "released": released}
+        after = _write(context, connection, held, after, "license.transferred", _told(act, **told))
+        announce.resend(context, connection, after)
+        return _row(context, connection, after)
+
+
+def resend(context: Context, tenant: str, license_id: str, act: Act) -> LicenseRow:
+    """Owe the customer the license mail once more. Raises NotFound."""
+    with context.database.write() as connection:
+        held = _open(connection, tenant, license_id).held
+        after = _write(context, connection, held, held, "license.resent", _told(act))
+        announce.resend(context, connection, after)
+        return _row(context, connection, after)
+
+
+def rotate_key(context: Context, tenant: str, license_id: str, act: Act) -> tuple[LicenseRow, str]:
+    """A new key; the old one is dead at once. Machines stay. Owes the mail. Returns the new key.
+
+    Raises NotFound.
+    """
+    with context.database.write() as connection:
+        held = _open(connection, tenant, license_id).held
+        hashed, last5, sealed_key, canonical = _new_key(context, tenant, held.id)
+        after = msgspec.structs.replace(held, key_hash=hashed, key_last5=last5, key_sealed=sealed_key)
+        told = {"before": held.key_last5, "after": last5}
+        after = _write(context, connection, held, after, "license.key_rotated", _told(act, **told))
+        announce.resend(context, connection, after)
+        prefix = catalog.prefixes(connection, [held.product_id])[held.product_id]
+        return _row(context, connection, after), license_key.display(prefix, canonical)
+
+
+def release_activation(context: Context, tenant: str, activation_id: str, act: Act) -> LicenseRow:
+    """Free a machine. Staff are not bound by the plan's moves. Raises NotFound."""
+    unknown = NotFound("There is no such activation.", code="ACTIVATION_UNKNOWN")
+    with context.database.write() as connection:
+        license_id = activations.find(connection, tenant, activation_id)
+        if license_id is None:
+            raise unknown
+        held = _open(connection, tenant, license_id).held
+        if not activations.release(connection, activation_id, context.clock.now()):
+            raise unknown
+        told = _told(act, activation=activation_id)
+        after = _write(context, connection, held, held, "activation.released", told)
+        return _row(context, connection, after)
+
+
+# -- load and write -------------------------------------------------------------------------------------
+
+
+def _open(connection: sa.Connection, tenant: str, license_id: str) -> _Opened:
+    """The license and its purchase, locked in that order by every writer: purchase, then license."""
+    for _ in range(3):
+        known, purchase_id = license_views.purchase_of(connection, tenant, license_id)
+        stored = purchases.get(connection, purchase_id) if purchase_id is not None else None
+        held = licenses.find(connection, tenant, license_id) if known else None
+        if held is None:
+            raise unknown_license()
+        if held.purchase_id == purchase_id:
+            plan, _, _ = licenses.plan_and_product(connection, held)
+            return _Opened(held, plan, stored)
+    raise Conflict("The license was changed meanwhile. Please try again.")
+
+
+def _override(
+    context: Context, connection: sa.Connection, opened: _Opened, overrides: Overrides, kind: str, act: Act
+) -> LicenseRow:
+    held = opened.held
+    grant = override.apply(_base(connection, opened), overrides)
+    after = granted(msgspec.structs.replace(held, overrides=overrides), grant)
+    told = _told(act, before=clocks_of(held), after=clocks_of(after))
+    return _row(context, connection, _write(context, connection, held, after, kind, told))
+
+
+def _after(known: Overrides, now: datetime) -> datetime:
+    """The moment of a decision. Whoever decides sees what was decided before, whatever the clocks say."""
+    earlier = [one.at for one in (known.decision, *known.behind) if one is not None]
+    return max([now, *(at + timedelta(microseconds=1) for at in earlier)])
+
+
+def _write(
+    context: Context,
+    connection: sa.Connection,
+    before: License,
+    after: License,
+    kind: str,
+    told: dict[str, Any],
+) -> License:
+    after, entry = timeline.append(after, kind, told, context.clock.now())
+    after = resealed(context, before, after)
+    licenses.update(connection, [after])
+    timeline.insert(connection, [entry])
+    return after
+
+
+def _row(context: Context, connection: sa.Connection, held: License) -> LicenseRow:
+    return rows_of(context, connection, [held])[0]
+
+
+# -- what lies under the overrides ----------------------------------------------------------------------
+
+
+def _base(connection: sa.Connection, opened: _Opened) -> Grant:
+    """What the license is worth without staff: its purchase's grant, or nothing when staff issued it."""
+    held = opened.held
+    if held.purchase_id is None:
+        return _nothing_paid(opened.plan)
+    stored = opened.purchase
+    if stored is not None:
+        provider = license_views.provider_of(connection, stored.provider_account_id)
+        plans = catalog.plans_by_price(connection, held.tenant_id, provider, prices_of(stored.state))
+        for grant in worth(stored.state, plans):
+            if grant.product_id == held.product_id:
+                return grant if held.unit < grant.units else _unit_gone(grant)
+    return _as_it_stands(opened)
+
+
+def _nothing_paid(plan: Plan) -> Grant:
+    return Grant(
+        product_id=plan.product_id,
+        plan=plan,
+        seats=0,
+        units=1,
+        entitled_until=None,
+        active_until=None,
+        grace_until=None,
+    )
+
+
+def _unit_gone(grant: Grant) -> Grant:
+    """As fulfillment ends a unit that is no longer bought: no decision brings it back."""
+    return msgspec.structs.replace(grant, standing="revoked", reason="fewer keys")
+
+
+def _as_it_stands(opened: _Opened) -> Grant:
+    """For a purchase that says nothing of this license any more: merged away, or its price was remapped."""
+    held = opened.held
+    gone = held.reason == "merged"
+    return Grant(
+        product_id=held.product_id,
+        plan=opened.plan,
+        seats=held.seats - held.overrides.seats,
+        units=1,
+        entitled_until=held.entitled_until,
+        active_until=held.active_until,
+        grace_until=held.grace_until,
+        lost_until=held.lost_until,
+        standing="revoked" if gone else "ok",
+        reason="merged" if gone else "",
+        trial=held.trial,
+        canceling=held.canceling,
+        past_due=held.past_due,
+    )
+
+
+# -- what was asked for ---------------------------------------------------------------------------------
+
+
+def _offer(connection: sa.Connection, tenant: str, path: str) -> Offer:
+    product, _, plan = path.partition("/")
+    offer = catalog.find_offer(connection, tenant, product, plan)
+    if offer is None:
+        raise NotFound("There is no such plan; it is written `product/plan`.", code="PLAN_UNKNOWN")
+    return offer
+
+
+def _blank(context: Context, tenant: str, offer: Offer, now: datetime) -> tuple[License, str]:
+    id_ = context.new_id("lic")
+    hashed, last5, sealed_key, canonical = _new_key(context, tenant, id_)
+    held = License(
+        id=id_,
+        tenant_id=tenant,
+        purchase_id=None,
+        product_id=offer.product.id,
+        plan_id=offer.plan.id,
+        unit=0,
+        customer_id=None,
+        key_hash=hashed,
+        key_last5=last5,
+        key_sealed=sealed_key,
+        seats=0,
+        entitled_until=None,
+        active_until=None,
+        grace_until=None,
+        lost_until=None,
+        standing="ok",
+        reason="",
+        trial=False,
+        canceling=False,
+        past_due=False,
+        created_at=now,
+    )
+    return held, license_key.display(offer.product.key_prefix, canonical)
+
+
+def _new_key(context: Context, tenant: str, license_id: str) -> tuple[str, str, str, str]:
+    """Hash, last five, ciphertext and canonical form of a new key."""
+    canonical = license_key.canonical(license_key.make("", os.urandom(license_key.RANDOM_BYTES))) or ""
+    vault = context.vault
+    return (
+        vault.blind("license-key-lookup", canonical),
+        license_key.last5(canonical),
+        vault.seal(tenant, "license-key", license_id, canonical),
+        canonical,
+    )
+
+
+def _holder(context: Context, connection: sa.Connection, tenant: str, email: str, now: datetime) -> Customer:
+    found = customers.find_by_email(connection, tenant, email)
+    if found is None:
+        found = Customer(context.new_id("cus"), tenant, email, None, now)
+        customers.insert(connection, [found], None)
+    return found
+
+
+def _email(text: str) -> str:
+    address = text.strip()
+    if not _EMAIL.fullmatch(address):
+        raise Invalid("`email` must be an e-mail address.")
+    return address
+
+
+def _seats(wanted: int | None, plan: Plan) -> int:
+    seats = plan.terms.seats_per_unit if wanted is None else wanted
+    if not 1 <= seats <= _MOST_SEATS:
+        raise Invalid(f"`seats` must be 1 to {_MOST_SEATS}.")
+    return seats
+
+
+def _future(until: datetime, now: datetime) -> datetime:
+    if until.tzinfo is None:
+        raise Invalid("`until` needs a time zone.")
+    if until <= now:
+        raise Invalid("`until` must be in the future.")
+    return min(until, FOREVER)
+
+
+def _text(name: str, text: str | None) -> str | None:
+    if text is None or not text.strip():
+        return None
+    if len(text) > _LONGEST_TEXT or not text.isprintable():
+        raise Invalid(f"`{name}` must be at most {_LONGEST_TEXT} printable characters.")
+    return redact(text.strip())
+
+
+def _told(act: Act, **more: Any) -> dict[str, Any]:
+    """A timeline entry's detail: who, why, and what it was about."""
+    reason = _text("reason", act.reason)
+    return {"by": act.by, **({"why": reason} if reason is not None else {}), **more}
