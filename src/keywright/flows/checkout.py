@@ -44,7 +44,9 @@ log = structlog.get_logger(__name__)
 
 Status = Literal["open", "processing", "paid", "failed", "expired"]
 
-_MOST: Final = 100_000
+MOST: Final = 100_000
+"""The largest quantity of one checkout."""
+
 _MOST_CLAIMED: Final = 1000
 _SETTLED: Final = ("paid", "failed", "expired")
 _REFERENCE: Final = re.compile(r"KW-[A-Z2-7]{16}")
@@ -168,8 +170,8 @@ def _check(ask: Ask) -> None:
     for name in ("firm", "device", "renew_key"):
         if getattr(ask, name) is not None:
             raise Invalid(f"`{name}` comes with a later release.", code="NOT_IN_THIS_RELEASE")
-    if not 1 <= ask.quantity <= _MOST:
-        raise Invalid(f"`quantity` must be 1 to {_MOST}.", code="QUANTITY_INVALID")
+    if not 1 <= ask.quantity <= MOST:
+        raise Invalid(f"`quantity` must be 1 to {MOST}.", code="QUANTITY_INVALID")
     if ask.email is not None and not _EMAIL.fullmatch(ask.email):
         raise Invalid("`email` is not an e-mail address.", code="EMAIL_INVALID")
 

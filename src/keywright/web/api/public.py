@@ -54,7 +54,8 @@ def _catalog_routes(context: Context) -> list[Any]:
 def _checkout_routes(till: Till) -> list[Any]:
     @post("/checkout/session", operation_id="open_checkout", request_max_body_size=_LARGEST_BODY)
     async def open_checkout(request: Web) -> Response[bytes]:
-        ask = _ask(await request.body())
+        async with wire.in_time():
+            ask = _ask(await request.body())
         key = request.headers.get("idempotency-key")
         opened = await till.open(ask, key, wire.address_of(request.scope))
         return _json(opened, status=201)
@@ -147,10 +148,10 @@ def config_of(context: Context) -> dict[str, Any]:
     return {"mode": "sandbox" if context.policy.sandbox else "live", "providers": providers}
 
 
-def offers_of(context: Context) -> list[Offer]:
-    """What the master tenant sells."""
+def offers_of(context: Context, *, retired: bool = False) -> list[Offer]:
+    """What the master tenant sells; with `retired`, also what it sold."""
     with context.database.read() as connection:
-        return catalog.list_offers(connection, context.master.id)
+        return catalog.list_offers(connection, context.master.id, retired=retired)
 
 
 def _products(offers: list[Offer]) -> list[dict[str, Any]]:

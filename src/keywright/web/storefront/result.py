@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from litestar import Request, Response, get
@@ -10,6 +11,7 @@ from litestar.params import FromPath, FromQuery
 from keywright.domain.errors import ProviderUnavailable, TooMany, Unauthorized, Unavailable
 from keywright.flows.checkout import Standing
 from keywright.web import wire
+from keywright.web.api.public import offers_of
 from keywright.web.storefront.pages import Pages
 from keywright.web.storefront.shop import CLAIM_COOKIE
 from keywright.web.till import Till
@@ -25,10 +27,12 @@ def routes(pages: Pages, till: Till) -> list[Any]:
         if look == "again":
             await _verify(till, reference)
         standing, claimed = await _look(till, request, reference)
+        names = await asyncio.to_thread(_names, till) if standing.licenses else {}
         return pages.render(
             "result.html",
             reference=reference,
             standing=standing,
+            names=names,
             claimed=claimed,
             state=_state(standing),
             waiting=_is_waiting(standing, claimed=claimed),
@@ -60,6 +64,17 @@ async def _verify(till: Till, reference: str) -> None:
         await till.verify(reference)
     except (TooMany, ProviderUnavailable, Unavailable):
         return
+
+
+def _names(till: Till) -> dict[str, str]:
+    """What "product/plan" is called. A plan that is not sold any more keeps its name."""
+    names = {}
+    for offer in offers_of(till.context, retired=True):
+        product, plan = offer.product, offer.plan
+        # Sellers name plans "Pro" and "DashCaddy Pro" alike.
+        full = plan.name if plan.name.startswith(product.name) else f"{product.name} {plan.name}"
+        names[f"{product.slug}/{plan.slug}"] = full
+    return names
 
 
 def _state(standing: Standing) -> str:

@@ -17,7 +17,7 @@ from litestar.response import Redirect
 
 from keywright.domain.errors import Conflict, Forbidden, Invalid, NotFound, ProviderUnavailable
 from keywright.domain.plan import Product
-from keywright.flows.checkout import Ask, Opened
+from keywright.flows.checkout import MOST, Ask, Opened
 from keywright.flows.return_urls import origin_of
 from keywright.store.catalog import Offer
 from keywright.web import wire
@@ -30,6 +30,7 @@ CLAIM_COOKIE = "keywright_claim"
 _FORM_COOKIE = "keywright_form"
 _CLAIM_SECONDS = 14 * 86400  # a bank debit takes days to settle, and the key is shown after that
 _LARGEST_FORM = 8 * 1024
+_NUMBER = re.compile(r"[0-9]{1,6}")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{22,64}")
 
 Web = Request[Any, Any, Any]
@@ -63,9 +64,16 @@ def routes(pages: Pages, till: Till) -> list[Any]:
         shown = await asyncio.to_thread(_product, till, product)
         return _form(pages, request, shown, plan=plan)
 
-    @post("/buy/{product:str}", include_in_schema=False, request_max_body_size=_LARGEST_FORM)
+    @post(
+        "/buy/{product:str}",
+        status_code=200,
+        include_in_schema=False,
+        request_max_body_size=_LARGEST_FORM,
+    )
     async def order(request: Web, product: FromPath[str]) -> Response[Any]:
-        form = {name: value for name, value in (await request.form()).items() if isinstance(value, str)}
+        async with wire.in_time():
+            told = await request.form()
+        form = {name: value for name, value in told.items() if isinstance(value, str)}
         _check_origin(request, form)
         shown = await asyncio.to_thread(_product, till, product)
         try:
@@ -90,8 +98,8 @@ async def _open(till: Till, request: Web, shown: ShownProduct, form: dict[str, s
     if not price:
         raise Invalid("Please choose a plan.")
     quantity = form.get("quantity", "")
-    if not (quantity.isascii() and quantity.isdecimal() and len(quantity) <= 6):
-        raise Invalid("Please enter how many as a whole number.")
+    if not _NUMBER.fullmatch(quantity) or not 1 <= int(quantity) <= MOST:
+        raise Invalid(f"Please enter a whole number from 1 to {MOST:,}.")
     ask = Ask(plan=f"{shown.slug}/{plan}", price=price, quantity=int(quantity))
     address = wire.address_of(request.scope)
     once = form.get("once", "")
@@ -130,6 +138,7 @@ def _form(
         status=status,
         refer=True,
         product=shown,
+        most=MOST,
         chosen=chosen,
         quantity=quantity,
         problem=problem,

@@ -75,7 +75,7 @@ def facts_of(plan: Plan) -> list[str]:
     facts = [_term(terms), _quantity(terms), _machines(terms)]
     if terms.trial >= _DAY:
         facts.insert(0, f"Free for the first {_count(terms.trial // _DAY, 'day')}")
-    facts += [f"{_label(name)}: up to {limit:,}" for name, limit in sorted(terms.limits.items())]
+    facts += [f"Up to {limit:,}{_NO_BREAK}{_label(name)}" for name, limit in sorted(terms.limits.items())]
     facts += [f"Includes {_label(name)}" for name in terms.entitlements]
     facts.append(f"Works offline for {_span(terms.offline)} at a time")
     return facts
