@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -37,9 +38,16 @@ async def body_of(scope: Scope, receive: Receive, largest: int) -> bytes:
     declared = header(scope, b"content-length")
     if declared is not None and declared.isdigit() and int(declared) > largest:
         raise TooLarge("The body is too large.")
+    async with in_time():
+        return await _read(receive, largest)
+
+
+@asynccontextmanager
+async def in_time() -> AsyncIterator[None]:
+    """Around the reading of a body. Raises Timeout when it only drips in."""
     try:
         async with asyncio.timeout(_SLOWEST_BODY):
-            return await _read(receive, largest)
+            yield
     except TimeoutError:
         raise Timeout("The body took too long to arrive.") from None
 
