@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import sqlalchemy as sa
@@ -53,8 +55,20 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     folder = tmp_path_factory.mktemp("pg")
     server = get_server(folder, cleanup_mode="delete")
-    yield server.get_uri().rsplit("/postgres", 1)[0] + "/{}" + server.get_uri().rsplit("/postgres", 1)[1]
+    address = server.get_uri().rsplit("/postgres", 1)[0] + "/{}" + server.get_uri().rsplit("/postgres", 1)[1]
+    # No test pulls the plug of the machine, and PostgreSQL itself is never killed here.
+    _administer(address, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
+    yield address
     server.cleanup()
+
+
+def _administer(server: str, *statements: str) -> None:
+    url = sa.make_url(server.format("postgres")).set(drivername="postgresql+psycopg")
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+    engine.dispose()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -65,14 +79,10 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return new_postgresql(request.getfixturevalue("postgresql"))
 
 
-def new_postgresql(server: str) -> str:
-    """A new empty database on the test server."""
+def new_postgresql(server: str, template: str = "template1") -> str:
+    """A new database on the test server, empty or a copy of another one."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
-    url = sa.make_url(server.format("postgres")).set(drivername="postgresql+psycopg")
-    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    engine.dispose()
+    _administer(server, f"CREATE DATABASE {name} TEMPLATE {template}")
     return server.format(name)
 
 
@@ -98,11 +108,47 @@ def clock() -> TurnableClock:
     return TurnableClock(datetime(2026, 11, 1, 12, 0, tzinfo=UTC))
 
 
-@pytest.fixture
-def context(database_url: str, tmp_path: Path, clock: TurnableClock) -> Iterator[Context]:
-    """A prepared database with a master tenant, and all that `serve` builds on it, less the engine."""
-    made = test_settings(database_url, tmp_path)
-    database: Database = bootstrap.open_database(made)
+class Prepared(NamedTuple):
+    """A prepared database that nobody has touched, and its data folder with the master key."""
+
+    url: str
+    folder: Path
+
+
+def _prepare(url: str, folder: Path) -> Prepared:
+    made = test_settings(url, folder)
+    database = bootstrap.open_database(made)
     bootstrap.prepare(made, database)
+    database.dispose()
+    return Prepared(url, folder)
+
+
+@pytest.fixture(scope="session")
+def prepared_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    folder = tmp_path_factory.mktemp("prepared-sqlite")
+    return _prepare(f"sqlite:///{folder / 'data' / 'keywright.sqlite'}", folder)
+
+
+@pytest.fixture(scope="session")
+def prepared_postgresql(postgresql: str, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return _prepare(new_postgresql(postgresql), tmp_path_factory.mktemp("prepared-postgresql"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def prepared(request: pytest.FixtureRequest, tmp_path: Path) -> Prepared:
+    """A copy of a prepared database: migrating once per test would be most of a test's time."""
+    original: Prepared = request.getfixturevalue(f"prepared_{request.param}")
+    shutil.copytree(original.folder / "data", tmp_path / "data")
+    if request.param == "sqlite":
+        return Prepared(f"sqlite:///{tmp_path / 'data' / 'keywright.sqlite'}", tmp_path)
+    name = str(sa.make_url(original.url).database)
+    return Prepared(new_postgresql(request.getfixturevalue("postgresql"), name), tmp_path)
+
+
+@pytest.fixture
+def context(prepared: Prepared, clock: TurnableClock) -> Iterator[Context]:
+    """A prepared database with a master tenant, and all that `serve` builds on it, less the engine."""
+    made = test_settings(prepared.url, prepared.folder)
+    database: Database = bootstrap.open_database(made)
     yield replace(bootstrap.build(made, database), clock=clock)
     database.dispose()
