@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from keywright.domain import activation as rules
 from keywright.domain import fingerprint, license_key, license_token
 from keywright.domain.activation import Activation
+from keywright.domain.card_numbers import redact
 from keywright.domain.errors import Invalid
 from keywright.domain.license import License, is_intact, status
 from keywright.domain.plan import FOREVER
@@ -193,8 +194,9 @@ def activate(context: Context, asked: Asked) -> Verdict:
         if found.activation is None or not is_valid(code):
             return _verdict(asked, found, code, found.activation, None, now)
         lease = _fresh_lease(context, asked, found, found.activation, code, now)
-        kept = _lease_row(context, found, found.activation, lease, code, now)
-        activations.renew_leases(connection, [kept])
+        if asked.ask.nonce is None:
+            kept = _lease_row(context, found, found.activation, lease, code, now)
+            activations.renew_leases(connection, [kept])
         return _verdict(asked, found, code, found.activation, lease, now)
 
 
@@ -220,13 +222,14 @@ def _admit(context: Context, connection: sa.Connection, asked: Asked, found: Fou
         license_id=held.id,
         tenant_id=held.tenant_id,
         fingerprint_hash=asked.fingerprint_hash or "",
-        name=asked.ask.name,
+        name=redact(asked.ask.name) if asked.ask.name is not None else None,
         activated_at=now,
     )
     bound = msgspec.structs.replace(found, activation=made)
     code = _judge(context, asked, bound, now)
     lease = _fresh_lease(context, asked, bound, made, code, now)
-    kept = _lease_row(context, bound, made, lease, code, now)
+    # A lease that answers a nonce is for whoever asked, once: neither it nor the nonce is kept.
+    kept = _lease_row(context, bound, made, lease, code, now) if asked.ask.nonce is None else None
     activations.insert(connection, made, kept)
     record(context, connection, held, "activation.created", {"activation": made.id, **detail}, now)
     return _verdict(asked, bound, code, made, lease, now)

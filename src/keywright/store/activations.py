@@ -23,7 +23,7 @@ class Lease(msgspec.Struct, frozen=True):
     mark: str
 
 
-def insert(connection: sa.Connection, made: Activation, lease: Lease) -> None:
+def insert(connection: sa.Connection, made: Activation, lease: Lease | None) -> None:
     connection.execute(
         sa.insert(activations).values(
             id=made.id,
@@ -33,9 +33,9 @@ def insert(connection: sa.Connection, made: Activation, lease: Lease) -> None:
             name=made.name,
             activated_at=made.activated_at,
             last_seen_at=made.activated_at,
-            lease=lease.token,
-            lease_until=lease.until,
-            lease_mark=lease.mark,
+            lease=lease.token if lease is not None else None,
+            lease_until=lease.until if lease is not None else None,
+            lease_mark=lease.mark if lease is not None else None,
         )
     )
 
