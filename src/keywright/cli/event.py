@@ -16,7 +16,6 @@ from keywright.cli.session import (
     print_table,
     tenant_of,
 )
-from keywright.domain.errors import Invalid
 
 app = typer.Typer(no_args_is_help=True, help="Provider events.")
 
@@ -87,7 +86,7 @@ def replay(
 
     filters = _filters(status, type_, provider)
     if (event is None) == (not filters):
-        raise Invalid("Name one event, or give --status, --type or --provider.")
+        raise typer.BadParameter("Name one event, or give --status, --type or --provider.")
     done = []
     with opened() as context:
         seller = tenant_of(context, tenant).id

@@ -19,9 +19,9 @@ from keywright.cli.session import (
     print_json,
     print_members,
     print_table,
+    tell_if_unattended,
     tenant_of,
 )
-from keywright.domain.errors import Invalid
 
 if TYPE_CHECKING:
     from keywright.flows.context import Context
@@ -49,9 +49,10 @@ def issue(
     """Make a license without a payment. Prints its key, once."""
     from keywright.flows import operate
 
+    order = operate.Order(plan, email, seats, _moment(until), firm)
     with opened() as context:
-        order = operate.Order(plan, email, seats, _moment(until), firm)
         row, key = operate.issue(context, tenant_of(context, tenant).id, order, _act(reason))
+        tell_if_unattended(context)
     if json:
         print_json({**msgspec.structs.asdict(row), "key": key})
     else:
@@ -140,8 +141,10 @@ def extend(
     """Raise the end. Paid time beyond it stays."""
     from keywright.flows import operate
 
+    day = _moment(until)
+    if (day is None) == (days is None):
+        raise typer.BadParameter("Give either --until or --days.")
     with _found(which, tenant) as (context, seller, id_):
-        day = _moment(until)
         _print(operate.extend(context, seller, id_, _act(reason), until=day, days=days), json)
 
 
@@ -184,7 +187,7 @@ def transfer(
     def move(context: Context, seller: str, id_: str) -> LicenseRow:
         return operate.transfer(context, seller, id_, _act(reason), email=email, keep_machines=keep_machines)
 
-    _do(which, tenant, json, move)
+    _do(which, tenant, json, move, mails=True)
 
 
 @app.command()
@@ -192,7 +195,7 @@ def resend(which: Which, reason: Reason = None, tenant: TenantSlug = None, json:
     """Send the license mail again."""
     from keywright.flows import operate
 
-    _do(which, tenant, json, lambda c, t, id_: operate.resend(c, t, id_, _act(reason)))
+    _do(which, tenant, json, lambda c, t, id_: operate.resend(c, t, id_, _act(reason)), mails=True)
 
 
 @app.command("rotate-key")
@@ -202,6 +205,7 @@ def rotate_key(which: Which, reason: Reason = None, tenant: TenantSlug = None, j
 
     with _found(which, tenant) as (context, seller, id_):
         row, key = operate.rotate_key(context, seller, id_, _act(reason))
+        tell_if_unattended(context)
     if json:
         print_json({**msgspec.structs.asdict(row), "key": key})
     else:
@@ -209,9 +213,18 @@ def rotate_key(which: Which, reason: Reason = None, tenant: TenantSlug = None, j
         print_members([("key", key)])
 
 
-def _do(which: str, tenant: str | None, json: bool, act: Callable[[Context, str, str], LicenseRow]) -> None:
+def _do(
+    which: str,
+    tenant: str | None,
+    json: bool,
+    act: Callable[[Context, str, str], LicenseRow],
+    *,
+    mails: bool = False,
+) -> None:
     with _found(which, tenant) as (context, seller, id_):
         _print(act(context, seller, id_), json)
+        if mails:
+            tell_if_unattended(context)
 
 
 @contextmanager
@@ -231,16 +244,16 @@ def _act(reason: str | None) -> Act:
 
 
 def _moment(text: str | None) -> datetime | None:
-    """A day means its first moment, UTC. Raises Invalid."""
+    """A day means its first moment, UTC."""
     if text is None:
         return None
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise Invalid("--until must be a date such as 2027-01-31.") from None
+        raise typer.BadParameter("--until must be a date such as 2027-01-31.") from None
     if moment.tzinfo is None:
         if len(text) > len("2027-01-31"):
-            raise Invalid("--until has a time, so it needs a zone: 2027-01-31T12:00:00Z.")
+            raise typer.BadParameter("--until has a time, so it needs a zone: 2027-01-31T12:00:00Z.")
         moment = moment.replace(tzinfo=UTC)
     return moment.astimezone(UTC)
 

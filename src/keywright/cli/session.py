@@ -57,6 +57,24 @@ def tenant_of(context: Context, slug: str | None) -> Tenant:
     return found
 
 
+def tell_if_unattended(context: Context) -> None:
+    """Say so when no server is there to send the mail that a command has just owed."""
+    from keywright import bootstrap
+    from keywright.domain.errors import Misconfigured
+    from keywright.store.slots import is_held
+
+    if context.database.is_sqlite:
+        try:
+            with bootstrap.only_server(bootstrap.read_settings().data_dir):
+                attended = False
+        except Misconfigured:
+            attended = True
+    else:
+        attended = is_held(context.database)
+    if not attended:
+        print("No server is running: the mail goes out when one does.", file=sys.stderr)
+
+
 def actor() -> str:
     """Who acts, as the timeline will show it: whoever reaches this shell is the operator."""
     return "command line"

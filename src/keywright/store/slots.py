@@ -36,3 +36,13 @@ def executor_slot(database: Database) -> Iterator[str]:
                 )
                 return
     raise Misconfigured("Too many processes work on this database.")
+
+
+def is_held(database: Database) -> bool:
+    """Whether any process works on this PostgreSQL database."""
+    text = sa.text(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = :lock AND granted"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    with database.read() as connection:
+        return bool(connection.execute(text, {"lock": _LOCK}).scalar_one())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -160,14 +160,12 @@ def _license_reads(context: Context) -> Sequence[HTTPRouteHandler]:
     return [list_licenses, get_license, get_timeline, list_activations]
 
 
+_ONE = "/api/admin/licenses/{license_id:str}"
+_Simple = Callable[[Context, str, str, Act], LicenseRow]
+
+
 def _license_acts(context: Context) -> Sequence[HTTPRouteHandler]:
-    writes: dict[str, Any] = {
-        "guards": [needs(context, "write")],
-        "sync_to_thread": True,
-        "include_in_schema": True,
-        "tags": ["licenses"],
-    }
-    one = "/api/admin/licenses/{license_id:str}"
+    writes = _writes(context)
 
     @post("/api/admin/licenses", status_code=201, **writes)
     def issue_license(request: Asked, data: IssueBody) -> Issued:
@@ -175,54 +173,54 @@ def _license_acts(context: Context) -> Sequence[HTTPRouteHandler]:
         row, key = operate.issue(context, token_of(request).tenant_id, order, _act(request, data.reason))
         return Issued(**msgspec.structs.asdict(row), key=key)
 
-    @post(f"{one}/extend", status_code=200, **writes)
+    @post(f"{_ONE}/extend", status_code=200, **writes)
     def extend_license(request: Asked, license_id: str, data: ExtendBody) -> LicenseRow:
         tenant, act = token_of(request).tenant_id, _act(request, data.reason)
         return operate.extend(context, tenant, license_id, act, until=data.until, days=data.days)
 
-    @post(f"{one}/suspend", status_code=200, **writes)
-    def suspend_license(request: Asked, license_id: str, data: ReasonBody | None = None) -> LicenseRow:
-        return operate.decide(context, *_on(request, license_id, data), "suspend")
-
-    @post(f"{one}/reinstate", status_code=200, **writes)
-    def reinstate_license(request: Asked, license_id: str, data: ReasonBody | None = None) -> LicenseRow:
-        return operate.decide(context, *_on(request, license_id, data), "reinstate")
-
-    @post(f"{one}/revoke", status_code=200, **writes)
-    def revoke_license(request: Asked, license_id: str, data: ReasonBody | None = None) -> LicenseRow:
-        return operate.decide(context, *_on(request, license_id, data), "revoke")
-
-    @post(f"{one}/resend", status_code=200, **writes)
-    def resend_license(request: Asked, license_id: str, data: ReasonBody | None = None) -> LicenseRow:
-        return operate.resend(context, *_on(request, license_id, data))
-
-    @post(f"{one}/rotate-key", status_code=200, **writes)
-    def rotate_key(request: Asked, license_id: str, data: ReasonBody | None = None) -> LicenseRow:
-        """The new key goes to the customer by mail and nowhere else."""
-        return operate.rotate_key(context, *_on(request, license_id, data))[0]
-
-    @post(f"{one}/transfer", status_code=200, **writes)
+    @post(f"{_ONE}/transfer", status_code=200, **writes)
     def transfer_license(request: Asked, license_id: str, data: TransferBody) -> LicenseRow:
         tenant, act = token_of(request).tenant_id, _act(request, data.reason)
-        return operate.transfer(
-            context, tenant, license_id, act, email=data.email, keep_machines=data.keep_machines
-        )
+        keep = data.keep_machines
+        return operate.transfer(context, tenant, license_id, act, email=data.email, keep_machines=keep)
 
     @delete("/api/admin/activations/{activation_id:str}", status_code=204, **writes)
     def release_activation(request: Asked, activation_id: str) -> None:
-        operate.release_activation(context, *_on(request, activation_id, None))
+        tenant = token_of(request).tenant_id
+        operate.release_activation(context, tenant, activation_id, _act(request, None))
 
     return [
         issue_license,
         extend_license,
-        suspend_license,
-        reinstate_license,
-        revoke_license,
-        resend_license,
-        rotate_key,
         transfer_license,
         release_activation,
+        _simple(context, "suspend", lambda c, t, id_, act: operate.decide(c, t, id_, act, "suspend")),
+        _simple(context, "reinstate", lambda c, t, id_, act: operate.decide(c, t, id_, act, "reinstate")),
+        _simple(context, "revoke", lambda c, t, id_, act: operate.decide(c, t, id_, act, "revoke")),
+        _simple(context, "resend", operate.resend),
+        # The new key goes to the customer by mail and nowhere else.
+        _simple(context, "rotate-key", lambda c, t, id_, act: operate.rotate_key(c, t, id_, act)[0]),
     ]
+
+
+def _simple(context: Context, name: str, do: _Simple) -> HTTPRouteHandler:
+    """The route of an act that asks for nothing but a reason, and not even for that."""
+
+    @post(f"{_ONE}/{name}", status_code=200, summary=name.capitalize(), operation_id=name, **_writes(context))
+    def act_on_license(request: Asked, license_id: str, data: ReasonBody | None = None) -> LicenseRow:
+        reason = data.reason if data is not None else None
+        return do(context, token_of(request).tenant_id, license_id, _act(request, reason))
+
+    return act_on_license
+
+
+def _writes(context: Context) -> dict[str, Any]:
+    return {
+        "guards": [needs(context, "write")],
+        "sync_to_thread": True,
+        "include_in_schema": True,
+        "tags": ["licenses"],
+    }
 
 
 def _event_routes(context: Context) -> Sequence[HTTPRouteHandler]:
@@ -302,11 +300,6 @@ def _token_routes(context: Context) -> Sequence[HTTPRouteHandler]:
 
 def _act(request: Asked, reason: str | None) -> Act:
     return Act(actor_of(request), reason)
-
-
-def _on(request: Asked, id_: str, data: ReasonBody | None) -> tuple[str, str, Act]:
-    """Tenant, what is acted on, and who acts: the first arguments of every act."""
-    return token_of(request).tenant_id, id_, _act(request, data.reason if data is not None else None)
 
 
 def _present(given: dict[str, str | None]) -> dict[str, str]:
