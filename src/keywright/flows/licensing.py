@@ -135,8 +135,7 @@ def validate(context: Context, books: Bookkeeping, asked: Asked) -> Verdict:
     """May it run here? One query, no write."""
     if asked.key_hash is None:
         return not_found(context, asked)
-    with context.database.read() as connection:
-        found = licenses.find_for_verdict(connection, asked.key_hash, asked.fingerprint_hash)
+    found = licenses.look_up(context.database, asked.key_hash, asked.fingerprint_hash)
     return answer(context, books, asked, found)
 
 

@@ -15,6 +15,7 @@ from keywright.domain.license import License
 from keywright.domain.override import NO_OVERRIDES, Overrides
 from keywright.domain.plan import Plan, Terms
 from keywright.store import rows
+from keywright.store.engine import Database
 from keywright.store.rows import micros, moment
 from keywright.store.tables import activations, customers, licenses, plans, products
 
@@ -128,6 +129,12 @@ _ONE = sa.text(
 def find_for_verdict(connection: sa.Connection, key_hash: str, fingerprint_hash: str | None) -> Found | None:
     """The license with this key, its plan, and its activation on this machine. One query."""
     row = connection.execute(_ONE, {"key_hash": key_hash, "fp_hash": fingerprint_hash}).first()
+    return None if row is None else found_from_row(row)
+
+
+def look_up(database: Database, key_hash: str, fingerprint_hash: str | None) -> Found | None:
+    """The same outside a transaction: the read of every validate call."""
+    row = database.first(_ONE, {"key_hash": key_hash, "fp_hash": fingerprint_hash})
     return None if row is None else found_from_row(row)
 
 
