@@ -137,7 +137,7 @@ class Fulfillment:
         reading = work.reading
         order = self._orders.get(reading.reference or "")
         met = sorted({self._by_alias[alias] for alias in reading.aliases if alias in self._by_alias})
-        refusal = self._why_parked(reading, order, met)
+        refusal = self._expired(reading, order, met) or self._why_parked(reading, order, met)
         if refusal is not None:
             return refusal
         draft = self._meet(met)
@@ -153,6 +153,22 @@ class Fulfillment:
             if alias not in self._by_alias:
                 self._by_alias[alias] = draft.id
                 self.new_aliases.append(alias)
+        return Outcome("applied")
+
+    def _expired(self, reading: Reading, order: Checkout | None, met: Sequence[str]) -> Outcome | None:
+        """A checkout that ended without a purchase: a status to write, and nothing to wait for."""
+        ended = [f for f in reading.facts if isinstance(f, CheckoutSeen) and f.state == "expired"]
+        if met or reading.founds or not ended:
+            return None
+        if order is None:
+            return Outcome("ignored", "CHECKOUT_UNKNOWN")
+        if order.status == "open":
+            self._checkout_changes[order.reference] = {
+                "reference": order.reference,
+                "status": "expired",
+                "purchase_id": order.purchase_id,
+                "settled_at": micros(order.settled_at),
+            }
         return Outcome("applied")
 
     def _why_parked(self, reading: Reading, order: Checkout | None, met: Sequence[str]) -> Outcome | None:

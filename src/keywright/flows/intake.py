@@ -28,6 +28,7 @@ log = structlog.get_logger(__name__)
 
 LARGEST_BODY = 1 << 20
 _RETRY_PARKED = timedelta(minutes=5)
+_LOOKS = 13
 
 
 class Arrival(msgspec.Struct, frozen=True):
@@ -189,16 +190,22 @@ def settle(
     account: ProviderAccount,
     works: Sequence[Work],
     now: datetime,
+    attempts: Mapping[str, int] | None = None,
 ) -> dict[str, Outcome]:
     """Fulfill events that are in the inbox as `applied`, and those that waited for what they bring.
 
-    Writes the inbox rows whose outcome differs, and enqueues one workflow when something is owed.
+    Writes the inbox rows whose outcome differs, and enqueues one workflow when something is owed. `attempts`
+    counts the tries of events that are not here for the first time.
     """
     fulfillment = Fulfillment(context, connection, account, now)
     outcomes = fulfillment.run(works)
     parked = {id_: o for id_, o in outcomes.items() if o.outcome == "parked"}
+    differing = {id_: o for id_, o in outcomes.items() if o.outcome == "ignored"}
+    inbox.settle(
+        connection, [{"id": i, "status": o.outcome, "reason": o.reason} for i, o in differing.items()]
+    )
     if parked:
-        _park(connection, account, parked, now)
+        _park(connection, account, parked, now, attempts or {})
     if fulfillment.owes:
         context.followups.announce(connection, fulfillment.batch)
     names = [(alias.kind, alias.external_id) for alias in fulfillment.new_aliases]
@@ -238,7 +245,7 @@ def retry(
     inbox.stop_waiting(connection, ids)
     works = [Work(i.id, i.projected.type, channel.events.read(i.projected)) for i in items]
     inbox.settle(connection, [_settled(i.id, Outcome("applied"), i.attempts + 1, now) for i in items])
-    return settle(context, connection, account, works, now)
+    return settle(context, connection, account, works, now, {i.id: i.attempts for i in items})
 
 
 def _settled(id_: str, outcome: Outcome, attempts: int, now: datetime) -> dict[str, object]:
@@ -254,16 +261,20 @@ def _settled(id_: str, outcome: Outcome, attempts: int, now: datetime) -> dict[s
 
 
 def _park(
-    connection: sa.Connection, account: ProviderAccount, parked: Mapping[str, Outcome], now: datetime
+    connection: sa.Connection,
+    account: ProviderAccount,
+    parked: Mapping[str, Outcome],
+    now: datetime,
+    attempts: Mapping[str, int],
 ) -> None:
     inbox.settle(
         connection,
         [
             {
                 "id": id_,
-                "status": "parked",
+                "status": outcome.outcome,
                 "reason": outcome.reason,
-                "next_attempt_at": micros(now + _RETRY_PARKED),
+                "next_attempt_at": micros(_next_look(attempts.get(id_, 0), now)),
             }
             for id_, outcome in parked.items()
         ],
@@ -274,6 +285,14 @@ def _park(
         for kind, external in outcome.waits
     ]
     inbox.wait(connection, sorted(waits, key=lambda w: (w.inbox_id, w.kind, w.external_id)))
+
+
+def _next_look(attempts: int, now: datetime) -> datetime | None:
+    """When a parked event is tried again by itself: after 5 minutes, doubling, for about six weeks.
+
+    After that only its partner's arrival wakes it: the account may sell things that are no software.
+    """
+    return now + _RETRY_PARKED * 2**attempts if attempts < _LOOKS else None
 
 
 def _keep_failed(context: Context, arrival: Arrival, error: Exception) -> Outcome | Exception:
