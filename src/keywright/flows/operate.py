@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
@@ -394,7 +394,7 @@ def _future(until: datetime, now: datetime) -> datetime:
         raise Invalid("`until` needs a time zone.")
     if until <= now:
         raise Invalid("`until` must be in the future.")
-    return min(until, FOREVER)
+    return min(until.astimezone(UTC), FOREVER)
 
 
 def _text(name: str, text: str | None) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 from litestar.connection import ASGIConnection, Request
 from litestar.handlers import BaseRouteHandler
 
-from keywright.domain.errors import Forbidden, Unauthorized
+from keywright.domain.errors import Forbidden, Invalid, Unauthorized
 from keywright.flows import tokens
 from keywright.flows.context import Context
 from keywright.flows.tokens import Scope
@@ -35,6 +35,8 @@ def needs(context: Context, scope: Scope) -> Guard:
             raise Unauthorized("A bearer token is needed here: Authorization: Bearer kw_...")
         if not tokens.may(token, scope):
             raise Forbidden(f"This token has scope {token.scope}; {scope} is needed here.")
+        if "\x00" in connection.scope["path"] or b"%00" in connection.scope["query_string"]:
+            raise Invalid("There is a NUL in the address.")  # PostgreSQL cannot even be asked for it
         connection.scope["auth"] = token
 
     return guard

@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Request, delete, get, post
+from litestar import delete, get, post
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from keywright.domain.errors import Invalid, NotFound
 from keywright.flows import events, license_views, operate, tokens
@@ -20,8 +20,9 @@ from keywright.flows.operate import Act, Order
 from keywright.flows.replay import Difference
 from keywright.store import tenants
 from keywright.web.auth import actor_of, needs, token_of
+from keywright.web.strict_body import StrictRequest
 
-Asked = Request[Any, Any, Any]
+Asked = StrictRequest
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 _PAGING = ("cursor", "limit")
 
@@ -112,6 +113,7 @@ def _license_reads(context: Context) -> Sequence[HTTPRouteHandler]:
     reads: dict[str, Any] = {
         "guards": [needs(context, "read")],
         "sync_to_thread": True,
+        "request_class": StrictRequest,
         "include_in_schema": True,
         "tags": ["licenses"],
     }
@@ -119,13 +121,13 @@ def _license_reads(context: Context) -> Sequence[HTTPRouteHandler]:
     @get("/api/admin/licenses", **reads)
     def list_licenses(
         request: Asked,
-        email: str | None = None,
-        status: str | None = None,
-        plan: str | None = None,
-        product: str | None = None,
-        q: str | None = None,
-        cursor: str | None = None,
-        limit: int = 50,
+        email: FromQuery[str | None] = None,
+        status: FromQuery[str | None] = None,
+        plan: FromQuery[str | None] = None,
+        product: FromQuery[str | None] = None,
+        q: FromQuery[str | None] = None,
+        cursor: FromQuery[str | None] = None,
+        limit: FromQuery[int] = 50,
     ) -> LicensePage:
         _refuse_unknown(request, *license_views.FILTERS, *_PAGING)
         given = {"email": email, "status": status, "plan": plan, "product": product, "q": q}
@@ -134,12 +136,15 @@ def _license_reads(context: Context) -> Sequence[HTTPRouteHandler]:
         )
 
     @get("/api/admin/licenses/{license_id:str}", **reads)
-    def get_license(request: Asked, license_id: str) -> LicenseRow:
+    def get_license(request: Asked, license_id: FromPath[str]) -> LicenseRow:
         return license_views.show(context, token_of(request).tenant_id, license_id)
 
     @get("/api/admin/licenses/{license_id:str}/timeline", **reads)
     def get_timeline(
-        request: Asked, license_id: str, cursor: str | None = None, limit: int = 100
+        request: Asked,
+        license_id: FromPath[str],
+        cursor: FromQuery[str | None] = None,
+        limit: FromQuery[int] = 100,
     ) -> TimelinePage:
         _refuse_unknown(request, *_PAGING)
         return license_views.timeline_of(
@@ -149,9 +154,9 @@ def _license_reads(context: Context) -> Sequence[HTTPRouteHandler]:
     @get("/api/admin/activations", **reads)
     def list_activations(
         request: Asked,
-        license_id: Annotated[str | None, Parameter(query="license")] = None,
-        cursor: str | None = None,
-        limit: int = 50,
+        license_id: Annotated[str | None, QueryParameter(name="license")] = None,
+        cursor: FromQuery[str | None] = None,
+        limit: FromQuery[int] = 50,
     ) -> ActivationPage:
         _refuse_unknown(request, "license", *_PAGING)
         tenant = token_of(request).tenant_id
@@ -168,24 +173,26 @@ def _license_acts(context: Context) -> Sequence[HTTPRouteHandler]:
     writes = _writes(context)
 
     @post("/api/admin/licenses", status_code=201, **writes)
-    def issue_license(request: Asked, data: IssueBody) -> Issued:
+    def issue_license(request: Asked, data: JSONBody[IssueBody]) -> Issued:
         order = Order(data.plan, data.email, data.seats, data.until, data.firm)
         row, key = operate.issue(context, token_of(request).tenant_id, order, _act(request, data.reason))
         return Issued(**msgspec.structs.asdict(row), key=key)
 
     @post(f"{_ONE}/extend", status_code=200, **writes)
-    def extend_license(request: Asked, license_id: str, data: ExtendBody) -> LicenseRow:
+    def extend_license(request: Asked, license_id: FromPath[str], data: JSONBody[ExtendBody]) -> LicenseRow:
         tenant, act = token_of(request).tenant_id, _act(request, data.reason)
         return operate.extend(context, tenant, license_id, act, until=data.until, days=data.days)
 
     @post(f"{_ONE}/transfer", status_code=200, **writes)
-    def transfer_license(request: Asked, license_id: str, data: TransferBody) -> LicenseRow:
+    def transfer_license(
+        request: Asked, license_id: FromPath[str], data: JSONBody[TransferBody]
+    ) -> LicenseRow:
         tenant, act = token_of(request).tenant_id, _act(request, data.reason)
         keep = data.keep_machines
         return operate.transfer(context, tenant, license_id, act, email=data.email, keep_machines=keep)
 
     @delete("/api/admin/activations/{activation_id:str}", status_code=204, **writes)
-    def release_activation(request: Asked, activation_id: str) -> None:
+    def release_activation(request: Asked, activation_id: FromPath[str]) -> None:
         tenant = token_of(request).tenant_id
         operate.release_activation(context, tenant, activation_id, _act(request, None))
 
@@ -207,7 +214,9 @@ def _simple(context: Context, name: str, do: _Simple) -> HTTPRouteHandler:
     """The route of an act that asks for nothing but a reason, and not even for that."""
 
     @post(f"{_ONE}/{name}", status_code=200, summary=name.capitalize(), operation_id=name, **_writes(context))
-    def act_on_license(request: Asked, license_id: str, data: ReasonBody | None = None) -> LicenseRow:
+    def act_on_license(
+        request: Asked, license_id: FromPath[str], data: JSONBody[ReasonBody | None] = None
+    ) -> LicenseRow:
         reason = data.reason if data is not None else None
         return do(context, token_of(request).tenant_id, license_id, _act(request, reason))
 
@@ -218,23 +227,29 @@ def _writes(context: Context) -> dict[str, Any]:
     return {
         "guards": [needs(context, "write")],
         "sync_to_thread": True,
+        "request_class": StrictRequest,
         "include_in_schema": True,
         "tags": ["licenses"],
     }
 
 
 def _event_routes(context: Context) -> Sequence[HTTPRouteHandler]:
-    shared: dict[str, Any] = {"sync_to_thread": True, "include_in_schema": True, "tags": ["events"]}
+    shared: dict[str, Any] = {
+        "sync_to_thread": True,
+        "request_class": StrictRequest,
+        "include_in_schema": True,
+        "tags": ["events"],
+    }
     reads, writes = [needs(context, "read")], [needs(context, "write")]
 
     @get("/api/admin/events", guards=reads, **shared)
     def list_events(
         request: Asked,
-        status: str | None = None,
-        provider: str | None = None,
-        type: str | None = None,  # noqa: A002  # the name of the filter in the API
-        cursor: str | None = None,
-        limit: int = 50,
+        status: FromQuery[str | None] = None,
+        provider: FromQuery[str | None] = None,
+        type: FromQuery[str | None] = None,  # noqa: A002  # the name of the filter in the API
+        cursor: FromQuery[str | None] = None,
+        limit: FromQuery[int] = 50,
     ) -> EventPage:
         _refuse_unknown(request, *events.FILTERS, *_PAGING)
         given = {"status": status, "provider": provider, "type": type}
@@ -243,16 +258,18 @@ def _event_routes(context: Context) -> Sequence[HTTPRouteHandler]:
         )
 
     @get("/api/admin/events/{event_id:str}", guards=reads, **shared)
-    def get_event(request: Asked, event_id: str) -> EventShown:
+    def get_event(request: Asked, event_id: FromPath[str]) -> EventShown:
         return events.show(context, token_of(request).tenant_id, event_id)
 
     @post("/api/admin/events/{event_id:str}/replay", status_code=200, guards=writes, **shared)
-    def replay_event(request: Asked, event_id: str, data: ReplayBody | None = None) -> Difference:
+    def replay_event(
+        request: Asked, event_id: FromPath[str], data: JSONBody[ReplayBody | None] = None
+    ) -> Difference:
         dry_run = data is not None and data.dry_run
         return events.replay_one(context, token_of(request).tenant_id, event_id, dry_run=dry_run)
 
     @post("/api/admin/events/replay", status_code=200, guards=writes, **shared)
-    def replay_events(request: Asked, data: ReplayManyBody) -> Replayed:
+    def replay_events(request: Asked, data: JSONBody[ReplayManyBody]) -> Replayed:
         filters = _present({"status": data.status, "provider": data.provider, "type": data.type})
         if not filters:
             raise Invalid("Give at least one of `status`, `provider` and `type`.")
@@ -272,6 +289,7 @@ def _token_routes(context: Context) -> Sequence[HTTPRouteHandler]:
     shared: dict[str, Any] = {
         "guards": [needs(context, "admin")],
         "sync_to_thread": True,
+        "request_class": StrictRequest,
         "include_in_schema": True,
         "tags": ["tokens"],
     }
@@ -283,7 +301,7 @@ def _token_routes(context: Context) -> Sequence[HTTPRouteHandler]:
         return TokenPage([TokenRow(t.id, t.name, t.scope) for t in known], None)
 
     @post("/api/admin/tokens", status_code=201, **shared)
-    def make_token(request: Asked, data: TokenBody) -> TokenMade:
+    def make_token(request: Asked, data: JSONBody[TokenBody]) -> TokenMade:
         with context.database.read() as connection:
             tenant = tenants.find(connection, token_of(request).tenant_id)
         if tenant is None:
@@ -292,7 +310,7 @@ def _token_routes(context: Context) -> Sequence[HTTPRouteHandler]:
         return TokenMade(made.id, made.name, made.scope, text)
 
     @delete("/api/admin/tokens/{token_id:str}", status_code=204, **shared)
-    def revoke_token(request: Asked, token_id: str) -> None:
+    def revoke_token(request: Asked, token_id: FromPath[str]) -> None:
         tokens.revoke(context, token_of(request).tenant_id, token_id)
 
     return [list_tokens, make_token, revoke_token]
