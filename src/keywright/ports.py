@@ -66,8 +66,12 @@ class PaymentApi(Protocol):
         """
         ...
 
-    def fetch_checkout(self, session: str) -> bytes:
-        """The checkout as the provider sees it now, shaped like one of its own events (raw JSON bytes)."""
+    def fetch_checkout(self, session: str) -> tuple[bytes, ...]:
+        """The checkout as the provider sees it now, and the subscription that it began, if it began one.
+
+        Each is shaped like one of the provider's own events (raw JSON bytes): both together are enough to
+        make the license when no webhook ever arrives. Raises ProviderUnavailable, Misconfigured, Invalid.
+        """
         ...
 
     def check(self) -> str:

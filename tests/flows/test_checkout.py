@@ -31,7 +31,7 @@ from keywright.flows.context import Context
 from keywright.flows.return_urls import origin_of
 from keywright.providers.stripe.api import StripeApi
 from keywright.sandbox.app import SandboxServer
-from keywright.store.tables import checkouts, licenses, plans, prices, timeline
+from keywright.store.tables import checkouts, licenses, plans, prices, purchases, timeline
 from keywright.store.tables import inbox as inbox_table
 from tests.conftest import TurnableClock
 from tests.life import stripe, world
@@ -455,6 +455,35 @@ def test_verify_and_webhook_have_one_effect(shop: Context, desk: PayDesk, webhoo
     assert (world.count(shop, licenses), world.count(shop, timeline)) == (1, 1)
 
 
+def test_a_subscription_needs_no_webhook_at_all(shop: Context, desk: PayDesk, clock: TurnableClock) -> None:
+    opened = checkout.open_checkout(shop, Ask("dashcaddy/plan-1"))
+    late = desk.subscribed(opened.reference, "price_monthly")
+    assert checkout.verify_now(shop, opened.reference).status == "paid"
+    made = world.the_license(shop)
+    shown = checkout.claim(shop, opened.reference, opened.claim_token)
+    assert [(one.id, one.status) for one in shown.licenses or ()] == [(made.id, "active")]
+    checkout.verify_now(shop, opened.reference)
+    assert len(desk.asked) == 1, "what is settled and made is not asked for again"
+    clock.turn(minutes=5)
+    for event in late:
+        assert world.outcome(shop, event) == "applied"
+    after = world.the_license(shop)
+    assert (after.id, after.seats, after.entitled_until) == (made.id, made.seats, made.entitled_until)
+    assert (after.standing, after.trial, after.canceling) == ("ok", False, False)
+    assert (world.count(shop, licenses), world.count(shop, purchases)) == (1, 1)
+
+
+def test_a_lost_webhook_of_a_subscription_is_made_good_by_asking_again(shop: Context, desk: PayDesk) -> None:
+    opened = checkout.open_checkout(shop, Ask("dashcaddy/plan-1"))
+    _, session, _ = desk.subscribed(opened.reference, "price_monthly")
+    assert world.outcome(shop, session) == "applied"
+    assert checkout.status(shop, opened.reference).status == "paid"
+    assert world.count(shop, licenses) == 0
+    checkout.verify_now(shop, opened.reference)
+    assert world.the_license(shop).entitled_until is not None
+    assert world.count(shop, purchases) == 1
+
+
 def test_verify_of_an_unpaid_checkout_keeps_nothing(
     shop: Context, desk: PayDesk, clock: TurnableClock
 ) -> None:
@@ -485,6 +514,15 @@ def test_verify_of_what_cannot_be_read_is_502(shop: Context, desk: PayDesk) -> N
         checkout.verify_now(shop, opened.reference)
 
 
+def test_half_an_answer_is_not_taken_in(shop: Context, desk: PayDesk) -> None:
+    opened = checkout.open_checkout(shop, Ask("dashcaddy/plan-1"))
+    desk.subscribed(opened.reference, "price_monthly")
+    desk.begun[f"cs_{opened.reference}"] = {"id": "evt_1"}
+    with pytest.raises(ProviderUnavailable):
+        checkout.verify_now(shop, opened.reference)
+    assert world.count(shop, inbox_table) == 0
+
+
 def test_keys_survive_a_purchase_that_was_merged_into_an_older_one(
     shop: Context, desk: PayDesk, clock: TurnableClock
 ) -> None:
@@ -511,28 +549,56 @@ def sandbox(tmp_path: Path) -> Iterator[SandboxServer]:
         yield server
 
 
-def test_a_purchase_at_the_sandbox_is_verified_without_a_webhook(
-    context: Context, sandbox: SandboxServer
-) -> None:
+def selling_at(context: Context, sandbox: SandboxServer, terms: Terms, **recurring: str) -> Context:
+    """A shop whose one plan is sold at the sandbox, by its clock."""
     sdk = stripe_sdk.StripeClient(sandbox.api_key, base_addresses={"api": sandbox.url})
+    often = {"recurring": recurring} if recurring else {}
     price = sdk.v1.prices.create(
-        {"currency": "usd", "unit_amount": 9900, "product_data": {"name": "DashCaddy for ever"}}
+        {"currency": "usd", "unit_amount": 9900, "product_data": {"name": "DashCaddy"}, **often}  # type: ignore[typeddict-item]  # the interval is any string here
     )
     clock = sandbox.sandbox.clock
     api = StripeApi(sandbox.api_key, clock, base=sandbox.url)
     shop = replace(context, clock=clock, channels={"stripe": replace(context.channels["stripe"], api=api)})
-    world.stock(shop, **{price.id: ONCE})
-    opened = checkout.open_checkout(shop, Ask("dashcaddy/plan-0", quantity=2), idempotency_key=KEY)
-    assert opened.url.startswith(sandbox.url)
-    assert checkout.verify_now(shop, opened.reference).status == "open"
+    world.stock(shop, **{price.id: terms})
+    return shop
+
+
+def pay_at(sandbox: SandboxServer) -> None:
     session = sandbox.sandbox.state.every("checkout.session")[0]["id"]
     paid = httpx.post(
         f"{sandbox.url}/_sandbox/stripe/pay", json={"session": session, "email": "ada@example.com"}
     )
     assert paid.json()["payment_status"] == "paid"
+
+
+def test_a_purchase_at_the_sandbox_is_verified_without_a_webhook(
+    context: Context, sandbox: SandboxServer
+) -> None:
+    shop = selling_at(context, sandbox, ONCE)
+    opened = checkout.open_checkout(shop, Ask("dashcaddy/plan-0", quantity=2), idempotency_key=KEY)
+    assert opened.url.startswith(sandbox.url)
+    assert checkout.verify_now(shop, opened.reference).status == "open"
+    pay_at(sandbox)
     assert checkout.verify_now(shop, opened.reference).status == "paid"
     shown = checkout.claim(shop, opened.reference, opened.claim_token)
     assert [one.seats for one in shown.licenses or ()] == [2]
     # Afterwards the webhooks arrive, as the sandbox would have sent them.
     world.hand_in(shop, *sandbox.sandbox.state.every("event"))
     assert (world.count(shop, licenses), world.count(shop, timeline)) == (1, 1)
+
+
+def test_a_subscription_at_the_sandbox_is_verified_without_a_webhook(
+    context: Context, sandbox: SandboxServer
+) -> None:
+    shop = selling_at(context, sandbox, Terms(), interval="month")
+    opened = checkout.open_checkout(shop, Ask("dashcaddy/plan-0", quantity=2))
+    assert checkout.verify_now(shop, opened.reference).status == "open"
+    pay_at(sandbox)
+    assert checkout.verify_now(shop, opened.reference).status == "paid"
+    made = world.the_license(shop)
+    shown = checkout.claim(shop, opened.reference, opened.claim_token)
+    assert [(one.id, one.status, one.seats) for one in shown.licenses or ()] == [(made.id, "active", 2)]
+    world.hand_in(shop, *sandbox.sandbox.state.every("event"))
+    after = world.the_license(shop)
+    assert (after.id, after.entitled_until) == (made.id, made.entitled_until)
+    assert (world.count(shop, licenses), world.count(shop, purchases)) == (1, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 from keywright.domain.errors import KeywrightError
 from keywright.flows.context import Context
@@ -20,6 +21,7 @@ class PayDesk:
         self.asked: list[str] = []
         self.trouble: KeywrightError | None = None
         self.answers: dict[str, stripe.Json] = {}
+        self.begun: dict[str, stripe.Json] = {}
 
     def create_checkout(self, request: CheckoutRequest) -> CheckoutCreated:
         self.heard.append(request)
@@ -28,11 +30,12 @@ class PayDesk:
         session = f"cs_{request.reference}"
         return CheckoutCreated(session, f"https://checkout.stripe.com/c/pay/{session}", request.expires_at)
 
-    def fetch_checkout(self, session: str) -> bytes:
+    def fetch_checkout(self, session: str) -> tuple[bytes, ...]:
         self.asked.append(session)
         if self.trouble is not None:
             raise self.trouble
-        return stripe.encoded(self.answers[session])
+        told = [self.answers[session]] + ([self.begun[session]] if session in self.begun else [])
+        return tuple(stripe.encoded(one) for one in told)
 
     def check(self) -> str:
         return "Test desk"
@@ -43,6 +46,23 @@ class PayDesk:
         event = stripe.event("checkout.session.completed", session, self.clock.now())
         self.answers[f"cs_{reference}"] = {**event, "id": f"fetch_{reference}"}
         return event
+
+    def subscribed(self, reference: str, price: str) -> list[stripe.Json]:
+        """The buyer has paid for the first month: the webhooks that say so, in no order that helps."""
+        id_, sub, at = f"cs_{reference}", f"sub_{reference}", self.clock.now()
+        until = at + timedelta(days=30)
+        session = stripe.session(id_, mode="subscription", reference=reference, sub=sub)
+        said = stripe.event("checkout.session.completed", session, at)
+        running = stripe.subscription(sub, at, until, price=price, reference=reference)
+        settled = stripe.invoice(f"in_{reference}", sub, at, until, price=price, reference=reference)
+        self.answers[id_] = {**said, "id": f"fetch_{id_}"}
+        told = stripe.event("customer.subscription.updated", running, at)
+        self.begun[id_] = {**told, "id": f"fetch_{sub}"}
+        return [
+            stripe.event("invoice.paid", settled, at),
+            said,
+            stripe.event("customer.subscription.created", running, at),
+        ]
 
 
 def selling_through(context: Context, desk: PayDesk) -> Context:

@@ -332,30 +332,39 @@ def claim(context: Context, reference: str, claim_token: str) -> Standing:
 
 
 def verify_now(context: Context, reference: str) -> Standing:
-    """Ask the provider how a checkout stands, and take its answer in exactly like a webhook.
+    """Ask the provider how a checkout stands, and take its answer in exactly like webhooks.
 
     The same transaction and the same rules apply, so whichever comes first, the other changes nothing. What
-    is settled is not asked for again.
+    is settled is not asked for again, except when it is paid and the license is missing: then the webhook
+    that says what was bought was lost.
 
     Raises:
         NotFound: no such checkout.
         ProviderUnavailable: no usable answer.
     """
     checkout = _get(context, reference)
-    if checkout.session is None or checkout.status in _SETTLED:
+    if checkout.session is None or _is_done(context, checkout):
         return status(context, reference)
     channel = _channel_of(context, checkout)
-    arrival = arrive(channel, _fetch(channel, checkout.session), context.clock.now())
-    if arrival.error is not None:
+    now = context.clock.now()
+    arrivals = [arrive(channel, raw, now) for raw in _fetch(channel, checkout.session)]
+    if any(arrival.error is not None for arrival in arrivals):
         raise ProviderUnavailable("The payment provider's answer could not be read.")
-    if arrival.reading is not None:
-        outcome = take_in(context, [arrival])[0]
+    telling = [arrival for arrival in arrivals if arrival.reading is not None]
+    for outcome in take_in(context, telling) if telling else ():
         if isinstance(outcome, Exception):
             raise outcome
     return status(context, reference)
 
 
-def _fetch(channel: Channel, session: str) -> bytes:
+def _is_done(context: Context, checkout: Checkout) -> bool:
+    if checkout.status != "paid":
+        return checkout.status in _SETTLED
+    with context.database.read() as connection:
+        return bool(_held(connection, checkout, limit=1))
+
+
+def _fetch(channel: Channel, session: str) -> tuple[bytes, ...]:
     refusal = "there is no key to ask with"
     try:
         if channel.api is not None:
@@ -386,15 +395,7 @@ def _status_of(checkout: Checkout, now: datetime) -> Status:
 
 def _claimed(context: Context, checkout: Checkout, now: datetime) -> tuple[ClaimedLicense, ...]:
     with context.database.read() as connection:
-        # Through the alias: a purchase that was merged into another one takes its aliases along.
-        alias = Alias("reference", checkout.reference)
-        links, _ = purchases.find_by_aliases(connection, checkout.provider_account_id, [alias])
-        if alias not in links:
-            return ()
-        wanted = {"purchase": links[alias]}
-        held = licenses.list_page(
-            connection, checkout.tenant_id, filters=wanted, after=None, limit=_MOST_CLAIMED
-        )
+        held = _held(connection, checkout, limit=_MOST_CLAIMED)
         prefixes = catalog.prefixes(connection, {one.product_id for one in held})
         plans = {one.plan_id: one for one in held}
         named = {id_: _plan_name(connection, one) for id_, one in plans.items()}
@@ -412,6 +413,17 @@ def _claimed(context: Context, checkout: Checkout, now: datetime) -> tuple[Claim
         )
         for one in held
     )
+
+
+def _held(connection: sa.Connection, checkout: Checkout, *, limit: int) -> list[License]:
+    """The licenses of a checkout's purchase."""
+    # Through the alias: a purchase that was merged into another one takes its aliases along.
+    alias = Alias("reference", checkout.reference)
+    links, _ = purchases.find_by_aliases(connection, checkout.provider_account_id, [alias])
+    if alias not in links:
+        return []
+    wanted = {"purchase": links[alias]}
+    return licenses.list_page(connection, checkout.tenant_id, filters=wanted, after=None, limit=limit)
 
 
 def _plan_name(connection: sa.Connection, held: License) -> str:

@@ -77,17 +77,18 @@ def readings(sandbox: SandboxServer) -> dict[str, Reading]:
     return found
 
 
-def fetched(api: StripeApi, session: str) -> Reading:
+def fetched(api: StripeApi, session: str) -> list[Reading]:
     events = StripeEvents()
-    return events.read(events.project(api.fetch_checkout(session)))
+    return [events.read(events.project(told)) for told in api.fetch_checkout(session)]
 
 
 def test_a_one_off_order_is_read_alike_from_event_and_fetch(sandbox: SandboxServer, api: StripeApi) -> None:
     checkout = open_checkout(sandbox, api, None)
-    assert StripeEvents().project(api.fetch_checkout(checkout.session)).standing == "unknown"
+    (told,) = api.fetch_checkout(checkout.session)
+    assert StripeEvents().project(told).standing == "unknown"
     pay(sandbox, checkout.session)
     announced = readings(sandbox)["checkout.session.completed"]
-    asked = fetched(api, checkout.session)
+    (asked,) = fetched(api, checkout.session)
     assert announced.reference == asked.reference == REFERENCE
     assert announced.aliases == asked.aliases
     for reading in (announced, asked):
@@ -118,6 +119,19 @@ def test_a_subscription_is_tied_together_by_its_events(sandbox: SandboxServer, a
     for reading in (subscription, invoice, session):
         assert reading.reference == REFERENCE
         assert subscription.aliases[0] in reading.aliases
+
+
+def test_a_subscription_is_read_alike_from_event_and_fetch(sandbox: SandboxServer, api: StripeApi) -> None:
+    checkout = open_checkout(sandbox, api, "month")
+    pay(sandbox, checkout.session)
+    announced = readings(sandbox)["customer.subscription.created"]
+    session, asked = fetched(api, checkout.session)
+    assert isinstance(session.facts[0], CheckoutSeen)
+    assert announced.aliases == asked.aliases
+    seen, known = asked.facts[0], announced.facts[0]
+    assert isinstance(seen, SubscriptionSeen)
+    assert isinstance(known, SubscriptionSeen)
+    assert (seen.status, seen.items) == ("active", known.items)
 
 
 def test_a_trial_is_asked_for(sandbox: SandboxServer, api: StripeApi) -> None:

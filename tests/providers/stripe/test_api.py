@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ import pytest
 import stripe
 
 from keywright.domain.errors import Invalid, KeywrightError, Misconfigured, ProviderUnavailable
-from keywright.domain.facts import CheckoutSeen, HolderSeen, PaymentSeen
+from keywright.domain.facts import CheckoutSeen, HolderSeen, PaymentSeen, SubscriptionSeen
 from keywright.ports import CheckoutCreated, CheckoutRequest
 from keywright.providers.stripe.api import API_VERSION, StripeApi
 from keywright.providers.stripe.hook import StripeEvents
@@ -264,9 +265,10 @@ def test_an_empty_key_is_refused_at_once() -> None:
 def test_a_fetched_checkout_reads_like_its_event(server: ScriptedServer, api: StripeApi) -> None:
     server.answers = [Answer(200, SESSION, {"Date": DATE})]
     events = StripeEvents()
-    projected = events.project(api.fetch_checkout("cs_test_1"))
+    (told,) = api.fetch_checkout("cs_test_1")
+    projected = events.project(told)
     assert server.asked[0].path == "/v1/checkout/sessions/cs_test_1"
-    assert server.asked[0].query == {"expand[0]": ["payment_intent"]}
+    assert server.asked[0].query == {"expand[0]": ["payment_intent"], "expand[1]": ["subscription"]}
     assert projected.type == "checkout.session.completed"
     assert projected.occurred_at == datetime(2026, 11, 20, 13, tzinfo=UTC)
     assert projected.dedupe_key.startswith("fetch_cs_test_1_1795179600_")
@@ -283,8 +285,70 @@ def test_a_fetched_checkout_reads_like_its_event(server: ScriptedServer, api: St
 def test_one_state_is_one_event_and_two_states_are_two(server: ScriptedServer, api: StripeApi) -> None:
     unpaid = {**SESSION, "payment_status": "unpaid", "payment_intent": None}
     server.answers = [Answer(200, unpaid, {"Date": DATE})] * 2 + [Answer(200, SESSION, {"Date": DATE})]
-    keys = [StripeEvents().project(api.fetch_checkout("cs_test_1")).dedupe_key for _ in range(3)]
+    keys = [StripeEvents().project(api.fetch_checkout("cs_test_1")[0]).dedupe_key for _ in range(3)]
     assert keys[0] == keys[1] != keys[2]
+
+
+SUBSCRIPTION = {
+    "id": "sub_1",
+    "object": "subscription",
+    "status": "active",
+    "customer": "cus_1",
+    "metadata": {"keywright_reference": REFERENCE},
+    "items": {
+        "data": [
+            {
+                "id": "si_1",
+                "price": {"id": "price_1"},
+                "quantity": 3,
+                "current_period_start": 1_795_179_600,
+                "current_period_end": 1_797_771_600,
+            }
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize(("status", "read_as"), [("active", "active"), ("canceled", "ended")])
+def test_a_subscription_is_told_with_its_checkout(
+    server: ScriptedServer, api: StripeApi, status: str, read_as: str
+) -> None:
+    running = {**SUBSCRIPTION, "status": status}
+    session = {**SESSION, "mode": "subscription", "payment_intent": None, "subscription": running}
+    server.answers = [Answer(200, session, {"Date": DATE})]
+    events = StripeEvents()
+    checkout, subscription = (events.project(told) for told in api.fetch_checkout("cs_test_1"))
+    assert checkout.type == "checkout.session.completed"
+    assert subscription.type == "customer.subscription.updated"
+    assert subscription.occurred_at == checkout.occurred_at == datetime(2026, 11, 20, 13, tzinfo=UTC)
+    assert re.fullmatch(r"fetch_sub_1_1795179600_[0-9a-f]{12}", subscription.dedupe_key)
+    snapshot = events.read(subscription).facts[0]
+    assert isinstance(snapshot, SubscriptionSeen)
+    assert (snapshot.status, [item.quantity for item in snapshot.items]) == (read_as, [3])
+    assert set(events.read(checkout).aliases) >= set(events.read(subscription).aliases)
+    assert len(server.asked) == 1
+
+
+def test_stripe_s_own_bytes_are_kept(server: ScriptedServer, api: StripeApi) -> None:
+    raw = b'{"id" : "sub_1", "object":"subscription","later": 1.50 , "note": "\\u00e4"}'
+    session = json.dumps({**SESSION, "mode": "subscription", "subscription": None}).encode()
+    server.answers = [Answer(200, session.replace(b'"subscription": null', b'"subscription": ' + raw))]
+    _, told = api.fetch_checkout("cs_test_1")
+    assert raw in told
+
+
+@pytest.mark.parametrize("subscription", [None, "sub_1"])
+def test_without_an_expanded_subscription_the_checkout_is_told_alone(
+    server: ScriptedServer, api: StripeApi, subscription: str | None
+) -> None:
+    server.answers = [Answer(200, {**SESSION, "subscription": subscription})]
+    assert len(api.fetch_checkout("cs_test_1")) == 1
+
+
+def test_a_subscription_without_an_id_is_no_usable_answer(server: ScriptedServer, api: StripeApi) -> None:
+    server.answers = [Answer(200, {**SESSION, "subscription": {"object": "subscription"}})]
+    with pytest.raises(ProviderUnavailable):
+        api.fetch_checkout("cs_test_1")
 
 
 @pytest.mark.parametrize(
@@ -313,7 +377,8 @@ def test_the_state_chooses_the_type(
 ) -> None:
     server.answers = [Answer(200, {**SESSION, **session})]
     events = StripeEvents()
-    projected = events.project(api.fetch_checkout("cs_test_1"))
+    (told,) = api.fetch_checkout("cs_test_1")
+    projected = events.project(told)
     assert projected.type == kind
     assert projected.occurred_at == NOW, "without a Date header the clock dates it"
     if state is None:

@@ -77,35 +77,31 @@ class StripeApi:
             raise Invalid("Stripe opened a checkout without a page to send the buyer to")
         return CheckoutCreated(session.id, session.url, datetime.fromtimestamp(session.expires_at, UTC))
 
-    def fetch_checkout(self, session: str) -> bytes:
-        """The checkout as Stripe sees it now, shaped like one of its events.
+    def fetch_checkout(self, session: str) -> tuple[bytes, ...]:
+        """The checkout as Stripe sees it now, and the subscription it began, shaped like Stripe's events.
 
-        The type is the one Stripe would announce the present state with. A checkout that is still open has no
-        such type: it reads as `checkout.session.open`, about which there is nothing to know. Raises as
+        The checkout's type is the one Stripe would announce its present state with. One that is still open
+        has no such type: it reads as `checkout.session.open`, about which there is nothing to know. The
+        subscription reads as `customer.subscription.updated`, whatever happened to it. Raises as
         `create_checkout`.
         """
         # The intent tells a failed payment from one on its way; the session says "unpaid" for both.
-        found = _ask(
-            lambda: self._client.v1.checkout.sessions.retrieve(session, {"expand": ["payment_intent"]})
-        )
+        expand = ["payment_intent", "subscription"]
+        found = _ask(lambda: self._client.v1.checkout.sessions.retrieve(session, {"expand": expand}))
         response = found.last_response
         if response is None:
             raise ProviderUnavailable("Stripe gave no answer")
         body = response.body.encode()
-        created = int(self._answered_at(dict(response.headers)).timestamp())
-        # Two looks within one second may differ, and must not be taken for one event.
-        event_id = f"fetch_{found.id}_{created}_{hashlib.sha256(body).hexdigest()[:12]}"
-        envelope = {
-            "id": event_id,
-            "object": "event",
-            "type": _announcing_type(found.to_dict()),
-            "created": created,
-            "livemode": found.livemode,
-            "api_version": API_VERSION,
-            # Stripe's own bytes, so that what is read is what was sent.
-            "data": {"object": msgspec.Raw(body)},
-        }
-        return msgspec.json.encode(envelope)
+        answered_at = self._answered_at(dict(response.headers))
+        told = [
+            _as_event(_announcing_type(found.to_dict()), found.id, body, answered_at, live=found.livemode)
+        ]
+        begun = _subscription_in(body)
+        if begun is not None:
+            id_, raw = begun
+            kind = "customer.subscription.updated"
+            told.append(_as_event(kind, id_, raw, answered_at, live=found.livemode))
+        return tuple(told)
 
     def check(self) -> str:
         """Ask who we are: the account's name, or its id. Raises ProviderUnavailable, Misconfigured."""
@@ -147,6 +143,41 @@ def _checkout_params(request: CheckoutRequest) -> SessionCreateParams:
         if request.trial_days > 0:
             params["subscription_data"]["trial_period_days"] = request.trial_days
     return params
+
+
+class _Named(msgspec.Struct, frozen=True):
+    id: str
+
+
+class _Began(msgspec.Struct, frozen=True):
+    subscription: msgspec.Raw = msgspec.Raw(b"null")
+
+
+def _subscription_in(session: bytes) -> tuple[str, bytes] | None:
+    """The id and Stripe's own bytes of the subscription expanded in a session."""
+    try:
+        raw = bytes(msgspec.json.decode(session, type=_Began).subscription)
+        return (msgspec.json.decode(raw, type=_Named).id, raw) if raw.startswith(b"{") else None
+    except msgspec.MsgspecError:
+        pass
+    raise ProviderUnavailable("Stripe's answer cannot be read")
+
+
+def _as_event(kind: str, id_: str, body: bytes, answered_at: datetime, *, live: bool) -> bytes:
+    """An answer in the envelope of an event, dated with the moment it was true."""
+    created = int(answered_at.timestamp())
+    envelope = {
+        # Two looks within one second may differ, and must not be taken for one event.
+        "id": f"fetch_{id_}_{created}_{hashlib.sha256(body).hexdigest()[:12]}",
+        "object": "event",
+        "type": kind,
+        "created": created,
+        "livemode": live,
+        "api_version": API_VERSION,
+        # Stripe's own bytes, so that what is read is what was sent.
+        "data": {"object": msgspec.Raw(body)},
+    }
+    return msgspec.json.encode(envelope)
 
 
 def _announcing_type(session: dict[str, Any]) -> str:
