@@ -45,6 +45,13 @@ def order(context: Context, reference: str, price: str, quantity: int = 1) -> No
         )
 
 
+def find_order(context: Context, reference: str) -> Checkout:
+    with context.database.read() as connection:
+        found = checkouts.find(connection, context.master.id, reference)
+    assert found is not None
+    return found
+
+
 def bought(at: datetime, **more: object) -> stripe.Json:
     made = stripe.subscription("sub_1", at, at + MONTH, **more)  # type: ignore[arg-type]  # members of the object
     return stripe.event("customer.subscription.created", made, at)
@@ -98,9 +105,7 @@ def test_a_purchase_of_our_own_checkout_takes_price_and_quantity_from_it(
     assert world.outcome(context, stripe.event("checkout.session.completed", paid, clock.now())) == "applied"
     held = world.the_license(context)
     assert (held.seats, held.entitled_until) == (2, FOREVER)
-    with context.database.read() as connection:
-        known = checkouts.find(connection, context.master.id, "KW-ABCDEFGH12345678")
-    assert known is not None
+    known = find_order(context, "KW-ABCDEFGH12345678")
     assert (known.status, known.purchase_id) == ("paid", held.purchase_id)
 
 
@@ -123,6 +128,69 @@ def test_a_refund_revokes_and_a_refund_that_came_first_waits(context: Context, c
     order(context, "KW-ABCDEFGH12345678", "price_once")
     back = stripe.event("charge.refunded", stripe.refund("ch_1", "pi_1"), clock.now())
     assert world.outcome(context, back) == "parked WAITING_FOR_PURCHASE"
+    paid = stripe.session("cs_1", reference="KW-ABCDEFGH12345678")
+    assert world.outcome(context, stripe.event("checkout.session.completed", paid, clock.now())) == "applied"
+    assert status(world.the_license(context), clock.now()) == "revoked"
+    with context.database.read() as connection:
+        assert inbox.counts(connection) == {"applied": 2}
+
+
+def test_an_expired_checkout_is_written_down_and_makes_nothing(
+    context: Context, clock: TurnableClock
+) -> None:
+    world.stock(context, price_once=LIFETIME)
+    order(context, "KW-ABCDEFGH12345678", "price_once")
+    ended = stripe.session("cs_1", reference="KW-ABCDEFGH12345678", payment_status="unpaid", intent=None)
+    event = stripe.event("checkout.session.expired", ended, clock.now())
+    assert world.outcome(context, event) == "applied"
+    known = find_order(context, "KW-ABCDEFGH12345678")
+    assert (known.status, known.purchase_id, known.settled_at) == ("expired", None, None)
+    assert (world.count(context, purchases), world.count(context, licenses)) == (0, 0)
+    assert _only(context, "applied").next_attempt_at is None
+
+
+@pytest.mark.parametrize("reference", [None, "KW-ZZZZZZZZ12345678", "somebody else's words"])
+def test_an_expired_checkout_of_somebody_else_is_ignored(
+    context: Context, clock: TurnableClock, reference: str | None
+) -> None:
+    ended = stripe.session("cs_1", reference=reference, payment_status="unpaid", intent=None)
+    event = stripe.event("checkout.session.expired", ended, clock.now())
+    assert world.outcome(context, event) == "ignored CHECKOUT_UNKNOWN"
+    assert world.count(context, purchases) == 0
+    assert _only(context, "ignored").next_attempt_at is None
+
+
+def test_an_expiry_that_comes_late_takes_nothing_from_a_paid_checkout(
+    context: Context, clock: TurnableClock
+) -> None:
+    world.stock(context, price_once=LIFETIME)
+    order(context, "KW-ABCDEFGH12345678", "price_once")
+    early = clock.now() - timedelta(hours=1)
+    paid = stripe.session("cs_1", reference="KW-ABCDEFGH12345678")
+    world.outcome(context, stripe.event("checkout.session.completed", paid, clock.now()))
+    ended = stripe.session("cs_1", reference="KW-ABCDEFGH12345678", payment_status="unpaid")
+    assert world.outcome(context, stripe.event("checkout.session.expired", ended, early)) == "applied"
+    assert find_order(context, "KW-ABCDEFGH12345678").status == "paid"
+    assert status(world.the_license(context), clock.now()) == "active"
+
+
+def test_a_parked_event_backs_off_and_its_partner_still_wakes_it(
+    context: Context, clock: TurnableClock
+) -> None:
+    world.stock(context, price_once=LIFETIME)
+    order(context, "KW-ABCDEFGH12345678", "price_once")
+    back = stripe.event("charge.refunded", stripe.refund("ch_1", "pi_1"), clock.now())
+    assert world.outcome(context, back) == "parked WAITING_FOR_PURCHASE"
+    pauses = []
+    while (due := _only(context, "parked").next_attempt_at) is not None:
+        pauses.append(due - clock.now())
+        clock.time = due - timedelta(seconds=1)
+        assert replay.retry_due(context) == 0
+        clock.time = due
+        assert replay.retry_due(context) == 1
+    assert pauses == [timedelta(minutes=5 * 2**n) for n in range(13)]
+    clock.turn(days=365)
+    assert replay.retry_due(context) == 0
     paid = stripe.session("cs_1", reference="KW-ABCDEFGH12345678")
     assert world.outcome(context, stripe.event("checkout.session.completed", paid, clock.now())) == "applied"
     assert status(world.the_license(context), clock.now()) == "revoked"

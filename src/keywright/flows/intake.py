@@ -288,7 +288,7 @@ def _park(
 
 
 def _next_look(attempts: int, now: datetime) -> datetime | None:
-    """When a parked event is tried again by itself: after 5 minutes, doubling, for about six weeks.
+    """When a parked event is tried again by itself: after 5 minutes, doubling, for about four weeks.
 
     After that only its partner's arrival wakes it: the account may sell things that are no software.
     """
