@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 encode = msgspec.json.Encoder().encode
 
 _SLOWEST_BODY = 10.0
+_TOO_SLOW = "The body took too long to arrive."
 _JSON = (b"content-type", b"application/json")
 _PROBLEM = (b"content-type", b"application/problem+json")
 _NO_STORE = (b"cache-control", b"no-store")
@@ -38,18 +39,21 @@ async def body_of(scope: Scope, receive: Receive, largest: int) -> bytes:
     declared = header(scope, b"content-length")
     if declared is not None and declared.isdigit() and int(declared) > largest:
         raise TooLarge("The body is too large.")
-    async with in_time():
-        return await _read(receive, largest)
+    try:
+        async with asyncio.timeout(_SLOWEST_BODY):
+            return await _read(receive, largest)
+    except TimeoutError:
+        raise Timeout(_TOO_SLOW) from None
 
 
 @asynccontextmanager
 async def in_time() -> AsyncIterator[None]:
-    """Around the reading of a body. Raises Timeout when it only drips in."""
+    """Around the reading of a body, where the framework reads it. Raises Timeout when it only drips in."""
     try:
         async with asyncio.timeout(_SLOWEST_BODY):
             yield
     except TimeoutError:
-        raise Timeout("The body took too long to arrive.") from None
+        raise Timeout(_TOO_SLOW) from None
 
 
 async def _read(receive: Receive, largest: int) -> bytes:
