@@ -32,6 +32,7 @@ from keywright.store.tenants import ProviderAccount, Tenant
 from keywright.workflows import engine
 from keywright.workflows.engine import DBOSFollowups
 
+_UNNAMED_SELLER = "Software store"
 _STRIPE_PAGES = "https://checkout.stripe.com"
 
 
@@ -64,19 +65,22 @@ def open_database(settings: Settings) -> Database:
 
 
 def prepare(settings: Settings, database: Database) -> Tenant:
-    """Migrate, and make the master tenant with its keys if it is the first start."""
+    """Migrate; make the master tenant with its keys if it is the first start; write a name that changed."""
     migrate.upgrade(database)
     engine.migrate(database)
     keyring = Keyring(_master_key(settings), database)
     now = _clock(settings).now()
+    seller = settings.seller_name.strip()
     with database.write() as connection:
         master = tenants.find_master(connection)
         if master is None:
             named = settings.master_billing_tenant_id or "master"
             id_ = named if named.startswith("ten_") else new_id("ten")
-            master = Tenant(id_, named if id_ != named else "master", "Master tenant")
+            master = Tenant(id_, named if id_ != named else "master", seller or _UNNAMED_SELLER)
             tenants.insert(connection, master, now, master=True)
             keyring.create(connection, master.id, now)
+        elif seller not in ("", master.name):
+            master = tenants.rename(connection, master, seller)
     return master
 
 

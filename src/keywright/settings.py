@@ -30,6 +30,7 @@ class Settings(BaseSettings):
     stripe_api_base: str = "https://api.stripe.com"
 
     master_billing_tenant_id: str | None = None
+    seller_name: str = Field(default="", max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")  # goes into mails
     keywright_master_key: SecretStr | None = None
     keywright_mode: Literal["live", "sandbox"] = "live"
 

@@ -112,7 +112,7 @@ def test_a_new_license_is_mailed_once(shop: Context, post: Post, clock: Turnable
     assert mail.message_id == f"<{row['id']}@127.0.0.1>"
     assert world.key_of(shop, held) in mail.text
     assert world.key_of(shop, held) in mail.html
-    for words in ("DashCaddy", "Plan-0", "1 December 2026", "extended with each payment", "Master tenant"):
+    for words in ("DashCaddy", "Plan-0", "1 December 2026", "extended with each payment", "Software store"):
         assert words in mail.text
     assert (row["status"], row["sent_at"], row["attempts"]) == ("sent", clock.now(), 1)
     assert kinds(shop) == ["license.issued", "mail.sent"]

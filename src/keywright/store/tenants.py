@@ -53,6 +53,12 @@ def insert(connection: sa.Connection, tenant: Tenant, now: datetime, *, master: 
     )
 
 
+def rename(connection: sa.Connection, tenant: Tenant, name: str) -> Tenant:
+    """The tenant under the name that customers are to read from now on."""
+    connection.execute(sa.update(tenants).where(tenants.c.id == tenant.id).values(name=name))
+    return msgspec.structs.replace(tenant, name=name)
+
+
 def get_account(
     connection: sa.Connection, tenant: str, provider: str, *, live: bool, new_id: str, now: datetime
 ) -> ProviderAccount:

@@ -23,7 +23,6 @@ _STATIC: Final = Path(__file__).parent.parent / "static"
 _KINDS: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _ASSETS: Final = {path.name: path.read_bytes() for path in sorted(_STATIC.iterdir()) if path.suffix in _KINDS}
 _DIGESTS: Final = {name: hashlib.sha256(body).hexdigest()[:12] for name, body in _ASSETS.items()}
-_UNNAMED: Final = "Master tenant"
 
 Web = Request[Any, Any, Any]
 
@@ -45,10 +44,9 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        name = context.master.name
         self._templates.globals.update(
             asset=_asset,
-            seller="Software store" if name == _UNNAMED else name,
+            seller=context.master.name,
             sandbox=context.policy.sandbox,
             mails=context.policy.sandbox and context.policy.outbox is not None,
         )
