@@ -47,13 +47,19 @@ def verify(
 
 def _token_in(given: str) -> str:
     """The JWS in what was given. A license file wraps it between two lines of dashes."""
-    # A token is longer than any file name may be, and asking for such a file would raise.
-    is_file = len(given) < 1024 and Path(given).is_file()
     text = given
-    if is_file:
+    if _is_file(given):
         with Path(given).open("rb") as file:
             text = file.read(_LARGEST_FILE).decode("utf-8", "replace")
     return "".join(line.strip() for line in text.splitlines() if not line.startswith("-----"))
+
+
+def _is_file(given: str) -> bool:
+    try:
+        return Path(given).is_file()
+    except (OSError, ValueError):
+        # A token is longer than a file's name may be.
+        return False
 
 
 def _verified(context: Context, tenant: Tenant, token: str) -> dict[str, Any]:

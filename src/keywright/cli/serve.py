@@ -43,7 +43,13 @@ def serve(
         bootstrap.prepare(settings, database)
         if workers == 1:
             app = stack.enter_context(_application(settings, database))
-            uvicorn.Server(_config(app, settings, host)).run()
+            server = uvicorn.Server(_config(app, settings, host))
+            # After its own orderly end uvicorn raises the signal again, which would end us before we close.
+            for name in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(name, signal.SIG_IGN)
+            server.run()
+            if not server.started:
+                raise Misconfigured(f"The server could not listen on {host} port {settings.port}.")
         else:
             # Each process opens its own connections; none may be inherited.
             database.dispose()
