@@ -211,7 +211,9 @@ class Fulfillment:
             del self._drafts[younger.id]
 
     def _tell_checkout(self, order: Checkout, fact: CheckoutSeen, draft: _Draft) -> None:
-        known = draft.state.checkouts.get(fact.session, fact)
+        # One that expired beside one that was paid takes nothing back.
+        told = draft.state.checkouts or {fact.session: fact}
+        known = max(told.values(), key=lambda one: (one.state == "paid", one.stamp))
         settled = self.now if known.state == "paid" and order.settled_at is None else order.settled_at
         self._checkout_changes[order.reference] = {
             "reference": order.reference,
