@@ -124,7 +124,8 @@ class _Run:
         self._sent = self._errors = self._in_flight = 0
         self._first_due_at = self._measured_from = self._deadline = self._last_answer_at = 0
         self._sending = True
-        self._idle: list[_Connection] = []
+        # First in, first out: a server closes a connection that idles for some seconds
+        self._idle: deque[_Connection] = deque()
         self._backlog: deque[int] = deque()
         self._finished = asyncio.Event()
         self._failure: BaseException | None = None
@@ -142,7 +143,7 @@ class _Run:
         self._deadline = self._measured_from + int(plan.seconds * _NS) if plan.seconds else sys.maxsize
         cpu_before = _cpu_seconds()
         if plan.rate:
-            self._idle = [connection for _, connection in opened]
+            self._idle = deque(connection for _, connection in opened)
             self._first_due_at = now
             self._tick(0)
         else:
@@ -169,7 +170,7 @@ class _Run:
         due_at = self._first_due_at + int(number * _NS / self._plan.rate)
         while due_at <= now and due_at < self._deadline:
             if self._idle:
-                self._send(self._idle.pop(), due_at)
+                self._send(self._idle.popleft(), due_at)
             else:
                 self._backlog.append(due_at)
             number += 1

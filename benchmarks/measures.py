@@ -31,7 +31,11 @@ _Load = tuple[LoadReport, float]
 
 
 class Scale(msgspec.Struct, frozen=True, kw_only=True):
-    """How long and how wide to measure; `fastest_intake` webhooks a second is what a spool lasts for."""
+    """How long and how wide to measure.
+
+    `fastest_intake` webhooks a second is what a spool lasts for; `webhooks` in all are sent before memory is
+    looked at, unless that takes longer than `memory_s`.
+    """
 
     seconds: float = 6.0
     warmup: float = 1.0
@@ -39,6 +43,7 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     connections: int = 64
     licenses: int = 100_000
     webhooks: int = 100_000
+    memory_s: float = 60.0
     activation_rate: float = 100.0
     fastest_intake: int = 6_000
 

@@ -83,7 +83,7 @@ def _measure(database: str, target: Target, env: Mapping[str, str], pairs: Pairs
     calm, loaded, behind, intake = _activate_at_rate(target, pairs, intake)
     say(f"{database}: memory")
     webhooks = bought.report.answered + renewed.report.answered + behind.answered
-    memory, more = _memory(target, intake, webhooks)
+    memory, more, untold = _memory(target, intake, webhooks, renewed.report.rps)
     sent = mails.counts.get("sent", 0)
     figures = [
         results.against("(b) webhooks: renewals", renewed, 0.15),
@@ -99,7 +99,7 @@ def _measure(database: str, target: Target, env: Mapping[str, str], pairs: Pairs
     return DatabaseResult(
         database=database,
         figures=figures,
-        limits=[memory],
+        limits=memory,
         mails=mails,
         drain_s=drain_s,
         remarks=[
@@ -107,6 +107,7 @@ def _measure(database: str, target: Target, env: Mapping[str, str], pairs: Pairs
             f"paced: open loop, {target.scale.activation_rate:g} activations/s",
             f"resident memory at start: {rss_at_start} MB",
             _REUSED,
+            *untold,
         ],
     )
 
@@ -122,15 +123,23 @@ def _activate_at_rate(
     return calm, loaded, behind, intake
 
 
-def _memory(target: Target, intake: Intake, webhooks: int) -> tuple[Limit, list[Figure]]:
-    """Resident memory once the server has taken as many webhooks as the scale says."""
+def _memory(
+    target: Target, intake: Intake, webhooks: int, pace: float
+) -> tuple[list[Limit], list[Figure], list[str]]:
+    """Resident memory once the server has taken as many webhooks as the scale says, if time allows."""
+    missing = target.scale.webhooks - webhooks
+    allowed_s = target.scale.memory_s
+    if missing > 0 and missing / pace > allowed_s:
+        rss = target.server.rss_mb()
+        remark = f"resident memory: {rss} MB after {webhooks} webhooks; {target.scale.webhooks} would take"
+        return [], [], [f"{remark} longer than {allowed_s:g} s, so ask for it by --memory"]
     more = []
-    if webhooks < target.scale.webhooks:
-        report = measures.top_up(target, intake, target.scale.webhooks - webhooks)
+    if missing > 0:
+        report = measures.top_up(target, intake, missing)
         webhooks += report.answered
         more.append(results.within("    renewals for the memory", report))
     remark = f"after {webhooks} webhooks and all of the above"
-    return results.below("resident memory", target.server.rss_mb(), 250.0, "MB", remark), more
+    return [results.below("resident memory", target.server.rss_mb(), 250.0, "MB", remark)], more, []
 
 
 def _with_mails(figure: Figure, sent: int, counts: Mapping[str, int]) -> Figure:

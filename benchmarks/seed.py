@@ -84,7 +84,7 @@ class Seller:
         subscription = spool.identifier("sub", "subscription", number)
         alias = StoredAlias(account.id, "subscription", subscription, account.tenant_id, bought.id)
         key = license_key.make(self._offer.product.key_prefix, os.urandom(license_key.RANDOM_BYTES))
-        held = sealed(context, granted(self._blank(bought, key), self._grant))
+        held = granted(self._blank(bought, key), self._grant)
         machine = hashlib.blake2b(b"machine:%d" % number, digest_size=16).hexdigest()
         held = sealed(context, held)
         activation = self._activation(held, machine)

