@@ -440,3 +440,26 @@ def test_the_timeline_is_a_chain(context: Context, clock: TurnableClock) -> None
     ]
     assert history.first_break(forged, held.head) == 2
     assert history.first_break(entries[:-1], held.head) == 4
+
+
+def test_a_payment_that_names_another_checkout_does_not_buy_it(
+    context: Context, clock: TurnableClock
+) -> None:
+    world.stock(context, price_once=LIFETIME)
+    order(context, "KW-ABCDEFGH12345678", "price_once")
+    with context.database.write() as connection:
+        checkouts.opened(connection, context.master.id, "KW-ABCDEFGH12345678", "cs_expensive", "https://x")
+    cheap = stripe.session("cs_cheap", reference="KW-ABCDEFGH12345678", amount=1)
+    assert (
+        world.outcome(context, stripe.event("checkout.session.completed", cheap, clock.now()))
+        == "parked ORDER_UNKNOWN"
+    )
+    assert world.count(context, licenses) == 0
+    right = stripe.session("cs_expensive", reference="KW-ABCDEFGH12345678")
+    assert world.outcome(context, stripe.event("checkout.session.completed", right, clock.now())) == "applied"
+    assert world.count(context, licenses) == 1
+    linked = stripe.session("cs_link", intent="pi_2") | {"client_reference_id": "KW-ABCDEFGH12345678"}
+    assert (
+        world.outcome(context, stripe.event("checkout.session.completed", linked, clock.now()))
+        == "parked ORDER_UNKNOWN"
+    )

@@ -134,7 +134,7 @@ class Fulfillment:
     # -- absorb -------------------------------------------------------------------------------------
 
     def _absorb(self, work: Work) -> Outcome:
-        reading = work.reading
+        reading = self._ours(work.reading)
         order = self._orders.get(reading.reference or "")
         met = sorted({self._by_alias[alias] for alias in reading.aliases if alias in self._by_alias})
         refusal = self._expired(reading, order, met) or self._why_parked(reading, order, met)
@@ -154,6 +154,18 @@ class Fulfillment:
                 self._by_alias[alias] = draft.id
                 self.new_aliases.append(alias)
         return Outcome("applied")
+
+    def _ours(self, reading: Reading) -> Reading:
+        """The reading, without a reference that belongs to another session.
+
+        Otherwise a cheap payment that names the checkout of an expensive plan would buy it.
+        """
+        order = self._orders.get(reading.reference or "")
+        sessions = {alias.external_id for alias in reading.aliases if alias.kind == "session"}
+        if order is None or order.session is None or not sessions or order.session in sessions:
+            return reading
+        aliases = tuple(alias for alias in reading.aliases if alias.kind != "reference")
+        return msgspec.structs.replace(reading, aliases=aliases, reference=None)
 
     def _expired(self, reading: Reading, order: Checkout | None, met: Sequence[str]) -> Outcome | None:
         """A checkout that ended without a purchase: a status to write, and nothing to wait for."""

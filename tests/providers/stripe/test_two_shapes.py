@@ -197,8 +197,8 @@ PAIRS = {
             "amount_total": 900,
             "currency": "usd",
             "customer_details": {"email": "a@b.c", "name": None},
-            "client_reference_id": OURS["keywright_reference"],
-            "metadata": {},
+            "client_reference_id": "KW-FORGEDFORGED1234",
+            "metadata": OURS,
         },
     ),
 }

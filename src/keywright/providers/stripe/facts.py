@@ -247,7 +247,8 @@ def _read_session(event: Projected, seen: shapes.Session) -> Reading:
         currency = (seen.currency or _NO_CURRENCY).upper()
         amount = _iso(seen.amount_total or 0, currency)
         facts.append(PaymentSeen(stamp, seen.id, state, amount, currency, intent=intent))
-    reference = _reference(seen.metadata) or seen.client_reference_id
+    # Metadata alone: `client_reference_id` can be put into a payment link's address by anybody.
+    reference = _reference(seen.metadata)
     aliases = _aliases(
         session=seen.id,
         subscription=_id(seen.subscription) if mode == "subscription" else None,

@@ -262,7 +262,6 @@ def _clean_session(kept: shapes.Session) -> shapes.Session:
         kept,
         customer_details=details,
         customer_email=_email(kept.customer_email),
-        client_reference_id=_our_reference(kept.client_reference_id),
     )
     cleaned: shapes.Session = _clean_metadata(kept)
     return cleaned

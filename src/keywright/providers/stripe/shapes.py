@@ -181,7 +181,6 @@ class Session(Shape, frozen=True):
     setup_intent: Ref = None
     invoice: Ref = None
     metadata: Metadata | None = None
-    client_reference_id: FreeText | None = None
 
 
 class Charge(Shape, frozen=True):
