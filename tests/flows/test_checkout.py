@@ -436,7 +436,9 @@ def test_the_status_follows_the_provider(
     shop: Context, clock: TurnableClock, kind: str, payment_status: str, status: str
 ) -> None:
     opened = checkout.open_checkout(shop, Ask("dashcaddy/plan-0"))
-    session = stripe.session(f"cs_{opened.reference}", reference=opened.reference, payment_status=payment_status)
+    session = stripe.session(
+        f"cs_{opened.reference}", reference=opened.reference, payment_status=payment_status
+    )
     world.hand_in(shop, stripe.event(kind, session, clock.now()))
     assert checkout.status(shop, opened.reference).status == status
 
@@ -533,7 +535,9 @@ def test_keys_survive_a_purchase_that_was_merged_into_an_older_one(
     assert (
         world.outcome(shop, stripe.event("customer.subscription.created", unlinked, clock.now())) == "applied"
     )
-    session = stripe.session(f"cs_{opened.reference}", mode="subscription", reference=opened.reference, sub="sub_9")
+    session = stripe.session(
+        f"cs_{opened.reference}", mode="subscription", reference=opened.reference, sub="sub_9"
+    )
     world.outcome(shop, stripe.event("checkout.session.completed", session, clock.now()))
     shown = checkout.claim(shop, opened.reference, opened.claim_token)
     assert shown.status == "paid"
