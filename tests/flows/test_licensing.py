@@ -10,7 +10,7 @@ import pytest
 from keywright.domain import fingerprint, license_key, license_token
 from keywright.domain.errors import Invalid
 from keywright.domain.plan import Terms
-from keywright.flows import licensing
+from keywright.flows import activating, licensing
 from keywright.flows.context import Context
 from keywright.flows.licensing import Ask, Bookkeeping, Verdict
 from keywright.store.tables import activations
@@ -45,7 +45,7 @@ def _without_lease(verdict: Verdict) -> Verdict:
 
 
 def activate(context: Context, key: str, machine: str, **more: object) -> Verdict:
-    return licensing.activate(context, _asked(context, key, machine, more))
+    return activating.activate(context, _asked(context, key, machine, more))
 
 
 def deactivate(context: Context, key: str, machine: str) -> str | None:

@@ -13,7 +13,7 @@ from keywright.domain import license_key
 from keywright.domain.errors import Conflict, Invalid, NotFound
 from keywright.domain.license import License, is_intact, status
 from keywright.domain.plan import FOREVER, Terms
-from keywright.flows import events, license_views, licensing, operate
+from keywright.flows import activating, events, license_views, licensing, operate
 from keywright.flows.context import Context, new_id
 from keywright.flows.fulfillment import sealed
 from keywright.flows.license_views import LicenseRow
@@ -62,7 +62,7 @@ def held(context: Context, license_id: str) -> License:
 def ask(context: Context, key: str, call: str = "validate", fingerprint: str | None = None) -> Verdict:
     asked = licensing.check(context, Ask(key, fingerprint), fingerprint_needed=fingerprint is not None)
     if call == "activate":
-        return licensing.activate(context, asked)
+        return activating.activate(context, asked)
     return licensing.validate(context, Bookkeeping(), asked)
 
 

@@ -13,7 +13,7 @@ from litestar import Litestar
 from litestar.testing import TestClient
 
 from keywright.domain.plan import Terms
-from keywright.flows import licensing, tokens
+from keywright.flows import activating, licensing, tokens
 from keywright.flows.context import Context, new_id
 from keywright.flows.licensing import Ask
 from keywright.store import tenants
@@ -76,7 +76,7 @@ class Office:
         self.sold = world.the_license(context)
         self.key = world.key_of(context, self.sold)
         asked = licensing.check(context, Ask(self.key, "machine-number-1"), fingerprint_needed=True)
-        bound = licensing.activate(context, asked).activation
+        bound = activating.activate(context, asked).activation
         assert bound is not None
         spare, _ = tokens.create(context, context.master, "spare", "read")
         self.names = {

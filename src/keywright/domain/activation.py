@@ -23,6 +23,7 @@ class Activation(msgspec.Struct, frozen=True):
     lease: str | None = None
     lease_until: datetime | None = None
     lease_mark: str | None = None
+    last_seen_at: datetime | None = None
 
 
 Admission = Literal["admit", "replace_oldest", "TOO_MANY_ACTIVATIONS", "MOVES_EXHAUSTED"]

@@ -1,4 +1,4 @@
-"""What the sold software asks: activate, validate, deactivate. The license key is the credential."""
+"""What the sold software asks: may I run here? (`activating.py` admits machines.) The key is the credential."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import sqlalchemy as sa
 from keywright.domain import activation as rules
 from keywright.domain import fingerprint, license_key, license_token
 from keywright.domain.activation import Activation
-from keywright.domain.card_numbers import redact
 from keywright.domain.errors import Invalid
 from keywright.domain.license import License, is_intact, status
 from keywright.domain.plan import FOREVER
@@ -154,19 +153,20 @@ def answer(context: Context, books: Bookkeeping, asked: Asked, found: Found | No
     if found is None:
         return not_found(context, asked)
     now = context.clock.now()
-    code = _judge(context, asked, found, now)
+    code = judge_asked(context, asked, found, now)
     lease = None
     if found.activation is not None and is_valid(code):
         lease = _usable_lease(context, asked, found, code, now)
         if lease is None:
-            lease = _fresh_lease(context, asked, found, found.activation, code, now)
-            if asked.ask.nonce is None:
-                books.renewed(_lease_row(context, found, found.activation, lease, code, now))
+            lease, kept = new_lease(context, asked, found, found.activation, code, now)
+            if kept is not None:
+                books.renewed(kept)
         books.saw(found.activation.id, now)
-    return _verdict(asked, found, code, found.activation, lease, now)
+    return verdict_of(asked, found, code, found.activation, lease, now)
 
 
-def _judge(context: Context, asked: Asked, found: Found, now: datetime) -> Code:
+def judge_asked(context: Context, asked: Asked, found: Found, now: datetime) -> Code:
+    """The verdict code on what was found, for this question."""
     held = found.license
     question = Question(
         fingerprinted=asked.fingerprint_hash is not None,
@@ -176,62 +176,6 @@ def _judge(context: Context, asked: Asked, found: Found, now: datetime) -> Code:
     intact = is_intact(held, context.vault.row_key(held.tenant_id))
     code, _ = judge(held, found.plan, found.product, found.activation, question, now, intact=intact)
     return code
-
-
-def activate(context: Context, asked: Asked) -> Verdict:
-    """Bind the license to a machine. Idempotent per license and fingerprint; the limit holds in any race."""
-    if asked.key_hash is None:
-        return not_found(context, asked)
-    with context.database.write() as connection:
-        found = licenses.lock(connection, asked.key_hash, asked.fingerprint_hash)
-        if found is None:
-            return not_found(context, asked)
-        now = context.clock.now()
-        code = _judge(context, asked, found, now)
-        if code == "NOT_ACTIVATED":
-            return _admit(context, connection, asked, found, now)
-        if found.activation is None or not is_valid(code):
-            return _verdict(asked, found, code, found.activation, None, now)
-        lease = _fresh_lease(context, asked, found, found.activation, code, now)
-        if asked.ask.nonce is None:
-            kept = _lease_row(context, found, found.activation, lease, code, now)
-            activations.renew_leases(connection, [kept])
-        return _verdict(asked, found, code, found.activation, lease, now)
-
-
-def _admit(context: Context, connection: sa.Connection, asked: Asked, found: Found, now: datetime) -> Verdict:
-    held, plan = found.license, found.plan
-    since = now - timedelta(seconds=plan.terms.moves_period)
-    admission = rules.admit(
-        held,
-        plan,
-        active=activations.count(connection, held.id),
-        released=activations.count_released(connection, held.id, since),
-    )
-    if admission in ("TOO_MANY_ACTIVATIONS", "MOVES_EXHAUSTED"):
-        return _verdict(asked, found, admission, None, None, now)
-    detail: dict[str, Any] = {}
-    if admission == "replace_oldest":
-        oldest = activations.oldest(connection, held.id)
-        if oldest is not None:
-            activations.release(connection, oldest, now)
-            detail["replaced"] = oldest
-    made = Activation(
-        id=context.new_id("act"),
-        license_id=held.id,
-        tenant_id=held.tenant_id,
-        fingerprint_hash=asked.fingerprint_hash or "",
-        name=redact(asked.ask.name) if asked.ask.name is not None else None,
-        activated_at=now,
-    )
-    bound = msgspec.structs.replace(found, activation=made)
-    code = _judge(context, asked, bound, now)
-    lease = _fresh_lease(context, asked, bound, made, code, now)
-    # A lease that answers a nonce is for whoever asked, once: neither it nor the nonce is kept.
-    kept = _lease_row(context, bound, made, lease, code, now) if asked.ask.nonce is None else None
-    activations.insert(connection, made, kept)
-    record(context, connection, held, "activation.created", {"activation": made.id, **detail}, now)
-    return _verdict(asked, bound, code, made, lease, now)
 
 
 def deactivate(context: Context, asked: Asked) -> tuple[Verdict, str | None]:
@@ -244,11 +188,11 @@ def deactivate(context: Context, asked: Asked) -> tuple[Verdict, str | None]:
             return not_found(context, asked), "NOT_FOUND"
         now = context.clock.now()
         if found.activation is None:
-            return _verdict(asked, found, "NOT_ACTIVATED", None, None, now), "NOT_ACTIVATED"
+            return verdict_of(asked, found, "NOT_ACTIVATED", None, None, now), "NOT_ACTIVATED"
         since = now - timedelta(seconds=found.plan.terms.moves_period)
         released = activations.count_released(connection, found.license.id, since)
         if not rules.may_release(found.plan, released=released):
-            refused = _verdict(asked, found, "MOVES_EXHAUSTED", found.activation, None, now)
+            refused = verdict_of(asked, found, "MOVES_EXHAUSTED", found.activation, None, now)
             return refused, "MOVES_EXHAUSTED"
         activations.release(connection, found.activation.id, now)
         record(
@@ -260,8 +204,8 @@ def deactivate(context: Context, asked: Asked) -> tuple[Verdict, str | None]:
             now,
         )
         freed = msgspec.structs.replace(found, activation=None)
-        code = _judge(context, asked, freed, now)
-        return _verdict(asked, freed, code, None, None, now), None
+        code = judge_asked(context, asked, freed, now)
+        return verdict_of(asked, freed, code, None, None, now), None
 
 
 def record(
@@ -308,10 +252,18 @@ def _lease_end(found: Found, now: datetime) -> datetime:
     return now + (until - now) / 2
 
 
-def _lease_row(
-    context: Context, found: Found, bound: Activation, lease: str, code: Code, now: datetime
-) -> activations.Lease:
-    return activations.Lease(bound.id, lease, _lease_end(found, now), lease_mark(context, found, code))
+def new_lease(
+    context: Context, asked: Asked, found: Found, bound: Activation, code: Code, now: datetime
+) -> tuple[str, activations.Lease | None]:
+    """A fresh lease, and what to keep of it.
+
+    A lease that answers a nonce is for whoever asked, once: neither it nor the nonce is kept.
+    """
+    lease = _fresh_lease(context, asked, found, bound, code, now)
+    if asked.ask.nonce is not None:
+        return lease, None
+    kept = activations.Lease(bound.id, lease, _lease_end(found, now), lease_mark(context, found, code))
+    return lease, kept
 
 
 def _fresh_lease(
@@ -351,7 +303,7 @@ def _second(clock: datetime | None) -> int | None:
     return None if clock is None or clock == FOREVER else int(clock.timestamp())
 
 
-def _verdict(
+def verdict_of(
     asked: Asked,
     found: Found,
     code: Code,
@@ -359,6 +311,7 @@ def _verdict(
     lease: str | None,
     now: datetime,
 ) -> Verdict:
+    """The answer that carries this code."""
     held, plan = found.license, found.plan
     action, detail = DETAIL[code]
     valid = is_valid(code)

@@ -23,29 +23,46 @@ class Lease(msgspec.Struct, frozen=True):
     mark: str
 
 
-def insert(connection: sa.Connection, made: Activation, lease: Lease | None) -> None:
-    connection.execute(
-        sa.insert(activations).values(
-            id=made.id,
-            tenant_id=made.tenant_id,
-            license_id=made.license_id,
-            fingerprint_hash=made.fingerprint_hash,
-            name=made.name,
-            activated_at=made.activated_at,
-            last_seen_at=made.activated_at,
-            lease=lease.token if lease is not None else None,
-            lease_until=lease.until if lease is not None else None,
-            lease_mark=lease.mark if lease is not None else None,
-        )
+def insert(connection: sa.Connection, made: Sequence[tuple[Activation, Lease | None]]) -> None:
+    rows.insert(
+        connection,
+        activations,
+        [
+            {
+                "id": one.id,
+                "tenant_id": one.tenant_id,
+                "license_id": one.license_id,
+                "fingerprint_hash": one.fingerprint_hash,
+                "name": one.name,
+                "activated_at": micros(one.activated_at),
+                "last_seen_at": micros(one.activated_at),
+                "lease": lease.token if lease is not None else None,
+                "lease_until": micros(lease.until) if lease is not None else None,
+                "lease_mark": lease.mark if lease is not None else None,
+            }
+            for one, lease in sorted(made, key=lambda pair: pair[0].id)
+        ],
     )
 
 
-def count(connection: sa.Connection, license_id: str) -> int:
-    """Machines that hold the license now. Call it inside the transaction that admits the next one."""
-    query = sa.select(sa.func.count()).where(
-        activations.c.license_id == license_id, activations.c.released_at.is_(None)
-    )
-    return int(connection.execute(query).scalar_one())
+def held_by(connection: sa.Connection, licenses: Sequence[str]) -> dict[str, dict[str, Activation]]:
+    """The machines that hold each license now, by fingerprint hash.
+
+    Call it inside the transaction that admits the next one, after locking the licenses.
+    """
+    query = sa.select(
+        activations.c.id,
+        activations.c.license_id,
+        activations.c.tenant_id,
+        activations.c.fingerprint_hash,
+        activations.c.name,
+        activations.c.activated_at,
+        activations.c.last_seen_at,
+    ).where(activations.c.license_id.in_(licenses), activations.c.released_at.is_(None))
+    machines: dict[str, dict[str, Activation]] = {}
+    for r in connection.execute(query).mappings():
+        machines.setdefault(r["license_id"], {})[r["fingerprint_hash"]] = Activation(**r)
+    return machines
 
 
 def count_released(connection: sa.Connection, license_id: str, since: datetime) -> int:
@@ -63,16 +80,6 @@ def release(connection: sa.Connection, activation_id: str, now: datetime) -> boo
         .values(released_at=now, lease=None, lease_until=None, lease_mark=None)
     )
     return result.rowcount == 1
-
-
-def oldest(connection: sa.Connection, license_id: str) -> str | None:
-    query = (
-        sa.select(activations.c.id)
-        .where(activations.c.license_id == license_id, activations.c.released_at.is_(None))
-        .order_by(activations.c.last_seen_at, activations.c.id)
-        .limit(1)
-    )
-    return connection.execute(query).scalar()
 
 
 def renew_leases(connection: sa.Connection, leases: Sequence[Lease]) -> None:

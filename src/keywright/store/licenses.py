@@ -177,6 +177,16 @@ def found_from_row(row: Sequence[Any]) -> Found:
     return Found(held, plan, product, activation)
 
 
+def lock_many(connection: sa.Connection, key_hashes: Sequence[str]) -> dict[str, Found]:
+    """The licenses with these keys, without activations, held until the transaction ends. By key hash."""
+    if connection.dialect.name != "sqlite":
+        # Sorted by id, as every writer locks them: the other order would deadlock with the intake.
+        held = sa.select(licenses.c.id).where(licenses.c.key_hash.in_(key_hashes)).order_by(licenses.c.id)
+        connection.execute(held.with_for_update())
+    found = find_many_for_verdict(connection, [(key_hash, None) for key_hash in key_hashes])
+    return {key_hash: one for (key_hash, _), one in found.items()}
+
+
 def lock(connection: sa.Connection, key_hash: str, fingerprint_hash: str | None) -> Found | None:
     """As `find_for_verdict`, holding the license row until the transaction ends."""
     if connection.dialect.name != "sqlite":

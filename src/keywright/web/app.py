@@ -46,6 +46,7 @@ def create_app(context: Context, engine: WorkflowEngine, *, metrics_token: str |
         loop = asyncio.get_running_loop()
         intake.gatherer.start(loop)
         desk.reads.start(loop)
+        desk.admissions.start(loop)
         await loop.run_in_executor(None, engine.launch)
         keeper = asyncio.create_task(_keep_books(context, desk, watch))
         try:
@@ -54,6 +55,7 @@ def create_app(context: Context, engine: WorkflowEngine, *, metrics_token: str |
             keeper.cancel()
             await loop.run_in_executor(None, intake.gatherer.stop)
             await loop.run_in_executor(None, desk.reads.stop)
+            await loop.run_in_executor(None, desk.admissions.stop)
             await loop.run_in_executor(None, desk.close)
             await loop.run_in_executor(None, engine.stop)
 

@@ -11,7 +11,7 @@ from litestar import asgi
 
 from keywright.domain.errors import Invalid
 from keywright.domain.verdict import is_valid, refusal_of_activation
-from keywright.flows import licensing
+from keywright.flows import activating, licensing
 from keywright.flows.context import Context
 from keywright.flows.gather import Gatherer
 from keywright.flows.licensing import Ask, Asked, Bookkeeping, Verdict
@@ -39,6 +39,13 @@ class Desk:
             traffic=context.traffic,
             limit=256,
             backlog=4096,
+        )
+        self.admissions: Gatherer[Asked, Verdict] = Gatherer(
+            "activate",
+            lambda several: activating.activate_many(context, several),
+            traffic=context.traffic,
+            limit=64,
+            backlog=1024,
         )
         self._watch = watch
         self._per_key = Limit(context.policy.per_key_a_minute)
@@ -75,8 +82,7 @@ class Desk:
 
     async def activate(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
         asked, address = await self._asked(scope, receive, fingerprint_needed=True)
-        loop = asyncio.get_running_loop()
-        verdict = await loop.run_in_executor(self._writers, licensing.activate, self.context, asked)
+        verdict = await self.admissions.ask(asked)
         self._count("activate", verdict, address)
         status = 200 if is_valid(verdict.code) else refusal_of_activation(verdict.code)
         return status, wire.encode(verdict)
