@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from datetime import datetime, timedelta
 
 import msgspec
 import pytest
 
 from keywright.domain.errors import BadSignature, TooLarge, Unreadable
+from keywright.domain.facts import Alias
 from keywright.domain.license import is_intact, status
 from keywright.domain.plan import FOREVER, Terms
+from keywright.domain.purchase import Purchase
 from keywright.flows import intake, replay
 from keywright.flows.context import Context
 from keywright.flows.fulfillment import Fulfillment
 from keywright.store import checkouts, inbox
+from keywright.store import purchases as purchase_rows
 from keywright.store.checkouts import Checkout
 from keywright.store.tables import announcements, customers, licenses, purchases, timeline
 from keywright.store.tables import inbox as inbox_table
@@ -418,6 +423,73 @@ def test_two_purchases_that_turn_out_to_be_one_are_merged(context: Context, cloc
         == "applied"
     )
     assert world.the_license(context).seats == 4
+
+
+def test_a_license_of_the_younger_purchase_moves_to_the_older_one_and_stays_whole(
+    context: Context, clock: TurnableClock
+) -> None:
+    world.stock(context, price_pro=PRO)
+    at = clock.now()
+    order(context, "KW-ABCDEFGH12345678", "price_pro")
+    told = stripe.session("cs_1", mode="subscription", sub=None, reference="KW-ABCDEFGH12345678")
+    world.outcome(context, stripe.event("checkout.session.completed", told, at))
+    world.outcome(context, bought(at))
+    before = world.the_license(context)
+    both = stripe.session("cs_1", mode="subscription", sub="sub_1", reference="KW-ABCDEFGH12345678")
+    assert world.outcome(context, stripe.event("checkout.session.completed", both, at)) == "applied"
+    after = world.the_license(context)
+    assert (after.id, after.key_hash) == (before.id, before.key_hash)
+    assert after.purchase_id != before.purchase_id
+    assert is_intact(after, context.vault.row_key(after.tenant_id))
+
+
+def test_a_license_beside_one_of_the_same_product_ends_when_their_purchases_are_one(
+    context: Context, clock: TurnableClock
+) -> None:
+    world.stock(context, price_pro=PRO)
+    at = clock.now()
+    order(context, "KW-ABCDEFGH12345678", "price_pro")
+    first = stripe.subscription("sub_1", at, at + MONTH)
+    second = stripe.subscription("sub_2", at, at + MONTH)
+    for seen in (first, second):
+        world.outcome(context, stripe.event("customer.subscription.created", seen, at))
+    younger, older = world.all_licenses(context)
+    told = [
+        stripe.session("cs_1", mode="subscription", sub=sub, reference="KW-ABCDEFGH12345678")
+        for sub in ("sub_1", "sub_2")
+    ]
+    world.hand_in(context, *(stripe.event("checkout.session.completed", one, at) for one in told))
+    ended, kept = world.all_licenses(context)
+    assert [one.id for one in (ended, kept)] == [younger.id, older.id]
+    assert (status(ended, at), ended.reason, status(kept, at)) == ("revoked", "merged", "active")
+    for one in (ended, kept):
+        assert is_intact(one, context.vault.row_key(one.tenant_id))
+
+
+def test_an_event_that_waited_for_a_merge_follows_it(context: Context, clock: TurnableClock) -> None:
+    """On PostgreSQL: another process merges while this one waits for the younger purchase's lock."""
+    world.stock(context, price_pro=PRO)
+    account = context.channels["stripe"].account.id
+    for sub in ("sub_1", "sub_2"):
+        seen = stripe.subscription(sub, clock.now(), clock.now() + MONTH)
+        world.outcome(context, stripe.event("customer.subscription.created", seen, clock.now()))
+    old, young = Alias("subscription", "sub_1"), Alias("subscription", "sub_2")
+    waited: list[dict[Alias, str]] = []
+
+    def follow() -> None:
+        with context.database.write() as connection:
+            waited.append(purchase_rows.find_by_aliases(connection, account, [young])[0])
+
+    with context.database.write() as connection:
+        links, found = purchase_rows.find_by_aliases(connection, account, [old, young])
+        waiter = threading.Thread(target=follow)
+        waiter.start()
+        time.sleep(0.3)
+        emptied = msgspec.structs.replace(found[links[young]], state=Purchase())
+        purchase_rows.update(connection, [emptied], clock.now())
+        purchase_rows.lead_aliases(connection, [links[young]], links[old])
+    waiter.join()
+    assert waited == [{young: links[old]}]
 
 
 def test_the_timeline_is_a_chain(context: Context, clock: TurnableClock) -> None:

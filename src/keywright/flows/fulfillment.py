@@ -58,9 +58,9 @@ class Work(msgspec.Struct, frozen=True):
 
 
 class _Draft:
-    """A purchase while the pass works on it."""
+    """A purchase while the pass works on it. `absorbed`: the stored ones that turned out to be this one."""
 
-    __slots__ = ("before", "customer_id", "event", "id", "merged", "state", "stored", "superseded")
+    __slots__ = ("absorbed", "before", "customer_id", "event", "id", "state", "stored", "superseded")
 
     def __init__(self, id_: str, stored: StoredPurchase | None) -> None:
         self.id = id_
@@ -69,7 +69,7 @@ class _Draft:
         self.state = self.before
         self.customer_id = stored.customer_id if stored is not None else None
         self.event = ""
-        self.merged = False
+        self.absorbed: list[str] = []
         self.superseded = False
 
 
@@ -96,10 +96,14 @@ class Fulfillment:
         self._load(works)
         outcomes = {work.inbox_id: self._absorb(work) for work in works}
         changed = [
-            d for d in self._drafts.values() if d.state is not d.before or d.merged or d.stored is None
+            d
+            for d in self._drafts.values()
+            if d.state is not d.before or d.absorbed or d.superseded or d.stored is None
         ]
         if changed:
             held = licenses.of_purchases(self.connection, [d.id for d in changed if d.stored is not None])
+            for draft in changed:
+                _move_licenses(draft, held)
             self._attach_customers(changed)
             self._write_purchases(changed)
             self._write_licenses(changed, held)
@@ -211,14 +215,13 @@ class Fulfillment:
 
     def _fold(self, younger: _Draft, older: _Draft) -> None:
         older.state = purchase.merge(older.state, younger.state)
-        older.merged = True
+        older.absorbed += younger.absorbed
         for alias, id_ in list(self._by_alias.items()):
             if id_ == younger.id:
                 self._by_alias[alias] = older.id
         if younger.stored is not None:
-            purchases.fold(self.connection, younger=younger.id, older=older.id)
-            younger.state = Purchase()
-            younger.merged = younger.superseded = True
+            older.absorbed.append(younger.id)
+            younger.state, younger.absorbed, younger.superseded = Purchase(), [], True
         else:
             del self._drafts[younger.id]
 
@@ -289,6 +292,8 @@ class Fulfillment:
         ]
         purchases.insert(self.connection, new)
         purchases.update(self.connection, old, self.now)
+        for draft in drafts:
+            purchases.lead_aliases(self.connection, draft.absorbed, draft.id)
         purchases.insert_aliases(
             self.connection,
             [
@@ -304,7 +309,7 @@ class Fulfillment:
         for draft in drafts:
             mine = {(one.product_id, one.unit): one for one in held.get(draft.id, ())}
             for grant, unit in _units(worth(draft.state, self._plans), mine):
-                known = mine.get((grant.product_id, unit))
+                known = mine.pop((grant.product_id, unit), None)
                 if known is None and grant.entitled_until is not None:
                     one, entry = self._issue(draft, grant, unit)
                     made.append(one)
@@ -314,8 +319,12 @@ class Fulfillment:
                     if after is not None:
                         changed.append(after[0])
                         entries.append(after[1])
-            if draft.superseded:
-                changed += [self._supersede(one, entries) for one in mine.values()]
+            # What no grant speaks of: a license beside the older purchase's own, or one whose price is gone.
+            for one in mine.values():
+                if draft.superseded:
+                    changed.append(self._supersede(one, entries))
+                elif one.purchase_id != draft.id:
+                    changed.append(resealed(self.context, one, _moved(one, draft.id)))
         licenses.insert(self.connection, made)
         licenses.update(self.connection, changed)
         timeline.insert(self.connection, entries)
@@ -357,10 +366,8 @@ class Fulfillment:
         return sealed(self.context, one), entry
 
     def _regrant(self, draft: _Draft, known: License, grant: Grant) -> tuple[License, timeline.Entry] | None:
-        after = granted(known, apply(grant, known.overrides))
-        if draft.merged:
-            after = msgspec.structs.replace(after, purchase_id=draft.id)
-        if after is known and not draft.merged:
+        after = granted(_moved(known, draft.id), apply(grant, known.overrides))
+        if after is known:
             return None
         detail = {"event": draft.event, "before": clocks_of(known), "after": clocks_of(after)}
         after, entry = timeline.append(after, change_of(known, after), detail, self.now)
@@ -426,6 +433,25 @@ def _shown(clock: datetime | None) -> str | None:
     if clock is None:
         return None
     return "never" if clock == FOREVER else clock.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _move_licenses(older: _Draft, held: dict[str, list[License]]) -> None:
+    """Licenses of absorbed purchases are the older one's, where it has none of the same product and unit.
+
+    Their rows still name the purchase they came from: that is under their MAC, so it is written with them.
+    """
+    mine = held.setdefault(older.id, [])
+    for id_ in older.absorbed:
+        taken = {(one.product_id, one.unit) for one in mine}
+        theirs = held.get(id_, [])
+        mine += [one for one in theirs if (one.product_id, one.unit) not in taken]
+        held[id_] = [one for one in theirs if (one.product_id, one.unit) in taken]
+
+
+def _moved(held: License, purchase_id: str) -> License:
+    if held.purchase_id == purchase_id:
+        return held
+    return msgspec.structs.replace(held, purchase_id=purchase_id)
 
 
 def _holder(state: Purchase) -> dict[str, str]:

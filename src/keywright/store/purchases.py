@@ -12,10 +12,12 @@ from keywright.domain.facts import Alias
 from keywright.domain.purchase import Purchase
 from keywright.store import rows
 from keywright.store.rows import certain, micros
-from keywright.store.tables import licenses, purchase_aliases, purchases
+from keywright.store.tables import purchase_aliases, purchases
 
 _decode = msgspec.json.Decoder(Purchase).decode
 _encode = msgspec.json.Encoder().encode
+# What is left of a purchase that turned out to be part of another one. No other is stored without a fact.
+_ABSORBED = Purchase()
 
 
 class StoredPurchase(msgspec.Struct, frozen=True):
@@ -41,6 +43,17 @@ def find_by_aliases(
     """Where the aliases lead: alias -> purchase id, and the purchases, locked on PostgreSQL."""
     if not aliases:
         return {}, {}
+    links, found = _follow(connection, account, aliases)
+    if any(one.state == _ABSORBED for one in found.values()):
+        # While this waited for its lock, another process found it to be part of an older purchase. The names
+        # lead there by now, which a statement sees that begins now.
+        links, found = _follow(connection, account, aliases)
+    return links, found
+
+
+def _follow(
+    connection: sa.Connection, account: str, aliases: Sequence[Alias]
+) -> tuple[dict[Alias, str], dict[str, StoredPurchase]]:
     source = rows.recordset(connection, "k", {"kind": "text", "external_id": "text"})
     lock = "" if connection.dialect.name == "sqlite" else " ORDER BY p.id FOR UPDATE OF p"
     text = sa.text(
@@ -117,15 +130,11 @@ def insert_aliases(connection: sa.Connection, aliases: Sequence[StoredAlias]) ->
     rows.insert(connection, purchase_aliases, [msgspec.structs.asdict(a) for a in ordered])
 
 
-def fold(connection: sa.Connection, *, younger: str, older: str) -> None:
-    """Lead everything of the younger purchase to the older one, which it turned out to be."""
-    taken = sa.select(licenses.c.product_id, licenses.c.unit).where(licenses.c.purchase_id == older)
-    pairs = {(product, unit) for product, unit in connection.execute(taken)}
-    mine = sa.select(licenses.c.id, licenses.c.product_id, licenses.c.unit).where(
-        licenses.c.purchase_id == younger
-    )
-    moving = [id_ for id_, product, unit in connection.execute(mine) if (product, unit) not in pairs]
-    connection.execute(sa.update(licenses).where(licenses.c.id.in_(moving)).values(purchase_id=older))
-    connection.execute(
-        sa.update(purchase_aliases).where(purchase_aliases.c.purchase_id == younger).values(purchase_id=older)
-    )
+def lead_aliases(connection: sa.Connection, younger: Sequence[str], older: str) -> None:
+    """Lead the names of younger purchases to the older one, which they turned out to be."""
+    if younger:
+        connection.execute(
+            sa.update(purchase_aliases)
+            .where(purchase_aliases.c.purchase_id.in_(younger))
+            .values(purchase_id=older)
+        )
