@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import msgspec
@@ -258,6 +259,17 @@ def test_a_parked_event_is_retried_by_itself(context: Context, clock: TurnableCl
     clock.turn(minutes=6)
     assert replay.retry_due(context) == 1
     assert world.count(context, licenses) == 1
+
+
+def test_events_of_an_account_that_is_not_set_up_any_more_hold_nobody_up(
+    context: Context, clock: TurnableClock
+) -> None:
+    """After the step from test keys to live ones: what was parked in test mode must not stop the sweep."""
+    world.stock(context)
+    world.outcome(context, bought(clock.now()))
+    clock.turn(minutes=6)
+    assert replay.retry_due(replace(context, channels={})) == 0
+    assert replay.retry_due(context) == 1
 
 
 @pytest.mark.parametrize(

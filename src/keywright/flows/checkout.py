@@ -282,10 +282,10 @@ def _hash_of(idempotency_key: str | None) -> str | None:
 
 
 def _channel_of(context: Context, checkout: Checkout) -> Channel:
-    for channel in context.channels.values():
-        if channel.account.id == checkout.provider_account_id:
-            return channel
-    raise ProviderUnavailable("The provider account of this checkout is not set up any more.")
+    channel = context.find_channel(checkout.provider_account_id)
+    if channel is None:
+        raise ProviderUnavailable("The provider account of this checkout is not set up any more.")
+    return channel
 
 
 def _deal_of(context: Context, checkout: Checkout, channel: Channel) -> _Deal:

@@ -67,6 +67,10 @@ class Context:
     new_id: Callable[[str], str] = field(default=new_id)
     traffic: Traffic = field(default_factory=Traffic)
 
+    def find_channel(self, account: str) -> Channel | None:
+        """The channel of a provider account, by the account's id."""
+        return next((one for one in self.channels.values() if one.account.id == account), None)
+
     def issuer(self, tenant: str) -> str:
         """The `iss` claim of everything this tenant signs."""
         return f"{self.policy.base_url}/t/{tenant}"

@@ -42,11 +42,15 @@ OutcomeName = Literal["applied", "accepted", "parked", "duplicate", "ignored"]
 
 
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of an event. `waits` names what a parked event waits for."""
+    """What became of an event. `waits` names what a parked event waits for.
+
+    `changed`: a license was made or changed by the pass that the event was in.
+    """
 
     outcome: OutcomeName
     reason: str | None = None
     waits: tuple[tuple[str, str], ...] = ()
+    changed: bool = False
 
 
 class Work(msgspec.Struct, frozen=True):
@@ -85,6 +89,7 @@ class Fulfillment:
         self.now = now
         self.batch = context.new_id("bat")
         self.owes = False
+        self.changed = False
         self.new_aliases: list[Alias] = []
         self._drafts: dict[str, _Draft] = {}
         self._by_alias: dict[Alias, str] = {}
@@ -328,13 +333,13 @@ class Fulfillment:
         licenses.insert(self.connection, made)
         licenses.update(self.connection, changed)
         timeline.insert(self.connection, entries)
+        self.changed = bool(entries)
         self._owe(made)
 
     def _issue(self, draft: _Draft, grant: Grant, unit: int) -> tuple[License, timeline.Entry]:
         id_, tenant = self.context.new_id("lic"), self.account.tenant_id
         vault = self.context.vault
-        # The printed form needs the product's prefix; the key itself is the random part.
-        canonical = license_key.canonical(license_key.make("", os.urandom(15))) or ""
+        canonical = license_key.fresh(os.urandom(license_key.RANDOM_BYTES))
         order = self._orders.get(draft.state.ordered.reference) if draft.state.ordered else None
         blank = License(
             id=id_,

@@ -199,6 +199,8 @@ def settle(
     """
     fulfillment = Fulfillment(context, connection, account, now)
     outcomes = fulfillment.run(works)
+    if fulfillment.changed:
+        outcomes = {id_: msgspec.structs.replace(o, changed=True) for id_, o in outcomes.items()}
     parked = {id_: o for id_, o in outcomes.items() if o.outcome == "parked"}
     differing = {id_: o for id_, o in outcomes.items() if o.outcome == "ignored"}
     inbox.settle(

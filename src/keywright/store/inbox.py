@@ -117,11 +117,15 @@ def find(connection: sa.Connection, tenant: str, event: str) -> InboxItem | None
     return None if found is None else from_row(found)
 
 
-def list_due(connection: sa.Connection, now: datetime, limit: int) -> list[str]:
-    """Failed and parked events whose next attempt is due."""
+def list_due(connection: sa.Connection, accounts: Sequence[str], now: datetime, limit: int) -> list[str]:
+    """Failed and parked events of these provider accounts whose next attempt is due."""
     query = (
         sa.select(inbox.c.id)
-        .where(inbox.c.status.in_(("failed", "parked", "accepted")), inbox.c.next_attempt_at <= now)
+        .where(
+            inbox.c.status.in_(("failed", "parked", "accepted")),
+            inbox.c.next_attempt_at <= now,
+            inbox.c.provider_account_id.in_(accounts),
+        )
         .order_by(inbox.c.next_attempt_at)
         .limit(limit)
     )
