@@ -33,7 +33,7 @@ _ALARMS: Final[Mapping[str, _Alarm]] = {
         "Webhooks arrive whose signature does not match. Either the webhook secret was changed at the "
         "provider and not here, or somebody sends forged events. Forged events were refused; nothing of "
         "them was stored.",
-        ("keywright doctor", "keywright provider test"),
+        ("keywright doctor",),
     ),
     "mail_undeliverable": _Alarm(
         "A mail could not be delivered",

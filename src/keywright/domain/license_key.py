@@ -34,6 +34,19 @@ _READ: Final = str.maketrans(
 )
 
 
+def fresh(random: bytes) -> str:
+    """A new key in its canonical form, from exactly 15 bytes of a cryptographic source.
+
+    Raises:
+        ValueError: another number of bytes.
+    """
+    if len(random) != RANDOM_BYTES:
+        raise ValueError(f"a license key needs exactly {RANDOM_BYTES} random bytes")
+    number = int.from_bytes(random, "big")
+    body = "".join([_ALPHABET[(number >> shift) & 31] for shift in range(115, -1, -5)])
+    return body + _check_character(body)
+
+
 def make(prefix: str, random: bytes) -> str:
     """Build a printed license key.
 
@@ -44,11 +57,7 @@ def make(prefix: str, random: bytes) -> str:
     Raises:
         ValueError: the prefix or the number of random bytes is not as above.
     """
-    if len(random) != RANDOM_BYTES:
-        raise ValueError(f"a license key needs exactly {RANDOM_BYTES} random bytes")
-    number = int.from_bytes(random, "big")
-    body = "".join(_ALPHABET[(number >> shift) & 31] for shift in range(115, -1, -5))
-    return display(prefix, body + _check_character(body))
+    return display(prefix, fresh(random))
 
 
 def canonical(text: str) -> str | None:

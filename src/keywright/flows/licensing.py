@@ -1,4 +1,4 @@
-"""What the sold software asks: may I run here? (`activating.py` admits machines.) The key is the credential."""
+"""What the sold software asks: may I run here? `activating.py` admits machines. The key is the credential."""
 
 from __future__ import annotations
 

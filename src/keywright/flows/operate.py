@@ -357,7 +357,7 @@ def _blank(context: Context, tenant: str, offer: Offer, now: datetime) -> tuple[
 
 def _new_key(context: Context, tenant: str, license_id: str) -> tuple[str, str, str, str]:
     """Hash, last five, ciphertext and canonical form of a new key."""
-    canonical = license_key.canonical(license_key.make("", os.urandom(license_key.RANDOM_BYTES))) or ""
+    canonical = license_key.fresh(os.urandom(license_key.RANDOM_BYTES))
     vault = context.vault
     return (
         vault.blind("license-key-lookup", canonical),
