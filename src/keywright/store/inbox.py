@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from keywright.domain.facts import Projected
 from keywright.store import rows
 from keywright.store.rows import certain, micros
-from keywright.store.tables import inbox, inbox_waits
+from keywright.store.tables import inbox, inbox_waits, provider_accounts
 
 
 class InboxItem(msgspec.Struct, frozen=True):
@@ -110,11 +110,15 @@ def get_many(connection: sa.Connection, ids: Sequence[str]) -> list[InboxItem]:
 
 def find(connection: sa.Connection, tenant: str, event: str) -> InboxItem | None:
     """By our id or by the provider's event id."""
-    query = sa.select(inbox).where(
-        inbox.c.tenant_id == tenant, sa.or_(inbox.c.id == event, inbox.c.dedupe_key == event)
-    )
-    found = connection.execute(query.limit(1)).mappings().first()
-    return None if found is None else from_row(found)
+    accounts = sa.select(provider_accounts.c.id).where(provider_accounts.c.tenant_id == tenant)
+    ours = (inbox.c.tenant_id == tenant) & (inbox.c.id == event)
+    theirs = inbox.c.provider_account_id.in_(accounts) & (inbox.c.dedupe_key == event)
+    # One after the other: asked for both at once, SQLite reads all events of the tenant.
+    for named in (ours, theirs):
+        found = connection.execute(sa.select(inbox).where(named).limit(1)).mappings().first()
+        if found is not None:
+            return from_row(found)
+    return None
 
 
 def list_due(connection: sa.Connection, accounts: Sequence[str], now: datetime, limit: int) -> list[str]:

@@ -193,7 +193,7 @@ checkouts = sa.Table(
     _text("firm", null=True),
     _text("idempotency_hash", null=True),
     _text("request_hash", null=True),
-    sa.Column("purchase_id", sa.Text, index=True),
+    _text("purchase_id", null=True),
     _at("created_at"),
     _at("expires_at"),
     _at("settled_at", null=True),
@@ -317,7 +317,7 @@ inbox = sa.Table(
     sa.UniqueConstraint("provider_account_id", "dedupe_key"),
 )
 sa.Index("ix_inbox_due", inbox.c.status, inbox.c.next_attempt_at)
-sa.Index("ix_inbox_received", inbox.c.tenant_id, inbox.c.received_at)
+sa.Index("ix_inbox_tenant", inbox.c.tenant_id, inbox.c.id)
 
 inbox_waits = sa.Table(
     "inbox_waits",
@@ -354,6 +354,6 @@ announcements = sa.Table(
     _text("error", null=True),
     sa.UniqueConstraint("subject_id", "kind", "occurrence"),
 )
-sa.Index("ix_announcements_batch", announcements.c.batch)
+sa.Index("ix_announcements_batch", announcements.c.batch, announcements.c.status)
 sa.Index("ix_announcements_status", announcements.c.status, announcements.c.next_attempt_at)
 sa.Index("ix_announcements_license", announcements.c.license_id)

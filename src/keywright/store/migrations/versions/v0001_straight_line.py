@@ -239,7 +239,7 @@ def _create_inbox() -> None:
     )
     with op.batch_alter_table("inbox", schema=None) as batch_op:
         batch_op.create_index("ix_inbox_due", ["status", "next_attempt_at"], unique=False)
-        batch_op.create_index("ix_inbox_received", ["tenant_id", "received_at"], unique=False)
+        batch_op.create_index("ix_inbox_tenant", ["tenant_id", "id"], unique=False)
 
 
 def _create_plans() -> None:
@@ -315,8 +315,6 @@ def _create_checkouts() -> None:
             "tenant_id", "idempotency_hash", name=op.f("uq_checkouts_tenant_id_idempotency_hash")
         ),
     )
-    with op.batch_alter_table("checkouts", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_checkouts_purchase_id"), ["purchase_id"], unique=False)
 
 
 def _create_inbox_waits() -> None:
@@ -494,7 +492,7 @@ def _create_announcements() -> None:
         ),
     )
     with op.batch_alter_table("announcements", schema=None) as batch_op:
-        batch_op.create_index("ix_announcements_batch", ["batch"], unique=False)
+        batch_op.create_index("ix_announcements_batch", ["batch", "status"], unique=False)
         batch_op.create_index("ix_announcements_license", ["license_id"], unique=False)
         batch_op.create_index("ix_announcements_status", ["status", "next_attempt_at"], unique=False)
 

@@ -1,0 +1,63 @@
+"""The schema: the migration makes what the tables say, and no frequent query reads more than it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from keywright.flows.context import Context
+from keywright.store import announcements, inbox
+from keywright.store.tables import metadata
+
+Query = Callable[[sa.Connection], object]
+
+
+def test_the_migration_makes_what_the_tables_say(context: Context) -> None:
+    with context.database.engine.connect() as connection:
+        # The workflow engine keeps its tables in the same SQLite file.
+        ours = MigrationContext.configure(
+            connection,
+            opts={"include_name": lambda name, kind, _: kind != "table" or name in metadata.tables},
+        )
+        assert compare_metadata(ours, metadata) == []
+
+
+def plans_of(context: Context, query: Query) -> list[str]:
+    """How SQLite means to answer what `query` asks on a connection."""
+    asked: list[tuple[str, object]] = []
+
+    def listen(_conn: object, _cursor: object, text: str, values: object, *_: object) -> None:
+        asked.append((text, values))
+
+    with context.database.read() as connection:
+        sa.event.listen(connection, "before_cursor_execute", listen)
+        query(connection)
+        sa.event.remove(connection, "before_cursor_execute", listen)
+        return [
+            str(row[3])
+            for text, values in asked
+            for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)  # type: ignore[arg-type]  # as it was asked
+        ]
+
+
+# PostgreSQL plans by what is in the tables, and these are empty.
+@pytest.mark.parametrize("prepared", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        (lambda c: announcements.pending(c, "bat_1"), "ix_announcements_batch (batch=? AND status=?)"),
+        (
+            lambda c: inbox.list_page(c, "ten_1", filters={}, after="evt_1", limit=50),
+            "ix_inbox_tenant (tenant_id=? AND id<?)",
+        ),
+        (lambda c: inbox.find(c, "ten_1", "evt_1"), "(provider_account_id=? AND dedupe_key=?)"),
+    ],
+    ids=["owed", "events", "event"],
+)
+def test_the_planner_takes_the_index_meant_for_it(context: Context, query: Query, expected: str) -> None:
+    plans = plans_of(context, query)
+    assert any(plan.endswith(expected) for plan in plans), plans
