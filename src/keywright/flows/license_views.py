@@ -91,7 +91,7 @@ def unknown_license() -> NotFound:
 def show(context: Context, tenant: str, license_id: str) -> LicenseRow:
     """Raises NotFound."""
     with context.database.read() as connection:
-        held = license_views.find(connection, tenant, license_id)
+        held = licenses.find(connection, tenant, license_id)
         if held is None:
             raise unknown_license()
         return rows_of(context, connection, [held])[0]
@@ -188,7 +188,7 @@ def resolve(context: Context, tenant: str, text: str) -> str:
     with context.database.read() as connection:
         key = license_key.canonical(text)
         if text.startswith("lic_"):
-            found = license_views.find(connection, tenant, text)
+            found = licenses.find(connection, tenant, text)
         elif key is not None:
             hashed = context.vault.blind("license-key-lookup", key)
             found = licenses.find_by_key_hash(connection, tenant, hashed)
@@ -211,7 +211,7 @@ def timeline_of(
     if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 18):
         raise Invalid("`cursor` is none of ours.")
     with context.database.read() as connection:
-        if license_views.find(connection, tenant, license_id) is None:
+        if licenses.find(connection, tenant, license_id) is None:
             raise unknown_license()
         page = timeline.list_page(connection, tenant, license_id, after=int(cursor or "0"), limit=limit + 1)
     items = [TimelineRow(e.seq, e.at, e.kind, msgspec.json.decode(e.detail)) for e in page[:limit]]
@@ -229,7 +229,7 @@ def list_machines(
     """The machines that hold licenses now, newest first. Raises NotFound, Invalid."""
     check_limit(limit)
     with context.database.read() as connection:
-        if license_id is not None and license_views.find(connection, tenant, license_id) is None:
+        if license_id is not None and licenses.find(connection, tenant, license_id) is None:
             raise unknown_license()
         held = license_views.list_activations(
             connection, tenant, license_id=license_id, after=cursor, limit=limit + 1
@@ -264,7 +264,7 @@ def check_integrity(context: Context, tenant: str, *, cursor: str | None = None)
     for id_ in suspects:
         # Row and timeline were read at two moments, and a writer may have come between: look again at one.
         with context.database.write() as connection:
-            held = licenses.find(connection, tenant, id_)
+            held = licenses.find(connection, tenant, id_, lock=True)
             damage = _damage(connection, held, key) if held is not None else None
         if damage is not None:
             found.append(damage)

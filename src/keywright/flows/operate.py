@@ -214,8 +214,8 @@ def _open(connection: sa.Connection, tenant: str, license_id: str) -> _Opened:
     """The license and its purchase, locked in that order by every writer: purchase, then license."""
     for _ in range(3):
         known, purchase_id = license_views.purchase_of(connection, tenant, license_id)
-        stored = purchases.get(connection, purchase_id) if purchase_id is not None else None
-        held = licenses.find(connection, tenant, license_id) if known else None
+        stored = purchases.find(connection, tenant, purchase_id) if purchase_id is not None else None
+        held = licenses.find(connection, tenant, license_id, lock=True) if known else None
         if held is None:
             raise unknown_license()
         if held.purchase_id == purchase_id:

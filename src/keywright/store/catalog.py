@@ -12,7 +12,8 @@ from keywright.domain.plan import Plan, Price, Product, Terms
 from keywright.store import rows
 from keywright.store.tables import plans, prices, products
 
-_decode_terms = lru_cache(maxsize=2048)(msgspec.json.Decoder(Terms).decode)
+# The same few texts come with every license that is read.
+decode_terms = lru_cache(maxsize=2048)(msgspec.json.Decoder(Terms).decode)
 encode_terms = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -32,7 +33,7 @@ def plans_by_price(
     keys = rows.json_of([{"external_id": e} for e in wanted])
     found = connection.execute(text, {"rows": keys, "tenant": tenant, "provider": provider})
     return {
-        external: Plan(id_, product, slug, name, version, _decode_terms(terms))
+        external: Plan(id_, product, slug, name, version, decode_terms(terms))
         for external, id_, product, slug, name, version, terms in found
     }
 
@@ -98,7 +99,7 @@ def list_offers(connection: sa.Connection, tenant: str, *, retired: bool = False
         if gone and not retired:
             continue
         product = Product(id_, tenant, slug, name, prefix, msgspec.json.decode(baseline))
-        plan = Plan(plan_id, id_, plan_slug, plan_name, version, _decode_terms(terms))
+        plan = Plan(plan_id, id_, plan_slug, plan_name, version, decode_terms(terms))
         offers.append(Offer(product, plan, tuple(by_plan.get(plan_id, ()))))
     return offers
 

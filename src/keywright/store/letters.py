@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import msgspec
 import sqlalchemy as sa
@@ -12,11 +11,9 @@ from keywright.domain.license import License
 from keywright.domain.plan import Terms
 from keywright.store import licenses, rows
 from keywright.store.announcements import Announcement
+from keywright.store.catalog import decode_terms
+from keywright.store.licenses import MEMBERS, SELECTED
 from keywright.store.tables import customers
-
-_decode_terms = lru_cache(maxsize=2048)(msgspec.json.Decoder(Terms).decode)
-_MEMBERS = tuple(field.name for field in msgspec.structs.fields(License))
-_SELECTED = ", ".join(f"l.{name}" for name in _MEMBERS)
 
 
 class LetterSource(msgspec.Struct, frozen=True):
@@ -38,7 +35,7 @@ def sources(connection: sa.Connection, owed: Sequence[Announcement]) -> dict[str
         return {}
     source = rows.recordset(connection, "k", {"id": "text", "tenant_id": "text"})
     text = sa.text(
-        f"SELECT {_SELECTED}, t.name, pr.name, pr.key_prefix, p.name, p.terms, c.email"  # noqa: S608  # our own names
+        f"SELECT {SELECTED}, t.name, pr.name, pr.key_prefix, p.name, p.terms, c.email"  # noqa: S608  # our own names
         f" FROM {source} CROSS JOIN licenses l"
         " JOIN tenants t ON t.id = l.tenant_id JOIN plans p ON p.id = l.plan_id"
         " JOIN products pr ON pr.id = l.product_id LEFT JOIN customers c ON c.id = l.customer_id"
@@ -46,9 +43,9 @@ def sources(connection: sa.Connection, owed: Sequence[Announcement]) -> dict[str
     )
     found = {}
     for row in connection.execute(text, {"rows": rows.json_of(asked)}):
-        seller, product, prefix, plan, terms, email = row[len(_MEMBERS) :]
+        seller, product, prefix, plan, terms, email = row[len(MEMBERS) :]
         held = licenses.from_row(row)
-        found[held.id] = LetterSource(held, seller, product, prefix, plan, _decode_terms(terms), email)
+        found[held.id] = LetterSource(held, seller, product, prefix, plan, decode_terms(terms), email)
     return found
 
 
@@ -60,7 +57,7 @@ def lock(connection: sa.Connection, owed: Sequence[Announcement]) -> dict[str, L
     source = rows.recordset(connection, "k", {"id": "text", "tenant_id": "text"})
     held = "" if connection.dialect.name == "sqlite" else " ORDER BY l.id FOR UPDATE OF l"
     text = sa.text(
-        f"SELECT {_SELECTED} FROM {source} CROSS JOIN licenses l"  # noqa: S608  # as above
+        f"SELECT {SELECTED} FROM {source} CROSS JOIN licenses l"  # noqa: S608  # as above
         f" WHERE l.id = k.id AND l.tenant_id = k.tenant_id{held}"
     )
     found = map(licenses.from_row, connection.execute(text, {"rows": rows.json_of(asked)}))

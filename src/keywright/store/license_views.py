@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from keywright.domain.activation import Activation
-from keywright.domain.license import License
-from keywright.store.licenses import find_by_key_hash
 from keywright.store.tables import activations, licenses, plans, products, provider_accounts
 
 
@@ -20,13 +18,6 @@ def names(connection: sa.Connection, plan_ids: Sequence[str]) -> dict[str, tuple
         .where(plans.c.id.in_(sorted(set(plan_ids))))
     )
     return {id_: (product, plan) for id_, product, plan in connection.execute(query)}
-
-
-def find(connection: sa.Connection, tenant: str, license_id: str) -> License | None:
-    """The license, for looking at: locks nothing, so it never waits for a writer."""
-    query = sa.select(licenses.c.key_hash).where(licenses.c.tenant_id == tenant, licenses.c.id == license_id)
-    key_hash = connection.execute(query).scalar()
-    return None if key_hash is None else find_by_key_hash(connection, tenant, key_hash)
 
 
 def purchase_of(connection: sa.Connection, tenant: str, license_id: str) -> tuple[bool, str | None]:

@@ -13,24 +13,25 @@ import sqlalchemy as sa
 from keywright.domain.activation import Activation
 from keywright.domain.license import License
 from keywright.domain.override import NO_OVERRIDES, Overrides
-from keywright.domain.plan import Plan, Terms
+from keywright.domain.plan import Plan
 from keywright.store import rows
+from keywright.store.catalog import decode_terms
 from keywright.store.engine import Database
 from keywright.store.rows import micros, moment
 from keywright.store.tables import activations, customers, licenses, plans, products
 
 _encode = msgspec.json.Encoder().encode
 _decode_overrides = msgspec.json.Decoder(Overrides).decode
-_decode_terms = lru_cache(maxsize=2048)(msgspec.json.Decoder(Terms).decode)
 
-_COLUMNS = tuple(field.name for field in msgspec.structs.fields(License))
+# A license's columns, as SQL text names them and in the order in which `from_row` reads them.
+MEMBERS = tuple(field.name for field in msgspec.structs.fields(License))
 _CLOCKS = tuple(
-    _COLUMNS.index(name)
+    MEMBERS.index(name)
     for name in ("entitled_until", "active_until", "grace_until", "lost_until", "created_at")
 )
-_FLAGS = tuple(_COLUMNS.index(name) for name in ("trial", "canceling", "past_due"))
-_OVERRIDES = _COLUMNS.index("overrides")
-_SELECTED = ", ".join(f"l.{name}" for name in _COLUMNS)
+_FLAGS = tuple(MEMBERS.index(name) for name in ("trial", "canceling", "past_due"))
+_OVERRIDES = MEMBERS.index("overrides")
+SELECTED = ", ".join(f"l.{name}" for name in MEMBERS)
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -44,7 +45,7 @@ class Found(msgspec.Struct, frozen=True):
 
 def from_row(found: Sequence[Any]) -> License:
     """From SQL text in the order of the License's own members: clocks are integers, flags may be too."""
-    values = list(found[: len(_COLUMNS)])
+    values = list(found[: len(MEMBERS)])
     for index in _CLOCKS:
         values[index] = moment(values[index])
     for index in _FLAGS:
@@ -101,7 +102,7 @@ def of_purchases(connection: sa.Connection, purchases: Sequence[str]) -> dict[st
         return {}
     source = rows.recordset(connection, "k", {"id": "text"})
     lock = "" if connection.dialect.name == "sqlite" else " ORDER BY l.id FOR UPDATE OF l"
-    text = sa.text(f"SELECT {_SELECTED} FROM {source} CROSS JOIN licenses l WHERE l.purchase_id = k.id{lock}")  # noqa: S608  # our own names
+    text = sa.text(f"SELECT {SELECTED} FROM {source} CROSS JOIN licenses l WHERE l.purchase_id = k.id{lock}")  # noqa: S608  # our own names
     found: dict[str, list[License]] = {}
     for row in connection.execute(text, {"rows": rows.json_of([{"id": p} for p in purchases])}):
         held = from_row(row)
@@ -112,7 +113,7 @@ def of_purchases(connection: sa.Connection, purchases: Sequence[str]) -> dict[st
 
 
 _FOR_VERDICT = (
-    f"SELECT {_SELECTED}, p.slug, p.name, p.version, p.terms, pr.slug, a.id, a.name, a.activated_at, a.lease,"  # noqa: S608  # our own names
+    f"SELECT {SELECTED}, p.slug, p.name, p.version, p.terms, pr.slug, a.id, a.name, a.activated_at, a.lease,"  # noqa: S608  # our own names
     " a.lease_until, a.lease_mark, k.fingerprint_hash"
     " FROM {source} CROSS JOIN licenses l"
     " JOIN plans p ON p.id = l.plan_id JOIN products pr ON pr.id = l.product_id"
@@ -158,7 +159,7 @@ def _many(source: str) -> sa.TextClause:
 
 def found_from_row(row: Sequence[Any]) -> Found:
     held = from_row(row)
-    n = len(_COLUMNS)
+    n = len(MEMBERS)
     slug, name, version, terms, product = row[n : n + 5]
     activation = None
     if row[n + 5] is not None:
@@ -173,7 +174,7 @@ def found_from_row(row: Sequence[Any]) -> Found:
             lease_until=moment(row[n + 9]),
             lease_mark=row[n + 10],
         )
-    plan = Plan(held.plan_id, held.product_id, slug, name, version, _decode_terms(terms))
+    plan = Plan(held.plan_id, held.product_id, slug, name, version, decode_terms(terms))
     return Found(held, plan, product, activation)
 
 
@@ -195,9 +196,10 @@ def lock(connection: sa.Connection, key_hash: str, fingerprint_hash: str | None)
     return find_for_verdict(connection, key_hash, fingerprint_hash)
 
 
-def find(connection: sa.Connection, tenant: str, license_id: str) -> License | None:
-    query = _all().where(licenses.c.tenant_id == tenant, licenses.c.id == license_id).with_for_update()
-    row = connection.execute(query).first()
+def find(connection: sa.Connection, tenant: str, license_id: str, *, lock: bool = False) -> License | None:
+    """The license; with `lock`, held until the transaction ends."""
+    query = _all().where(licenses.c.tenant_id == tenant, licenses.c.id == license_id)
+    row = connection.execute(query.with_for_update() if lock else query).first()
     return None if row is None else _from_typed(row)
 
 
@@ -250,7 +252,7 @@ def plan_and_product(connection: sa.Connection, held: License) -> tuple[Plan, st
         .where(plans.c.id == held.plan_id, plans.c.tenant_id == held.tenant_id)
     )
     slug, name, version, terms, product, product_name = connection.execute(query).one()
-    plan = Plan(held.plan_id, held.product_id, slug, name, version, _decode_terms(terms))
+    plan = Plan(held.plan_id, held.product_id, slug, name, version, decode_terms(terms))
     return plan, product, product_name
 
 
@@ -264,23 +266,24 @@ def count_machines(connection: sa.Connection, held: Sequence[str]) -> dict[str, 
 
 
 def counts(connection: sa.Connection, now: datetime) -> dict[str, int]:
-    """Licenses by what they are now, over all tenants: for metrics."""
-    stamp = micros(now)
-    entitled = sa.literal_column("active_until", sa.BigInteger)
-    query = sa.select(
-        sa.case(
-            (sa.literal_column("standing") != "ok", sa.literal_column("standing")),
-            (entitled > stamp, sa.literal("active")),
-            (sa.literal_column("grace_until", sa.BigInteger) > stamp, sa.literal("grace")),
-            else_=sa.literal("expired"),
-        ).label("state"),
-        sa.func.count(),
-    ).select_from(licenses)
-    return {state: count for state, count in connection.execute(query.group_by("state"))}  # noqa: C416  # as above
+    """Licenses by what they are now, over all tenants, for metrics: `license.status` told in SQL."""
+    held = licenses.c
+    paid = held.active_until.is_not(None) & (held.active_until > now)
+    state = sa.case(
+        (held.standing == "revoked", sa.literal("revoked")),
+        (held.lost_until.is_not(None) & (held.lost_until > now) & ~paid, sa.literal("revoked")),
+        ((held.standing == "suspended") | ((held.standing == "paused") & ~paid), sa.literal("suspended")),
+        (held.active_until.is_(None), sa.literal("pending")),
+        (paid, sa.literal("active")),
+        (held.grace_until > now, sa.literal("grace")),
+        else_=sa.literal("expired"),
+    ).label("state")
+    query = sa.select(state, sa.func.count()).group_by("state")
+    return {state: count for state, count in connection.execute(query)}  # noqa: C416  # as above
 
 
 def _all() -> sa.Select[Any]:
-    return sa.select(*(licenses.c[name] for name in _COLUMNS))
+    return sa.select(*(licenses.c[name] for name in MEMBERS))
 
 
 def _from_typed(row: Sequence[Any]) -> License:

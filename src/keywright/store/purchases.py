@@ -74,9 +74,10 @@ def _follow(
     return links, found
 
 
-def get(connection: sa.Connection, id_: str) -> StoredPurchase | None:
-    query = sa.select(purchases).where(purchases.c.id == id_).with_for_update()
-    found = connection.execute(query).mappings().first()
+def find(connection: sa.Connection, tenant: str, id_: str) -> StoredPurchase | None:
+    """The purchase, held until the transaction ends."""
+    query = sa.select(purchases).where(purchases.c.tenant_id == tenant, purchases.c.id == id_)
+    found = connection.execute(query.with_for_update()).mappings().first()
     if found is None:
         return None
     return StoredPurchase(

@@ -35,10 +35,15 @@ def append(held: License, kind: str, detail: dict[str, Any], now: datetime) -> t
     """
     seq = held.events + 1
     text = _encode(detail).decode()
-    chained = f"{held.head}\n{held.id}\n{seq}\n{micros(now)}\n{kind}\n{text}"
-    digest = hashlib.sha256(chained.encode()).hexdigest()
-    entry = Entry(held.id, seq, held.tenant_id, now, kind, text, digest)
-    return msgspec.structs.replace(held, head=digest, events=seq), entry
+    entry = Entry(held.id, seq, held.tenant_id, now, kind, text, hash="")
+    entry = msgspec.structs.replace(entry, hash=_chained(held.head, entry))
+    return msgspec.structs.replace(held, head=entry.hash, events=seq), entry
+
+
+def _chained(previous: str, entry: Entry) -> str:
+    """The hash of an entry that follows the one with hash `previous`."""
+    text = f"{previous}\n{entry.license_id}\n{entry.seq}\n{micros(entry.at)}\n{entry.kind}\n{entry.detail}"
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def insert(connection: sa.Connection, entries: Sequence[Entry]) -> None:
@@ -84,11 +89,7 @@ def first_break(entries: Sequence[Entry], head: str) -> int | None:
     """
     previous = ""
     for position, entry in enumerate(entries, start=1):
-        chained = (
-            f"{previous}\n{entry.license_id}\n{entry.seq}\n{micros(entry.at)}\n{entry.kind}\n{entry.detail}"
-        )
-        digest = hashlib.sha256(chained.encode()).hexdigest()
-        if entry.seq != position or digest != entry.hash:
+        if entry.seq != position or entry.hash != _chained(previous, entry):
             return position
-        previous = digest
+        previous = entry.hash
     return None if previous == head else len(entries) + 1
