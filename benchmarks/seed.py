@@ -30,7 +30,7 @@ from keywright.domain.license import License, granted
 from keywright.domain.purchase import Purchase
 from keywright.flows import licensing
 from keywright.flows.context import Context
-from keywright.flows.fulfillment import clocks_of, sealed
+from keywright.flows.license_writes import clocks_of, sealed
 from keywright.store import catalog, customers, licenses, purchases, rows, tables, timeline
 from keywright.store.catalog import Offer
 from keywright.store.customers import Customer

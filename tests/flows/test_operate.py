@@ -15,8 +15,8 @@ from keywright.domain.license import License, is_intact, status
 from keywright.domain.plan import FOREVER, Terms
 from keywright.flows import activating, events, license_views, licensing, operate
 from keywright.flows.context import Context, new_id
-from keywright.flows.fulfillment import sealed
 from keywright.flows.license_views import LicenseRow
+from keywright.flows.license_writes import sealed
 from keywright.flows.licensing import Ask, Bookkeeping, Verdict
 from keywright.flows.operate import Act, Order
 from keywright.store import announcements, licenses, tenants, timeline

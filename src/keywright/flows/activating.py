@@ -20,7 +20,7 @@ from keywright.domain.license import License
 from keywright.domain.verdict import is_valid
 from keywright.flows import licensing
 from keywright.flows.context import Context
-from keywright.flows.fulfillment import resealed
+from keywright.flows.license_writes import resealed
 from keywright.flows.licensing import Asked, Verdict
 from keywright.store import activations, licenses, timeline
 from keywright.store.licenses import Found

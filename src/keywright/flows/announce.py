@@ -18,11 +18,11 @@ import structlog
 
 from keywright.domain import license_key
 from keywright.domain.errors import MailDelayed, MailRefused
-from keywright.domain.license import License, is_intact
+from keywright.domain.license import License
 from keywright.flows import alarms
 from keywright.flows.context import Context
-from keywright.flows.fulfillment import sealed
 from keywright.flows.intake import name_of
+from keywright.flows.license_writes import resealed
 from keywright.ports import Letter, LicenseLetter, Mail
 from keywright.store import announcements, letters, licenses, timeline
 from keywright.store.announcements import Announcement
@@ -274,10 +274,7 @@ def _tell(
     if result.error is not None:
         detail["error"] = result.error
     after, entry = timeline.append(held, f"mail.{result.status}", detail, now)
-    # A row that somebody altered by hand keeps its wrong MAC: a mail must not make it right.
-    if is_intact(held, context.vault.row_key(held.tenant_id)):
-        after = sealed(context, after)
-    return after, entry
+    return resealed(context, held, after), entry
 
 
 def _alarm(context: Context, connection: sa.Connection, owed: Announcement, result: _Result) -> None:

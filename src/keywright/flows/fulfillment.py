@@ -6,7 +6,6 @@ are in it. Rows are written sorted by key, in the order purchase, license, timel
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
@@ -14,14 +13,15 @@ from typing import Any, Literal
 import msgspec
 import sqlalchemy as sa
 
-from keywright.domain import license_key, purchase
+from keywright.domain import purchase
 from keywright.domain.facts import Alias, CheckoutSeen, Ordered, Reading
 from keywright.domain.grant import Grant, worth
-from keywright.domain.license import License, change_of, granted, is_intact, row_mac
+from keywright.domain.license import License, change_of, granted
 from keywright.domain.override import apply
-from keywright.domain.plan import FOREVER, Plan
+from keywright.domain.plan import Plan
 from keywright.domain.purchase import Purchase
 from keywright.flows.context import Context
+from keywright.flows.license_writes import blank, clocks_of, resealed, sealed
 from keywright.store import (
     announcements,
     catalog,
@@ -337,35 +337,16 @@ class Fulfillment:
         self._owe(made)
 
     def _issue(self, draft: _Draft, grant: Grant, unit: int) -> tuple[License, timeline.Entry]:
-        id_, tenant = self.context.new_id("lic"), self.account.tenant_id
-        vault = self.context.vault
-        canonical = license_key.fresh(os.urandom(license_key.RANDOM_BYTES))
         order = self._orders.get(draft.state.ordered.reference) if draft.state.ordered else None
-        blank = License(
-            id=id_,
-            tenant_id=tenant,
+        one, _ = blank(self.context, self.account.tenant_id, grant.plan, self.now)
+        one = msgspec.structs.replace(
+            one,
             purchase_id=draft.id,
-            product_id=grant.product_id,
-            plan_id=grant.plan.id,
             unit=unit,
             customer_id=draft.customer_id,
-            key_hash=vault.blind("license-key-lookup", canonical),
-            key_last5=license_key.last5(canonical),
-            key_sealed=vault.seal(tenant, "license-key", id_, canonical),
-            seats=grant.seats,
-            entitled_until=None,
-            active_until=None,
-            grace_until=None,
-            lost_until=None,
-            standing="ok",
-            reason="",
-            trial=False,
-            canceling=False,
-            past_due=False,
-            created_at=self.now,
             firm=order.firm if order is not None else None,
         )
-        one = granted(blank, grant)
+        one = granted(one, grant)
         detail = {"event": draft.event, "purchase": draft.id, "after": clocks_of(one)}
         one, entry = timeline.append(one, "license.issued", detail, self.now)
         return sealed(self.context, one), entry
@@ -402,42 +383,6 @@ class Fulfillment:
         ]
         announcements.insert(self.connection, owed)
         self.owes = self.owes or bool(owed)
-
-
-def sealed(context: Context, held: License) -> License:
-    """The license with the MAC that its row must carry."""
-    return msgspec.structs.replace(held, mac=row_mac(held, context.vault.row_key(held.tenant_id)))
-
-
-def resealed(context: Context, before: License, after: License) -> License:
-    """`after` with its MAC, if `before` was as we wrote it.
-
-    A row that was altered by hand stays what it is, TAMPERED: no webhook and no mail may make it good again.
-    """
-    if not is_intact(before, context.vault.row_key(before.tenant_id)):
-        return msgspec.structs.replace(after, mac=before.mac)
-    return sealed(context, after)
-
-
-def clocks_of(held: License) -> dict[str, Any]:
-    """What a timeline entry shows of a license: no key, no person."""
-    return {
-        "plan": held.plan_id,
-        "seats": held.seats,
-        "standing": held.standing,
-        "reason": held.reason,
-        "entitled_until": _shown(held.entitled_until),
-        "grace_until": _shown(held.grace_until),
-        "lost_until": _shown(held.lost_until),
-        "canceling": held.canceling,
-        "trial": held.trial,
-    }
-
-
-def _shown(clock: datetime | None) -> str | None:
-    if clock is None:
-        return None
-    return "never" if clock == FOREVER else clock.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _move_licenses(older: _Draft, held: dict[str, list[License]]) -> None:

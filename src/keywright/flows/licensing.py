@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 import msgspec
-import sqlalchemy as sa
 
 from keywright.domain import activation as rules
 from keywright.domain import fingerprint, license_key, license_token
 from keywright.domain.activation import Activation
 from keywright.domain.errors import Invalid
-from keywright.domain.license import License, is_intact, status
+from keywright.domain.license import is_intact, status
 from keywright.domain.plan import FOREVER
 from keywright.domain.verdict import DETAIL, Code, Question, is_valid, judge, offline_until
 from keywright.flows.context import Context
-from keywright.flows.fulfillment import resealed
-from keywright.store import activations, licenses, timeline
+from keywright.flows.license_writes import record
+from keywright.store import activations, licenses
 from keywright.store.licenses import Found
 
 
@@ -195,33 +193,11 @@ def deactivate(context: Context, asked: Asked) -> tuple[Verdict, str | None]:
             refused = verdict_of(asked, found, "MOVES_EXHAUSTED", found.activation, None, now)
             return refused, "MOVES_EXHAUSTED"
         activations.release(connection, found.activation.id, now)
-        record(
-            context,
-            connection,
-            found.license,
-            "activation.released",
-            {"activation": found.activation.id},
-            now,
-        )
+        held, detail = found.license, {"activation": found.activation.id}
+        record(context, connection, held, held, "activation.released", detail=detail, now=now)
         freed = msgspec.structs.replace(found, activation=None)
         code = judge_asked(context, asked, freed, now)
         return verdict_of(asked, freed, code, None, None, now), None
-
-
-def record(
-    context: Context,
-    connection: sa.Connection,
-    held: License,
-    kind: str,
-    detail: dict[str, Any],
-    now: datetime,
-) -> License:
-    """Append to the license's timeline and move its chain head, in the caller's transaction."""
-    after, entry = timeline.append(held, kind, detail, now)
-    after = resealed(context, held, after)
-    licenses.update(connection, [after])
-    timeline.insert(connection, [entry])
-    return after
 
 
 def not_found(context: Context, asked: Asked) -> Verdict:

@@ -7,7 +7,6 @@ paid under it; its overrides say all: seats, and the day until which it runs.
 
 from __future__ import annotations
 
-import os
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -25,8 +24,8 @@ from keywright.domain.plan import FOREVER, Plan, later_by
 from keywright.domain.purchase import prices_of
 from keywright.flows import announce
 from keywright.flows.context import Context
-from keywright.flows.fulfillment import clocks_of, resealed, sealed
 from keywright.flows.license_views import LicenseRow, rows_of, unknown_license
+from keywright.flows.license_writes import blank, clocks_of, record, sealed, with_new_key
 from keywright.store import activations, catalog, customers, license_views, licenses, purchases, timeline
 from keywright.store.catalog import Offer
 from keywright.store.customers import Customer
@@ -78,7 +77,7 @@ def issue(context: Context, tenant: str, order: Order, act: Act) -> tuple[Licens
         offer = _offer(connection, tenant, order.plan)
         seats = _seats(order.seats, offer.plan)
         until = offer.plan.terms.term_end(now) if order.until is None else _future(order.until, now)
-        held, key = _blank(context, tenant, offer, now)
+        held, canonical = blank(context, tenant, offer.plan, now)
         holder = _holder(context, connection, tenant, email, now)
         held = msgspec.structs.replace(
             held, customer_id=holder.id, firm=firm, overrides=Overrides(floor=until, seats=seats)
@@ -89,6 +88,7 @@ def issue(context: Context, tenant: str, order: Order, act: Act) -> tuple[Licens
         licenses.insert(connection, [held])
         timeline.insert(connection, [entry])
         announce.resend(context, connection, held)
+        key = license_key.display(offer.product.key_prefix, canonical)
         return _row(context, connection, held), key
 
 
@@ -183,9 +183,8 @@ def rotate_key(context: Context, tenant: str, license_id: str, act: Act) -> tupl
     """
     with context.database.write() as connection:
         held = _open(connection, tenant, license_id).held
-        hashed, last5, sealed_key, canonical = _new_key(context, tenant, held.id)
-        after = msgspec.structs.replace(held, key_hash=hashed, key_last5=last5, key_sealed=sealed_key)
-        told = {"before": held.key_last5, "after": last5}
+        after, canonical = with_new_key(context, held)
+        told = {"before": held.key_last5, "after": after.key_last5}
         after = _write(context, connection, held, after, "license.key_rotated", _told(act, **told))
         announce.resend(context, connection, after)
         prefix = catalog.prefixes(connection, [held.product_id])[held.product_id]
@@ -248,11 +247,7 @@ def _write(
     kind: str,
     told: dict[str, Any],
 ) -> License:
-    after, entry = timeline.append(after, kind, told, context.clock.now())
-    after = resealed(context, before, after)
-    licenses.update(connection, [after])
-    timeline.insert(connection, [entry])
-    return after
+    return record(context, connection, before, after, kind, detail=told, now=context.clock.now())
 
 
 def _row(context: Context, connection: sa.Connection, held: License) -> LicenseRow:
@@ -324,47 +319,6 @@ def _offer(connection: sa.Connection, tenant: str, path: str) -> Offer:
     if offer is None:
         raise NotFound("There is no such plan; it is written `product/plan`.", code="PLAN_UNKNOWN")
     return offer
-
-
-def _blank(context: Context, tenant: str, offer: Offer, now: datetime) -> tuple[License, str]:
-    id_ = context.new_id("lic")
-    hashed, last5, sealed_key, canonical = _new_key(context, tenant, id_)
-    held = License(
-        id=id_,
-        tenant_id=tenant,
-        purchase_id=None,
-        product_id=offer.product.id,
-        plan_id=offer.plan.id,
-        unit=0,
-        customer_id=None,
-        key_hash=hashed,
-        key_last5=last5,
-        key_sealed=sealed_key,
-        seats=0,
-        entitled_until=None,
-        active_until=None,
-        grace_until=None,
-        lost_until=None,
-        standing="ok",
-        reason="",
-        trial=False,
-        canceling=False,
-        past_due=False,
-        created_at=now,
-    )
-    return held, license_key.display(offer.product.key_prefix, canonical)
-
-
-def _new_key(context: Context, tenant: str, license_id: str) -> tuple[str, str, str, str]:
-    """Hash, last five, ciphertext and canonical form of a new key."""
-    canonical = license_key.fresh(os.urandom(license_key.RANDOM_BYTES))
-    vault = context.vault
-    return (
-        vault.blind("license-key-lookup", canonical),
-        license_key.last5(canonical),
-        vault.seal(tenant, "license-key", license_id, canonical),
-        canonical,
-    )
 
 
 def _holder(context: Context, connection: sa.Connection, tenant: str, email: str, now: datetime) -> Customer:

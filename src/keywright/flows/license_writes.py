@@ -1,0 +1,113 @@
+"""How a license is written: under a key of its own, under its MAC, and with an entry on its timeline."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from keywright.domain import license_key
+from keywright.domain.license import License, is_intact, row_mac
+from keywright.domain.plan import FOREVER, Plan
+from keywright.flows.context import Context
+from keywright.store import licenses, timeline
+
+
+def blank(context: Context, tenant: str, plan: Plan, now: datetime) -> tuple[License, str]:
+    """A license that grants nothing yet, neither written nor sealed, and its key in canonical form."""
+    held = License(
+        id=context.new_id("lic"),
+        tenant_id=tenant,
+        purchase_id=None,
+        product_id=plan.product_id,
+        plan_id=plan.id,
+        unit=0,
+        customer_id=None,
+        key_hash="",
+        key_last5="",
+        key_sealed="",
+        seats=0,
+        entitled_until=None,
+        active_until=None,
+        grace_until=None,
+        lost_until=None,
+        standing="ok",
+        reason="",
+        trial=False,
+        canceling=False,
+        past_due=False,
+        created_at=now,
+    )
+    return with_new_key(context, held)
+
+
+def with_new_key(context: Context, held: License) -> tuple[License, str]:
+    """The license under a new key, and that key in canonical form."""
+    canonical = license_key.fresh(os.urandom(license_key.RANDOM_BYTES))
+    keyed = msgspec.structs.replace(
+        held,
+        key_hash=context.vault.blind("license-key-lookup", canonical),
+        key_last5=license_key.last5(canonical),
+        key_sealed=context.vault.seal(held.tenant_id, "license-key", held.id, canonical),
+    )
+    return keyed, canonical
+
+
+def sealed(context: Context, held: License) -> License:
+    """The license with the MAC that its row must carry."""
+    return msgspec.structs.replace(held, mac=row_mac(held, context.vault.row_key(held.tenant_id)))
+
+
+def resealed(context: Context, before: License, after: License) -> License:
+    """`after` with its MAC, if `before` was as we wrote it.
+
+    A row that was altered by hand stays what it is, TAMPERED: no webhook and no mail may make it good again.
+    """
+    if not is_intact(before, context.vault.row_key(before.tenant_id)):
+        return msgspec.structs.replace(after, mac=before.mac)
+    return sealed(context, after)
+
+
+def record(
+    context: Context,
+    connection: sa.Connection,
+    before: License,
+    after: License,
+    kind: str,
+    *,
+    detail: dict[str, Any],
+    now: datetime,
+) -> License:
+    """Write a changed license with the entry that says so, in the caller's transaction.
+
+    `before` and `after` may be the same: then the entry is all that is new. Returns the license as written.
+    """
+    after, entry = timeline.append(after, kind, detail, now)
+    after = resealed(context, before, after)
+    licenses.update(connection, [after])
+    timeline.insert(connection, [entry])
+    return after
+
+
+def clocks_of(held: License) -> dict[str, Any]:
+    """What a timeline entry shows of a license: no key, no person."""
+    return {
+        "plan": held.plan_id,
+        "seats": held.seats,
+        "standing": held.standing,
+        "reason": held.reason,
+        "entitled_until": _shown(held.entitled_until),
+        "grace_until": _shown(held.grace_until),
+        "lost_until": _shown(held.lost_until),
+        "canceling": held.canceling,
+        "trial": held.trial,
+    }
+
+
+def _shown(clock: datetime | None) -> str | None:
+    if clock is None:
+        return None
+    return "never" if clock == FOREVER else clock.strftime("%Y-%m-%dT%H:%M:%SZ")
