@@ -480,7 +480,6 @@ def test_unknown_routes_are_404_problems(shop: Shop) -> None:
         "/api/checkout/session/KW-NOTHING",
         "/api/checkout/session/%00",
         "/api/checkout/session/" + "x" * 5000,
-        "//api/license/validate",
         "/api/license/validate/../../../etc/passwd",
         "/%2e%2e/%2e%2e/etc/passwd",
         "/api/license/%ff%fe",

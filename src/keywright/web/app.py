@@ -78,12 +78,13 @@ def create_app(context: Context, engine: WorkflowEngine, *, metrics_token: str |
         exception_handlers=handlers,
         logging_config=None,
         # The document alone: the pages that come with the framework load their scripts from a CDN. Only the
-        # typed routes are in it, by their own word.
+        # typed routes are in it, by their own word. Its path is the document's: beneath it the framework
+        # answers what it does not know with a page of its own.
         openapi_config=OpenAPIConfig(
             title="Keywright",
             version=__version__,
-            path="/api",
-            render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+            path="/api/openapi.json",
+            render_plugins=[JsonRenderPlugin(path="/")],
         ),
         include_in_schema=False,
         request_max_body_size=1 << 20,
