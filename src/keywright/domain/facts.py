@@ -142,7 +142,7 @@ class Reading(msgspec.Struct, frozen=True):
 
     `aliases` lead to the purchase; the event belongs to all of them. `founds` is True when the event may
     start a purchase by itself; otherwise it waits until a partner has made one. `prices` are the provider
-    price ids it depends on. `mode` separates test from live.
+    price ids it depends on, `reference` our own name of the checkout that led to it.
     """
 
     aliases: tuple[Alias, ...]

@@ -30,16 +30,7 @@ def to_iso_minor(amount: int, currency: str, exponent: int) -> int:
         currency: upper-case ISO code.
         exponent: the decimals the provider uses for this currency.
     """
-    return _moved(amount, iso_exponent(currency) - exponent)
-
-
-def from_iso_minor(amount: int, currency: str, exponent: int) -> int:
-    """The way back: ISO 4217 minor units, counted with the provider's `exponent` decimals. Rounds alike."""
-    return _moved(amount, exponent - iso_exponent(currency))
-
-
-def _moved(amount: int, places: int) -> int:
-    """The amount with its decimal point moved, in integers only."""
+    places = iso_exponent(currency) - exponent
     if places >= 0:
         return amount * int(10**places)
     divisor = int(10**-places)

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 import structlog
 
 from keywright.domain import license_key
+from keywright.domain.email_address import is_email_address
 from keywright.domain.errors import (
     Conflict,
     Invalid,
@@ -51,7 +52,6 @@ _MOST_CLAIMED: Final = 1000
 _SETTLED: Final = ("paid", "failed", "expired")
 _REFERENCE: Final = re.compile(r"KW-[A-Z2-7]{16}")
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{22,255}")
-_EMAIL: Final = re.compile(r"[^\s@,;:<>()\[\]\\\"]{1,64}@[^\s@,;:<>()\[\]\\\"]{1,255}")
 _ONCE: Final = "once"
 
 
@@ -172,7 +172,7 @@ def _check(ask: Ask) -> None:
             raise Invalid(f"`{name}` comes with a later release.", code="NOT_IN_THIS_RELEASE")
     if not 1 <= ask.quantity <= MOST:
         raise Invalid(f"`quantity` must be 1 to {MOST}.", code="QUANTITY_INVALID")
-    if ask.email is not None and not _EMAIL.fullmatch(ask.email):
+    if ask.email is not None and not is_email_address(ask.email):
         raise Invalid("`email` is not an e-mail address.", code="EMAIL_INVALID")
 
 

@@ -7,7 +7,6 @@ paid under it; its overrides say all: seats, and the day until which it runs.
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -16,6 +15,7 @@ import sqlalchemy as sa
 
 from keywright.domain import license_key, override
 from keywright.domain.card_numbers import redact
+from keywright.domain.email_address import is_email_address
 from keywright.domain.errors import Conflict, Invalid, NotFound
 from keywright.domain.grant import Grant, worth
 from keywright.domain.license import License, granted
@@ -31,7 +31,6 @@ from keywright.store.catalog import Offer
 from keywright.store.customers import Customer
 from keywright.store.purchases import StoredPurchase
 
-_EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]{1,189}")
 _MOST_SEATS = 2**31 - 1
 _MOST_DAYS = 36500
 _LONGEST_TEXT = 500
@@ -331,7 +330,7 @@ def _holder(context: Context, connection: sa.Connection, tenant: str, email: str
 
 def _email(text: str) -> str:
     address = text.strip()
-    if not _EMAIL.fullmatch(address):
+    if not is_email_address(address):
         raise Invalid("`email` must be an e-mail address.")
     return address
 

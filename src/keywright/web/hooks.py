@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from litestar.handlers import ASGIRouteHandler
     from litestar.types import Receive, Scope, Send
 
-_DUPLICATE_OF_COMMON = {
-    outcome: wire.encode({"received": True, "outcome": outcome}) for outcome in ("applied", "duplicate")
-}
+_FREQUENT = ("applied", "duplicate")
+_FREQUENT_BODIES = {name: wire.encode({"received": True, "outcome": name}) for name in _FREQUENT}
 
 
 def routes(intake: Intake, watch: Watch) -> list[ASGIRouteHandler]:
@@ -45,7 +44,7 @@ def routes(intake: Intake, watch: Watch) -> list[ASGIRouteHandler]:
 
 
 def _body(outcome: str, reason: str | None) -> bytes:
-    if reason is None and (common := _DUPLICATE_OF_COMMON.get(outcome)) is not None:
-        return common
+    if reason is None and (made := _FREQUENT_BODIES.get(outcome)) is not None:
+        return made
     shown = {"received": True, "outcome": outcome}
     return wire.encode(shown if reason is None else {**shown, "reason": reason})

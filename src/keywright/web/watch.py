@@ -35,20 +35,21 @@ class Watch:
         self._licenses = Gauge(
             "keywright_licenses", "Licenses by status", ("status",), registry=self.registry
         )
-        self._children: dict[tuple[str, str], Counter] = {}
+        self._children: dict[tuple[Counter, tuple[str, ...]], Counter] = {}
         self._recent_bad: deque[float] = deque(maxlen=_BURST)
         self._quiet_until = 0.0
 
     def event(self, provider: str, outcome: str) -> None:
-        child = self._children.get((provider, outcome))
-        if child is None:
-            child = self._children[(provider, outcome)] = self._events.labels(provider, outcome)
-        child.inc()
+        self._count(self._events, provider, outcome)
 
     def verdict(self, call: str, code: str) -> None:
-        child = self._children.get((call, code))
+        self._count(self._verdicts, call, code)
+
+    def _count(self, counter: Counter, *labels: str) -> None:
+        # Kept, because the library takes a lock and checks the labels at every look-up.
+        child = self._children.get((counter, labels))
         if child is None:
-            child = self._children[(call, code)] = self._verdicts.labels(call, code)
+            child = self._children[(counter, labels)] = counter.labels(*labels)
         child.inc()
 
     def bad_signature(self, provider: str) -> None:
