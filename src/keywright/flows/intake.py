@@ -118,26 +118,21 @@ def _unreadable(account: ProviderAccount, raw: bytes, now: datetime, error: Unre
 
 def take_in(context: Context, arrivals: Sequence[Arrival]) -> list[Outcome | Exception]:
     """Store and apply a batch in one transaction; on an error, halve it down to the event that causes it."""
-    try:
-        return list(_commit(context, arrivals))
-    except sa.exc.IntegrityError:
-        # Another process met one of these purchases first. It has committed: read again.
-        pass
-    except sa.exc.OperationalError as error:
-        if not _is_conflict(error):
-            return [Unavailable("The event could not be stored. Please send it again.")] * len(arrivals)
-    except Exception as error:  # noqa: BLE001  # one bad event must not take its neighbors down
-        if len(arrivals) == 1:
-            return [_keep_failed(context, arrivals[0], error)]
-        return _halve(context, arrivals)
-    try:
-        return list(_commit(context, arrivals))
-    except sa.exc.OperationalError:
-        return [Unavailable("The event could not be stored. Please send it again.")] * len(arrivals)
-    except Exception as error:  # noqa: BLE001  # as above
-        if len(arrivals) == 1:
-            return [_keep_failed(context, arrivals[0], error)]
-        return _halve(context, arrivals)
+    for last in (False, True):
+        try:
+            return list(_commit(context, arrivals))
+        except sa.exc.IntegrityError as error:
+            # Another process met one of these purchases first. It has committed: read again.
+            failure: Exception = error
+        except sa.exc.OperationalError as error:
+            if last or not _is_conflict(error):
+                return [Unavailable("The event could not be stored. Please send it again.")] * len(arrivals)
+        except Exception as error:  # noqa: BLE001  # one bad event must not take its neighbors down
+            failure = error
+            break
+    if len(arrivals) == 1:
+        return [_keep_failed(context, arrivals[0], failure)]
+    return _halve(context, arrivals)
 
 
 def _halve(context: Context, arrivals: Sequence[Arrival]) -> list[Outcome | Exception]:

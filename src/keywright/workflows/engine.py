@@ -6,7 +6,6 @@ only makes sure that somebody looks at them.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Callable
 from datetime import datetime
@@ -15,9 +14,9 @@ from typing import Any
 import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSConfig
 from dbos._serialization import DefaultSerializer
-from dbos._sys_db import (
-    SystemDatabase,
-)  # the public migrate() makes an engine of its own, and so a second library
+
+# Private, because the public migrate() makes an engine of its own, and so opens the file a second time.
+from dbos._sys_db import SystemDatabase
 
 from keywright.store.engine import Database
 
@@ -87,9 +86,10 @@ class Engine:
         self._register()
         DBOS.launch()
         DBOS.register_queue(_QUEUE, worker_concurrency=2, polling_interval_sec=0.2)
-        with contextlib.suppress(Exception):
-            DBOS.delete_schedule(_SWEEP)
-        DBOS.create_schedule(schedule_name=_SWEEP, workflow_fn=self._sweeper, schedule="*/10 * * * * *")
+        # Written over, not made: several processes of one database may start at the same moment.
+        DBOS.apply_schedules(
+            [{"schedule_name": _SWEEP, "workflow_fn": self._sweeper, "schedule": "*/10 * * * * *"}]
+        )
         self._launched = True
 
     def _register(self) -> None:
