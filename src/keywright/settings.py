@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, model_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _SHORTEST_WEBHOOK_SECRET = 8
+_AROUND_A_KEY = " \t\r\n\v\f\u00a0\u200b\ufeff\"'`\u2018\u2019\u201c\u201d"
 
 
 class Settings(BaseSettings):
@@ -67,6 +69,21 @@ class Settings(BaseSettings):
     def stripe_webhook_secrets(self) -> tuple[str, ...]:
         return listed(_reveal(self.stripe_webhook_secret))
 
+    @field_validator("stripe_secret_key", "stripe_publishable_key", mode="before")
+    @classmethod
+    def _bare(cls, value: Any) -> Any:
+        # A key pasted with its quotes, or a blank before it, must not pass for a test key.
+        return value.strip(_AROUND_A_KEY) if isinstance(value, str) else value
+
+    @field_validator("app_base_url")
+    @classmethod
+    def _a_web_address(cls, value: str | None) -> str | None:
+        if not value:
+            return None
+        if not _is_web_address(value, "http", "https"):
+            raise ValueError("it must be a web address as https://licenses.example.com, without blanks.")
+        return value
+
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> Settings:
         live_secret = self.stripe_is_live
@@ -79,9 +96,9 @@ class Settings(BaseSettings):
             raise ValueError("STRIPE_SECRET_KEY is a live key and STRIPE_PUBLISHABLE_KEY a test key.")
         if self.stripe_secret_key is not None and not live_secret and publishable.startswith("pk_live_"):
             raise ValueError("STRIPE_SECRET_KEY is a test key and STRIPE_PUBLISHABLE_KEY a live key.")
-        if live_secret and self.is_sandbox:
+        if self.is_sandbox and (live_secret or publishable.startswith("pk_live_")):
             raise ValueError("KEYWRIGHT_MODE=sandbox turns the clock by hand; it refuses live keys.")
-        if live_secret and self.base_url.startswith("http://"):
+        if live_secret and not _is_web_address(self.base_url, "https"):
             raise ValueError("STRIPE_SECRET_KEY is a live key, so APP_BASE_URL must begin with https://.")
         return self
 
@@ -89,6 +106,16 @@ class Settings(BaseSettings):
 def listed(text: str) -> tuple[str, ...]:
     """The parts of a comma-separated setting."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _is_web_address(text: str, *schemes: str) -> bool:
+    if not text.isprintable() or " " in text:
+        return False
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, brackets that do not close
+        return False
 
 
 def _reveal(secret: SecretStr | None) -> str:
