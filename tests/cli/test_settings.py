@@ -43,12 +43,15 @@ def test_a_live_key_needs_an_address() -> None:
     [
         " https://a.example",
         "https://a .example",
-        "a.example",
+        "https://a.example\n",
+        "https://a.example:port",
+        "https://[::1",
         "https:/a.example",
         "https://",
+        "//a.example",
+        "a.example",
         "ftp://a.example",
-    ]
-    + ["https://a.example:port", "https://[::1", "//a.example", "https://a.example\n"],
+    ],
 )
 def test_a_base_url_must_be_one(address: str) -> None:
     with pytest.raises(Misconfigured, match="APP_BASE_URL"):
