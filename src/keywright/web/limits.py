@@ -26,14 +26,9 @@ class Limit:
         if self._add(name) > self._most:
             raise _too_many()
 
-    def note(self, name: str) -> None:
-        """Count something that happened, without refusing it."""
-        self._add(name)
-
-    def check(self, name: str) -> None:
-        """Raises TooMany when the limit was reached in this minute."""
-        if int(time.time() // 60) == self._minute and self._counts.get(name, 0) >= self._most:
-            raise _too_many()
+    def is_reached(self, name: str) -> bool:
+        """Whether the next call of this minute is one too many."""
+        return int(time.time() // 60) == self._minute and self._counts.get(name, 0) >= self._most
 
     def _add(self, name: str) -> int:
         minute = int(time.time() // 60)

@@ -72,16 +72,26 @@ class Desk:
 
     async def validate(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
         asked, address = await self._asked(scope, receive, fingerprint_needed=False)
-        if self.context.database.is_sqlite:
-            # A read on SQLite is a few dozen microseconds: less than handing it to a thread and back.
-            verdict = licensing.validate(self.context, self.books, asked)
-        else:
-            verdict = await self.reads.ask(asked)
+        verdict = await self._look_up(asked)
         self._count("validate", verdict, address)
         return 200, wire.encode(verdict)
 
+    async def _look_up(self, asked: Asked) -> Verdict:
+        if self.context.database.is_sqlite:
+            # A read on SQLite is a few dozen microseconds: less than handing it to a thread and back.
+            return licensing.validate(self.context, self.books, asked)
+        return await self.reads.ask(asked)
+
+    async def _before_writing(self, call: str, asked: Asked, address: str) -> None:
+        """Whoever guesses keys must not keep the writers busy: past the limit a key is looked up first."""
+        if self._failures.is_reached(address):
+            verdict = await self._look_up(asked)
+            if verdict.code == "NOT_FOUND":
+                self._count(call, verdict, address)
+
     async def activate(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
         asked, address = await self._asked(scope, receive, fingerprint_needed=True)
+        await self._before_writing("activate", asked, address)
         verdict = await self.admissions.ask(asked)
         self._count("activate", verdict, address)
         status = 200 if is_valid(verdict.code) else refusal_of_activation(verdict.code)
@@ -89,6 +99,7 @@ class Desk:
 
     async def deactivate(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
         asked, address = await self._asked(scope, receive, fingerprint_needed=True)
+        await self._before_writing("deactivate", asked, address)
         loop = asyncio.get_running_loop()
         verdict, refusal = await loop.run_in_executor(
             self._writers, licensing.deactivate, self.context, asked
@@ -99,7 +110,6 @@ class Desk:
 
     async def _asked(self, scope: Scope, receive: Receive, *, fingerprint_needed: bool) -> tuple[Asked, str]:
         address = wire.address_of(scope)
-        self._failures.check(address)
         body = await wire.body_of(scope, receive, _LARGEST_BODY)
         try:
             ask = _decode(body)
@@ -113,7 +123,9 @@ class Desk:
     def _count(self, call: str, verdict: Verdict, address: str) -> None:
         self._watch.verdict(call, verdict.code)
         if verdict.code == "NOT_FOUND":
-            self._failures.note(address)
+            # Only now, after the look-up: behind a proxy or a firm's router many share an address, and one
+            # program with a wrong key must not turn off the programs that hold a right one.
+            self._failures.count(address)
 
     def close(self) -> None:
         self._writers.shutdown(wait=True)
