@@ -7,8 +7,11 @@ from typing import Final
 
 # RFC 5321 4.5.3.1.1: 64 octets before the at sign. What separates, quotes or comments in a header is left
 # out, though RFC 5322 allows it in quotes: one address must never read as two.
-_PART: Final = r"[^\s\x00-\x1f\x7f@,;:<>()\[\]\\\"]"
-_ADDRESS: Final = re.compile(rf"{_PART}{{1,64}}@{_PART}{{1,189}}")
+# Characters that turn the direction of what follows (UAX 9) would let it be shown as another one.
+_PART: Final = r"[^\s\x00-\x1f\x7f@,;:<>()\[\]\\\"\u202a-\u202e\u2066-\u2069]"
+_LABEL: Final = _PART.replace("[^", "[^.")
+# A domain without a dot is reached from inside a network only, and is mostly a slip of the hand.
+_ADDRESS: Final = re.compile(rf"{_PART}{{1,64}}@(?=.{{1,189}}\Z){_LABEL}+(?:\.{_LABEL}+)+")
 
 
 def is_email_address(text: str) -> bool:
