@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from keywright.domain.errors import Conflict, Invalid, NotFound
+from keywright.domain.errors import Conflict, Invalid, NotFound, Unreadable
 from keywright.flows import replay
 from keywright.flows.context import Context
 from keywright.flows.intake import name_of
@@ -22,10 +22,12 @@ FILTERS = ("status", "provider", "type")
 STATUSES = ("applied", "accepted", "parked", "ignored", "failed", "dead")
 # Kept as a trace. What they say is not about this account, or is not there.
 _NEVER_REPLAYED = ("WRONG_MODE", "WRONG_ACCOUNT", "UNREADABLE")
+# Of a kind that is not applied. A later release may read it: then the same replay applies it.
+_UNUSED = ("NOT_BUILT", "UNKNOWN_TYPE")
 
 
 class EventRow(msgspec.Struct, frozen=True):
-    """One event of the inbox. `event` is the provider's own id."""
+    """One event of the inbox. `event` is the provider's own id, `error` the code of what went wrong."""
 
     id: str
     provider: str
@@ -89,7 +91,10 @@ def show(context: Context, tenant: str, event: str) -> EventShown:
 
 
 def replay_one(context: Context, tenant: str, event: str, *, dry_run: bool) -> Difference:
-    """Apply one kept event again. Raises NotFound, and Conflict for one that must never be applied."""
+    """Apply one kept event again. One of a kind that is not applied answers `ignored` and stays as it was.
+
+    Raises NotFound, and Conflict for one that must never be applied.
+    """
     with context.database.read() as connection:
         item = _find(connection, tenant, event)
     if item.reason in _NEVER_REPLAYED:
@@ -115,12 +120,33 @@ def replay_page(
 
 
 def _again(context: Context, item: InboxItem, *, dry_run: bool) -> Difference:
+    if _is_unused(context, item):
+        return Difference(item.id, item.projected.dedupe_key, "ignored", item.reason, changed=False)
     try:
         return replay.replay(context, [item.id], dry_run=dry_run)[0]
     except (NotFound, sa.exc.OperationalError):
         raise
     except Exception as error:  # noqa: BLE001  # told, not thrown: the event stays as it was, and others follow
-        return Difference(item.id, item.projected.dedupe_key, "failed", name_of(error), changed=False)
+        return Difference(
+            item.id, item.projected.dedupe_key, "failed", _code_in(name_of(error)), changed=False
+        )
+
+
+def _is_unused(context: Context, item: InboxItem) -> bool:
+    channel = context.find_channel(item.provider_account_id)
+    if item.status != "ignored" or item.reason not in _UNUSED or channel is None:
+        return False
+    try:
+        channel.events.read(item.projected)
+    except Unreadable:
+        return True
+    return False
+
+
+def _code_in(error: str) -> str:
+    """The code of a kept error. Its class is for the log and the row; nobody can act on a Python path."""
+    _, _, code = error.partition(" ")
+    return code or "INTERNAL"
 
 
 def _find(connection: sa.Connection, tenant: str, event: str) -> InboxItem:
@@ -165,7 +191,7 @@ def _row(item: InboxItem, accounts: Mapping[str, str]) -> EventRow:
         type=kept.type,
         status=item.status,
         reason=item.reason,
-        error=item.error,
+        error=_code_in(item.error) if item.error and item.reason == "FAILED" else item.error,
         attempts=item.attempts,
         occurred_at=kept.occurred_at,
         received_at=item.received_at,
