@@ -111,7 +111,7 @@ _nonsense: st.SearchStrategy[Fact] = st.one_of(
         _maybe_names,
     ),
     st.builds(Ordered, _names, st.just("pln"), st.sampled_from(_PRICES), st.integers(1, 3)),
-    st.builds(HolderSeen, _stamps, _maybe_names, _maybe_names, _maybe_names),
+    st.builds(HolderSeen, _stamps, _maybe_names, _maybe_names),
     st.builds(CheckoutSeen, _stamps, _names, st.sampled_from(["paid", "processing", "failed", "expired"])),
 )
 
@@ -337,7 +337,7 @@ def test_paid_stays_paid_and_the_newest_refund_counts() -> None:
 def test_the_holder_is_learned_member_by_member() -> None:
     known = told(
         [
-            HolderSeen(Stamp(day(0)), customer="cus_1", email="old@example.com", name="Ada"),
+            HolderSeen(Stamp(day(0)), customer="cus_1", email="old@example.com"),
             HolderSeen(Stamp(day(1)), customer="cus_1", email="new@example.com"),
             HolderSeen(Stamp(day(2)), customer="cus_1"),
         ]
@@ -345,7 +345,6 @@ def test_the_holder_is_learned_member_by_member() -> None:
     assert {member: one.value for member, one in known.holder.items()} == {
         "customer": "cus_1",
         "email": "new@example.com",
-        "name": "Ada",
     }
 
 

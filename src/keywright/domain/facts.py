@@ -118,12 +118,11 @@ class Ordered(msgspec.Struct, frozen=True, tag="ordered"):
 
 
 class HolderSeen(msgspec.Struct, frozen=True, tag="holder", omit_defaults=True):
-    """Who bought, as far as this event knows."""
+    """Who bought, as far as this event knows. No name: nothing that we do needs it."""
 
     stamp: Stamp
     customer: str | None = None
     email: str | None = None
-    name: str | None = None
 
 
 class CheckoutSeen(msgspec.Struct, frozen=True, tag="checkout"):

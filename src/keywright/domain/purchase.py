@@ -118,7 +118,7 @@ def _facts_of(purchase: Purchase) -> list[Fact]:
 def _absorb_holder(purchase: Purchase, seen: HolderSeen) -> Purchase:
     # Member by member: a subscription event knows only the customer id, a checkout the e-mail too.
     holder = purchase.holder
-    for member, value in (("customer", seen.customer), ("email", seen.email), ("name", seen.name)):
+    for member, value in (("customer", seen.customer), ("email", seen.email)):
         if value is not None:
             holder = _put(holder, member, Told(seen.stamp, value))
     return _with(purchase, "holder", holder)

@@ -258,7 +258,7 @@ class Fulfillment:
                     self.context.new_id("cus"),
                     self.account.tenant_id,
                     told[draft.id].get("email"),
-                    told[draft.id].get("name"),
+                    None,
                     self.now,
                     external,
                 )
@@ -268,15 +268,15 @@ class Fulfillment:
         self._learn(drafts, told, {c.id for c in made.values()})
 
     def _learn(self, drafts: Sequence[_Draft], told: dict[str, dict[str, str]], fresh: set[str]) -> None:
-        """Write an e-mail or a name that is new, and free the mails that waited for an address."""
+        """Write an e-mail address that is new, and free the mails that waited for an address."""
         learned = {}
         for draft in drafts:
             before, now = _holder(draft.before), told[draft.id]
             if draft.customer_id is None or draft.customer_id in fresh or "email" not in now:
                 continue
-            if any(before.get(member) != now.get(member) for member in ("email", "name")):
+            if before.get("email") != now["email"]:
                 learned[draft.customer_id] = Customer(
-                    draft.customer_id, self.account.tenant_id, now["email"], now.get("name"), self.now
+                    draft.customer_id, self.account.tenant_id, now["email"], None, self.now
                 )
         if learned:
             customers.learn(self.connection, list(learned.values()))

@@ -95,9 +95,9 @@ def insert(connection: sa.Connection, made: Sequence[Customer], account: str | N
 
 
 def learn(connection: sa.Connection, known: Sequence[Customer]) -> None:
-    """Write e-mail and name that were learned later."""
+    """Write an e-mail address that was learned later."""
     rows.update(
         connection,
         customers,
-        [{"id": c.id, "email": c.email, "name": c.name} for c in sorted(known, key=lambda c: c.id)],
+        [{"id": c.id, "email": c.email} for c in sorted(known, key=lambda c: c.id)],
     )

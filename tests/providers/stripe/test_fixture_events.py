@@ -215,7 +215,7 @@ def test_fixture_checkout_completed() -> None:
         aliases(session=session, intent=intent, invoice="in_1KJqKBJDPojXS6LNJbvLUgEy"),
         (
             CheckoutSeen(stamp, session, "paid"),
-            HolderSeen(stamp, "cus_IhGfebO16cMIGN", "personbe8c@example.com", "Copple"),
+            HolderSeen(stamp, "cus_IhGfebO16cMIGN", "personbe8c@example.com"),
             PaymentSeen(stamp, session, "paid", 999, "EUR", intent=intent),
         ),
         founds=True,

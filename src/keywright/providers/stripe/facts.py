@@ -237,7 +237,6 @@ def _read_session(event: Projected, seen: shapes.Session) -> Reading:
         stamp,
         customer=_id(seen.customer),
         email=details.email or seen.customer_email,
-        name=details.name,
     )
     facts: list[Fact] = [holder]
     intent = _id(seen.payment_intent)
@@ -299,7 +298,7 @@ def _read_charge(event: Projected, seen: shapes.Charge) -> Reading:
 # --------------------------------------------------------------------------------------- small readers
 
 
-def _id(ref: str | shapes.Expanded | shapes.ExpandedCustomer | None) -> str | None:
+def _id(ref: str | shapes.Expanded | shapes.ExpandedCustomer | shapes.ExpandedPrice | None) -> str | None:
     return ref if ref is None or isinstance(ref, str) else ref.id
 
 

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final, Literal, Protocol
 import msgspec
 
 from keywright.domain.card_numbers import find_card_numbers
+from keywright.domain.email_address import is_email_address
 from keywright.domain.errors import BadSignature, Misconfigured, Unreadable
 from keywright.domain.facts import Projected, Reading
 from keywright.domain.strict_json import StrictJSONError, loads
@@ -30,7 +31,6 @@ SIGNATURE_HEADER = "stripe-signature"
 _MAX_HEADER = 4096
 _MAX_CANDIDATES = 16  # Stripe sends one per active secret, so two while rolling
 _MAX_EMAIL = 320  # RFC 5321: 64 before the at sign, 255 after
-_MAX_NAME = 200
 Standing = Literal["read", "later", "unknown"]
 _THIN = "v2.core.event"
 _OUR_REFERENCE: Final = re.compile(r"KW-[0-9A-Z]{4,64}")
@@ -38,7 +38,7 @@ _OUR_REFERENCE: Final = re.compile(r"KW-[0-9A-Z]{4,64}")
 
 class _ThinEnvelope(msgspec.Struct, frozen=True):
     id: shapes.Id
-    type: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+    type: shapes.Kind
     created: Annotated[datetime, msgspec.Meta(tz=True)]
     livemode: bool
 
@@ -257,7 +257,7 @@ def _clean_subscription(kept: shapes.Subscription) -> shapes.Subscription:
 def _clean_session(kept: shapes.Session) -> shapes.Session:
     details = kept.customer_details
     if details is not None:
-        details = shapes.CustomerDetails(_email(details.email), _name(details.name))
+        details = shapes.CustomerDetails(_email(details.email))
     kept = msgspec.structs.replace(
         kept,
         customer_details=details,
@@ -297,16 +297,9 @@ def _our_reference(text: str | None) -> str | None:
 
 
 def _email(text: str | None) -> str | None:
-    if not text or len(text) > _MAX_EMAIL or "@" not in text or " " in text or not text.isprintable():
+    if not text or len(text) > _MAX_EMAIL or not is_email_address(text):
         return None
     return None if find_card_numbers(text) else text
-
-
-def _name(text: str | None) -> str | None:
-    if not text or find_card_numbers(text):
-        return None
-    name = "".join(character for character in text[:_MAX_NAME] if character.isprintable()).strip()
-    return None if not name or find_card_numbers(name) else name
 
 
 def _is_cut(kept: shapes.Shape) -> bool:

@@ -16,8 +16,18 @@ from msgspec import Meta
 LAST_SECOND = 253_402_300_799
 """9999-12-31T23:59:59Z, the last second Python can hold."""
 
-Id = Annotated[str, Meta(min_length=1, max_length=255)]
-Word = Annotated[str, Meta(min_length=1, max_length=64)]
+# What is kept as an id must look like one, and like no credential, token, bank or social security number that
+# somebody put in its place: an id is stored in the clear.
+_NO_CREDENTIAL = (
+    r"(?!(?:sk|rk)_(?:live|test)_|whsec_|AUTH_|kw_|AKIA|gh[pousr]_|xox[abprs]-|eyJ|cv[cv]"
+    r"|[A-Z]{2}[0-9]{2}[A-Z0-9]{11}|[0-9]{3}-[0-9]{2}-[0-9]{4})(?!.*_secret_)"
+)
+Id = Annotated[str, Meta(max_length=255, pattern=rf"\A{_NO_CREDENTIAL}[A-Za-z0-9_]+\Z")]
+# Plans made before 2018 may carry names that their seller chose.
+PriceId = Annotated[str, Meta(max_length=255, pattern=rf"\A{_NO_CREDENTIAL}[A-Za-z0-9_.-]+\Z")]
+Word = Annotated[str, Meta(max_length=64, pattern=rf"\A{_NO_CREDENTIAL}[a-z_]+\Z")]
+Kind = Annotated[str, Meta(max_length=64, pattern=rf"\A{_NO_CREDENTIAL}[a-z0-9_.]+\Z")]
+Version = Annotated[str, Meta(pattern=r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}(?:\.[a-z]{1,20})?\Z")]
 Time = Annotated[int, Meta(ge=0, le=LAST_SECOND)]
 # Twelve digits at most: enough for any price, and too short for a card number to pass as an amount.
 Amount = Annotated[int, Meta(gt=-(10**12), lt=10**12)]
@@ -40,6 +50,13 @@ class Expanded(Shape, frozen=True):
 Ref = Id | Expanded | None
 
 
+class ExpandedPrice(Shape, frozen=True):
+    id: PriceId
+
+
+PriceRef = PriceId | ExpandedPrice | None
+
+
 class ExpandedCustomer(Shape, frozen=True):
     """A customer where its id is expected: whoever asks Stripe to expand it learns the address as well."""
 
@@ -54,8 +71,8 @@ class Metadata(Shape, frozen=True):
 
 
 class Item(Shape, frozen=True):
-    price: Ref = None
-    plan: Ref = None  # before prices existed
+    price: PriceRef = None
+    plan: PriceRef = None  # before prices existed
     quantity: Count | None = None  # absent for metered prices
     current_period_start: Time | None = None  # since 2025-03-31; before, on the subscription
     current_period_end: Time | None = None
@@ -71,7 +88,7 @@ class Subscription(Shape, frozen=True):
     status: Word
     customer: Id | ExpandedCustomer | None = None
     items: ItemList | None = None
-    plan: Ref = None
+    plan: PriceRef = None
     quantity: Count | None = None
     current_period_start: Time | None = None
     current_period_end: Time | None = None
@@ -87,7 +104,7 @@ class Period(Shape, frozen=True):
 
 
 class PriceDetails(Shape, frozen=True):
-    price: Ref = None
+    price: PriceRef = None
 
 
 class Pricing(Shape, frozen=True):
@@ -106,8 +123,8 @@ class LineParent(Shape, frozen=True):
 
 class Line(Shape, frozen=True):
     pricing: Pricing | None = None
-    price: Ref = None
-    plan: Ref = None
+    price: PriceRef = None
+    plan: PriceRef = None
     quantity: Count | None = None
     period: Period | None = None
     proration: bool | None = None
@@ -164,7 +181,6 @@ class Invoice(Shape, frozen=True):
 
 class CustomerDetails(Shape, frozen=True):
     email: FreeText | None = None
-    name: FreeText | None = None
 
 
 class Session(Shape, frozen=True):
@@ -227,11 +243,11 @@ class Envelope(Shape, Generic[T], frozen=True):
     """A snapshot event. `livemode` is asked for: a guess would mix test and live money."""
 
     id: Id
-    type: Annotated[str, Meta(min_length=1, max_length=128)]
+    type: Kind
     created: Time
     livemode: bool
     data: T
-    api_version: Word | None = None
+    api_version: Version | None = None
     account: Id | None = None
 
 
