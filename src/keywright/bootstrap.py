@@ -26,7 +26,7 @@ from keywright.sandbox.clock import FileClock
 from keywright.settings import Settings, listed
 from keywright.signing.keyring import Keyring
 from keywright.signing.vault import load_or_create_master_key, read_master_key
-from keywright.store import migrate, tenants
+from keywright.store import keys, migrate, tenants
 from keywright.store.engine import Database
 from keywright.store.tenants import ProviderAccount, Tenant
 from keywright.workflows import engine
@@ -60,7 +60,12 @@ def environment() -> Mapping[str, str]:
 
 
 def open_database(settings: Settings) -> Database:
-    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """The database of this process. Raises Misconfigured for a folder or an address that cannot be one."""
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise Misconfigured(f"DATA_DIR {settings.data_dir} cannot be used as a folder: {reason}.") from None
     return Database(settings.url)
 
 
@@ -68,7 +73,7 @@ def prepare(settings: Settings, database: Database) -> Tenant:
     """Migrate; make the master tenant with its keys if it is the first start; write a name that changed."""
     migrate.upgrade(database)
     engine.migrate(database)
-    keyring = Keyring(_master_key(settings), database)
+    keyring = Keyring(_master_key(settings, database), database)
     now = _clock(settings).now()
     seller = settings.seller_name.strip()
     with database.write() as connection:
@@ -91,7 +96,7 @@ def build(settings: Settings, database: Database) -> Context:
         master = tenants.find_master(connection)
     if master is None:
         raise Misconfigured("This database was never prepared. Run: keywright migrate")
-    keyring = Keyring(_master_key(settings), database)
+    keyring = Keyring(_master_key(settings, database), database)
     keyring.active_key(master.id, "lease+jwt")  # a wrong master key is told at once, not at the first sale
     return Context(
         database=database,
@@ -156,22 +161,33 @@ def _mailer(settings: Settings) -> Mailer:
     return SmtpMailer(settings.smtp_url.get_secret_value(), settings.mail_from)
 
 
-def _master_key(settings: Settings) -> bytes:
+def _master_key(settings: Settings, database: Database) -> bytes:
     if settings.keywright_master_key is not None:
         return read_master_key(settings.keywright_master_key.get_secret_value())
-    return load_or_create_master_key(settings.data_dir / "master.key")
+    path = settings.data_dir / "master.key"
+    # Asked before the file is looked for: whoever makes the first data key has made the file by then.
+    with database.read() as connection:
+        in_use = keys.any_data_key(connection)
+    if in_use and not path.exists():
+        # A new key would open nothing of what is stored, and lie in the way of the one that does.
+        raise Misconfigured(
+            f"{path} is missing, and it opens this database: put it back, or set KEYWRIGHT_MASTER_KEY."
+        )
+    return load_or_create_master_key(path)
 
 
 @contextmanager
-def only_server(data_dir: Path) -> Iterator[None]:
-    """Hold the data folder for one server. Two on one SQLite file would do every piece of work twice."""
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle = os.open(data_dir / "serve.lock", os.O_RDWR | os.O_CREAT, 0o600)
+def only_server(file: Path) -> Iterator[None]:
+    """Hold the SQLite file for one server: two on one file would do every piece of work twice.
+
+    The lock lies beside the file, because two servers may share it from different data folders.
+    """
+    handle = os.open(file.with_name(f"{file.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise Misconfigured(f"Another server already runs on {data_dir}.") from None
+            raise Misconfigured(f"Another server already runs on {file}.") from None
         yield
     finally:
         os.close(handle)

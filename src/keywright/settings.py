@@ -61,8 +61,8 @@ class Settings(BaseSettings):
 
     @property
     def url(self) -> str:
-        if self.database_url is not None:
-            return self.database_url.get_secret_value()
+        if told := _reveal(self.database_url):
+            return told
         return f"sqlite:///{(self.data_dir / 'keywright.sqlite').absolute()}"
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -38,8 +39,11 @@ def serve(
     if workers > 1 and database.is_sqlite:
         raise Misconfigured("More than one worker needs PostgreSQL: set DATABASE_URL, or drop --workers.")
     with ExitStack() as stack:
-        if database.is_sqlite:
-            stack.enter_context(bootstrap.only_server(settings.data_dir))
+        if database.file is not None:
+            stack.enter_context(bootstrap.only_server(database.file))
+        listeners = _listeners(host, settings.port)
+        for listener in listeners:
+            stack.callback(listener.close)
         bootstrap.prepare(settings, database)
         if workers == 1:
             app = stack.enter_context(_application(settings, database))
@@ -47,20 +51,44 @@ def serve(
             # After its own orderly end uvicorn raises the signal again, which would end us before we close.
             for name in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(name, signal.SIG_IGN)
-            server.run()
+            server.run(listeners)
             if not server.started:
                 raise Misconfigured(f"The server could not listen on {host} port {settings.port}.")
         else:
             # Each process opens its own connections; none may be inherited.
             database.dispose()
-            _serve_many(settings, host, port, workers)
+            _serve_many(settings, host, port, workers, listeners)
 
 
-def _serve_many(settings: Settings, host: str, port: int | None, workers: int) -> None:
+def _listeners(host: str, port: int) -> list[socket.socket]:
+    """A socket for each address of `host`, bound before the rest: a taken port is told at once."""
+    made: list[socket.socket] = []
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            listener = socket.socket(family, kind, protocol)
+            made.append(listener)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                # As an address of its own: a name may stand for both kinds, and then each has its socket.
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.bind(address)
+            listener.set_inheritable(True)
+    except OSError as error:
+        for listener in made:
+            listener.close()
+        reason = error.strerror or type(error).__name__
+        raise Misconfigured(f"The server cannot listen on {host} port {port}: {reason}.") from None
+    return made
+
+
+def _serve_many(
+    settings: Settings, host: str, port: int | None, workers: int, listeners: list[socket.socket]
+) -> None:
     from uvicorn.supervisors import Multiprocess
 
     config = _config(partial(_in_child, port), settings, host, workers=workers, factory=True)
-    Multiprocess(config, sockets=[config.bind_socket()]).run()
+    Multiprocess(config, sockets=listeners).run()
 
 
 def _in_child(port: int | None) -> Litestar:

@@ -63,9 +63,9 @@ def tell_if_unattended(context: Context) -> None:
     from keywright.domain.errors import Misconfigured
     from keywright.store.slots import is_held
 
-    if context.database.is_sqlite:
+    if context.database.file is not None:
         try:
-            with bootstrap.only_server(bootstrap.read_settings().data_dir):
+            with bootstrap.only_server(context.database.file):
                 attended = False
         except Misconfigured:
             attended = True

@@ -6,10 +6,11 @@ SQLite library would drop the first one's file locks when it closes the file.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +121,10 @@ class Database:
     """The engine and its three ways in: `write`, `read`, and the bare engine for Alembic and DBOS."""
 
     def __init__(self, url: str, *, pool_size: int = 8) -> None:
-        self.url = sa.make_url(url)
+        self.url = _read_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        # Resolved, so that every path to the same file names it alike.
+        self.file = Path(self.url.database or "").resolve() if self.is_sqlite else None
         make = _sqlite_engine if self.is_sqlite else _postgresql_engine
         self.engine = make(self.url, pool_size)
         # Readers have connections of their own that never open a transaction: switching a connection to and
@@ -172,13 +175,43 @@ class Database:
         self._reader.dispose()
 
 
+def _read_url(text: str) -> sa.URL:
+    """Raises Misconfigured. Nothing of the text is shown: it may hold a password."""
+    try:
+        url = sa.make_url(text)
+    except (sa.exc.ArgumentError, ValueError):
+        url = None
+    if url is None or url.get_backend_name() not in ("sqlite", "postgresql", "postgres"):
+        raise Misconfigured("DATABASE_URL must begin with sqlite:/// or postgresql:// and be complete.")
+    if url.get_backend_name() == "sqlite" and (
+        url.database in (None, "", ":memory:") or str(url.database).startswith("file:")
+    ):
+        raise Misconfigured(
+            "DATABASE_URL must name a SQLite file by its path, as sqlite:////var/lib/x.sqlite."
+        )
+    return url
+
+
+def _make_file(path: Path) -> None:
+    """An empty database that only we may read; SQLite gives `-wal` and `-shm` the same mode.
+
+    Never opens a file that exists: closing it would drop the locks SQLite holds on it in this process.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise Misconfigured(f"The database file {path} cannot be made: {reason}.") from None
+
+
 def _sqlite_engine(url: sa.URL, pool_size: int, **more: Any) -> sa.Engine:
     version = tuple(sqlite.sqlite_version_info)
     if version < OLDEST_SAFE_SQLITE:
         found, wanted = (".".join(map(str, v)) for v in (version, OLDEST_SAFE_SQLITE))
         raise Misconfigured(f"SQLite {found} can corrupt a database; {wanted} or newer is needed.")
-    if url.database:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    _make_file(Path(url.database or ""))
     engine = sa.create_engine(
         url.set(drivername="sqlite+gated"),
         pool_size=pool_size,

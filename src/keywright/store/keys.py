@@ -27,6 +27,11 @@ def find_data_key(connection: sa.Connection, tenant: str) -> str | None:
     return connection.execute(query).scalar()
 
 
+def any_data_key(connection: sa.Connection) -> bool:
+    """Whether this database holds anything that a master key sealed."""
+    return connection.execute(sa.select(data_keys.c.tenant_id).limit(1)).first() is not None
+
+
 def insert_data_key(connection: sa.Connection, tenant: str, wrapped: str, now: datetime) -> None:
     connection.execute(sa.insert(data_keys).values(tenant_id=tenant, wrapped=wrapped, created_at=now))
 
