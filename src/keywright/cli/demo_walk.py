@@ -34,6 +34,8 @@ class _Walk:
         self.number = 0
         self.key = ""
         self.checkout: Json = {}
+        # A folder that is used again holds those of earlier runs.
+        self.earlier = self._licenses()
 
     def run(self) -> None:
         steps: list[tuple[str, Callable[[], str]]] = [
@@ -87,7 +89,7 @@ class _Walk:
         answer = self._pay("4000000000009995")
         _hold(answer["status"] == "declined", f"a refusal of the card, not {answer['status']}")
         _hold(self._status() == "open", "the checkout is still open")
-        _hold(self._licenses() == [], "no license")
+        _hold(self._licenses() == self.earlier, "no new license")
         return f"{answer['decline_code']}, checkout still open, no license"
 
     def pay(self) -> str:
@@ -143,7 +145,7 @@ class _Walk:
         self._sandbox("POST", "redeliver", {})
         self._idle()
         _hold(self._licenses() == before, "the same licenses as before")
-        return f"still {len(before)} license"
+        return f"still {len(before) - len(self.earlier)} license"
 
     def seats(self) -> str:
         subscription = self._subscription()
