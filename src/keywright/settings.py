@@ -47,6 +47,11 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = "text"
     metrics_token: SecretStr | None = None
 
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _any_case(cls, value: object) -> object:
+        return value.strip().lower() if isinstance(value, str) else value
+
     @property
     def base_url(self) -> str:
         return (self.app_base_url or f"http://127.0.0.1:{self.port}").rstrip("/")

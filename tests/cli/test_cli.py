@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, chdir, redirect_stderr, redirect_stdout
+from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,23 @@ def test_help_needs_nothing(tmp_path: Path) -> None:
 
 
 def test_an_unprepared_database_says_what_to_do(tmp_path: Path) -> None:
-    assert "keywright migrate" in Shell(tmp_path).refusal("license", "list", apart=True)
+    (tmp_path / "catalog.toml").write_text(CATALOG, encoding="utf-8")
+    new = Shell(tmp_path)
+    assert "run: keywright migrate" in new.refusal("license", "list", apart=True)
+    for words in (
+        ["catalog", "apply", "catalog.toml"],
+        ["token", "create", "--name", "x"],
+        ["event", "list"],
+    ):
+        assert "run: keywright migrate" in new.refusal(*words)
+    assert not (tmp_path / "data").exists()
+    told = new.run("doctor", fails=1).stdout
+    assert not (tmp_path / "data").exists()
+    assert "Run: keywright migrate" in told
+    assert "ok     webhook: point Stripe at" in told
+    Database(f"sqlite:///{tmp_path / 'data' / 'keywright.sqlite'}").dispose()
+    assert "Run: keywright migrate" in new.refusal("license", "list")
+    assert "ok     webhook: point Stripe at" in new.run("doctor", fails=1).stdout
 
 
 @pytest.mark.parametrize(
@@ -130,6 +147,7 @@ def test_an_unprepared_database_says_what_to_do(tmp_path: Path) -> None:
         ["license", "extend", "lic_1", "--until", "tomorrow"],
         ["event", "replay"],
         ["serve", "--workers", "0"],
+        ["sandbox", "trigger", "invoice.paid", "--order", "bogus"],
     ],
 )
 def test_wrong_usage(shell: Shell, words: list[str]) -> None:
@@ -167,6 +185,8 @@ def test_the_life_of_a_license(shell: Shell) -> None:
     assert shell.json("license", "suspend", "ann@example.com", "--reason", "unpaid")["status"] == "suspended"
     assert [x["id"] for x in shell.json("license", "list", "--status", "suspended")["items"]] == [made["id"]]
     assert shell.json("license", "reinstate", made["id"])["status"] == "active"
+    again = shell.run("license", "reinstate", made["id"])
+    assert again.stderr == "Nothing changed: the license was active before.\n"
     longer = shell.json("license", "extend", made["id"], "--days", "1")
     assert longer["entitled_until"] == "2999-01-02T00:00:00Z"
     rotated = shell.json("license", "rotate-key", made["id"])
@@ -176,6 +196,8 @@ def test_the_life_of_a_license(shell: Shell) -> None:
     told = shell.run("license", "explain", made["id"]).stdout
     for words in ("license.issued", "why: unpaid", "standing: ok -> suspended", "license.key_rotated"):
         assert words in told
+    assert "plan: dashcaddy/pro\n" in told
+    assert "pln_" not in told
     assert shell.json("integrity") == {"checked": 1, "damaged": []}
 
 
@@ -220,8 +242,13 @@ def test_doctor_says_what_to_do(shell: Shell, tmp_path: Path) -> None:
     found = {line["check"]: line["state"] for line in shell.json("doctor")}
     assert found["database"] == found["vault"] == found["schema"] == found["webhook"] == "ok"
     assert set(found.values()) == {"ok", "note"}
-    new = Shell(tmp_path).run("doctor", fails=1)
+    new = Shell(tmp_path, LOG_LEVEL="Debug").run("doctor", fails=1, apart=True)
     assert "keywright migrate" in new.stdout
+    assert "httpcore" not in new.stderr
+    proxied = Shell(shell.folder, APP_BASE_URL="https://127.0.0.1:1")
+    assert "note   proxy: " in proxied.run("doctor").stdout
+    proxied.environment["TRUSTED_PROXIES"] = "127.0.0.1"
+    assert "proxy: " not in proxied.run("doctor").stdout
     for wrong, check in (
         ({"STRIPE_WEBHOOK_SECRET": "x"}, "settings"),
         (
@@ -290,7 +317,12 @@ def test_commands_work_beside_a_running_server(
         time.sleep(0.1)
     assert any(key in mail.read_text() for mail in outbox.glob("*.eml"))
     leased = Shell(shell.folder, APP_BASE_URL=url)
-    assert leased.json("verify", lease)["code"] == "VALID"
+    claims = leased.json("verify", lease)
+    assert claims["code"] == "VALID"
+    until = datetime.fromtimestamp(claims["lexp"], UTC)
+    shown = leased.run("verify", lease).stdout
+    assert f"{until:%Y-%m-%dT%H:%M:%SZ}" in shown
+    assert "[" not in shown
     wrapped = shell.folder / "license.txt"
     wrapped.write_text(
         f"-----BEGIN KEYWRIGHT LICENSE-----\n{lease[:70]}\n{lease[70:]}\n-----END KEYWRIGHT LICENSE-----\n"
@@ -332,6 +364,41 @@ def test_numbers_of_workers_share_one_port(postgresql: str, tmp_path: Path) -> N
         assert process.wait(timeout=30) == 0
     finally:
         process.kill()
+
+
+def test_the_sandbox_says_how_to_use_it(tmp_path: Path) -> None:
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "keywright.cli.main", "sandbox", "serve", "--port", str(port)],
+        cwd=tmp_path,
+        env=Shell(tmp_path).environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        told = ""
+        while "Stop with" not in told:
+            told += process.stdout.readline()
+        url = f"http://127.0.0.1:{port}"
+        for words in (f"Index page      {url}/", "sk_test_sandbox", f"STRIPE_API_BASE={url}", "DATA_DIR="):
+            assert words in told
+        levers = Shell(tmp_path, STRIPE_API_BASE=url)
+        for _ in range(100):
+            if levers.call("sandbox", "clock", "advance", "1d").returncode == 0:
+                break
+            time.sleep(0.1)
+        assert set(levers.json("sandbox", "clock", "advance", "1d")) == {"now", "events"}
+        made = levers.json("sandbox", "trigger", "checkout.session.completed", "--order", "shuffle")
+        assert "checkout.session.completed" in {event["type"] for event in made["events"]}
+        assert "No recipe for nonsense" in levers.refusal("sandbox", "trigger", "nonsense")
+        assert f"port {port}" in levers.refusal("sandbox", "serve", "--port", str(port))
+        assert "--webhook-secret" in Shell(tmp_path, STRIPE_WEBHOOK_SECRET="").refusal(
+            "sandbox", "serve", "--port", str(free_port()), "--webhook-url", "http://127.0.0.1:1/"
+        )
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_columns_are_never_cut(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from keywright.domain.errors import Invalid
 if TYPE_CHECKING:
     from keywright.flows.catalog_file import CatalogPrice
 
+_DAY = 86400
 app = typer.Typer(no_args_is_help=True, help="Products, plans and prices.")
 
 
@@ -53,11 +54,24 @@ def show(tenant: TenantSlug = None, json: AsJson = False) -> None:
         print_json(found.products if found is not None else [])
         return
     rows = [
-        (f"{product.slug}/{plan.slug}", plan.name, plan.terms.quantity, plan.terms.term, _prices(plan.prices))
+        (
+            f"{product.slug}/{plan.slug}",
+            plan.name,
+            plan.terms.quantity,
+            _span(plan.terms.term),
+            _prices(plan.prices),
+        )
         for product in (found.products if found is not None else ())
         for plan in product.plans
     ]
     print_table(("plan", "name", "quantity", "term", "prices"), rows)
+
+
+def _span(term: object) -> str:
+    """A fixed term as whole days where it is some; the named terms as they are."""
+    if not isinstance(term, int):
+        return str(term)
+    return f"{term // _DAY} days" if term % _DAY == 0 else f"{term} s"
 
 
 def _prices(prices: tuple[CatalogPrice, ...]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from base64 import urlsafe_b64decode
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from keywright.store.tenants import Tenant
 
 _LARGEST_FILE = 64 * 1024
+_TIMES = ("iat", "nbf", "exp", "lexp", "srv", "entitled_until", "grace_until")
 
 
 class TokenNotValid(Refused):
@@ -42,7 +44,20 @@ def verify(
     if json:
         print_json(claims)
     else:
-        print_members(list(claims.items()))
+        print_members([(name, _readable(name, value)) for name, value in claims.items()])
+
+
+def _readable(name: str, value: object) -> object:
+    """Times as dates, lists and tables without their Python. `--json` gives the claims as they are."""
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int) and name in _TIMES:
+        return datetime.fromtimestamp(value, UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or None
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {held}" for key, held in value.items()) or None
+    return value
 
 
 def _token_in(given: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 import typer
 
-from keywright.cli.session import AsJson, print_json
+from keywright.cli.session import AsJson, missing_file, print_json
 from keywright.domain.errors import KeywrightError, Misconfigured
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ class Line(msgspec.Struct, frozen=True):
     check: str
     state: Literal["ok", "note", "wrong"]
     says: str
+
+
+_NO_STRIPE = Line("stripe", "note", "not set up: set STRIPE_SECRET_KEY and STRIPE_WEBHOOK_SECRET.")
+_NO_KEY = Line("stripe", "note", "webhooks only: set STRIPE_SECRET_KEY to sell from here.")
 
 
 def doctor(json: AsJson = False) -> None:
@@ -53,7 +58,13 @@ def _lines() -> Iterator[Line]:
         yield Line("settings", "wrong", error.detail)
         return
     bootstrap.configure_logging(settings)
+    for talkative in ("httpcore", "httpx", "stripe", "urllib3"):  # the lines of our own probes
+        logging.getLogger(talkative).setLevel(logging.WARNING)
     yield from _of_settings(settings)
+    if (missing := missing_file(settings)) is not None:
+        yield Line("database", "wrong", f"there is no {missing} yet. Run: keywright migrate")
+        yield from _unprepared(settings)
+        return
     try:
         database = bootstrap.open_database(settings)
     except Misconfigured as error:
@@ -69,6 +80,9 @@ def _of_settings(settings: Settings) -> Iterator[Line]:
     mode = "sandbox, with a clock that is turned by hand" if settings.is_sandbox else "live"
     yield Line("mode", "note" if settings.is_sandbox else "ok", mode)
     yield _base_url(settings)
+    if settings.base_url.startswith("https://") and not settings.trusted_proxies:
+        yield Line("proxy", "note", "APP_BASE_URL is https, so a proxy stands in front, and all clients "
+                   "share its address: set TRUSTED_PROXIES to it.")  # fmt: skip
     yield _mail(settings)
     if settings.alert_email is None:
         yield Line("alerts", "note", "nobody is told of trouble: set ALERT_EMAIL.")
@@ -114,7 +128,7 @@ def _mail(settings: Settings) -> Line:
 def _key_backup(settings: Settings) -> Line:
     if settings.keywright_master_key is not None:
         return Line(
-            "master key", "ok", "from KEYWRIGHT_MASTER_KEY; keep a copy of it apart from the database"
+            "master key", "ok", "from KEYWRIGHT_MASTER_KEY; keep a copy of it apart from the database."
         )
     path = settings.data_dir / "master.key"
     if not path.exists():
@@ -135,6 +149,7 @@ def _of_database(settings: Settings, database: Database) -> Iterator[Line]:
     yield Line("database", "ok", _version(database))
     if not migrate.is_current(database):
         yield Line("schema", "wrong", "not that of this release. Run: keywright migrate")
+        yield from _unprepared(settings)
         return
     yield Line("schema", "ok", "that of this release")
     try:
@@ -153,6 +168,18 @@ def _of_database(settings: Settings, database: Database) -> Iterator[Line]:
     )
     for check in checks:
         yield check(context, settings)
+
+
+def _unprepared(settings: Settings) -> Iterator[Line]:
+    """What can be said without a prepared database."""
+    if settings.stripe_secret_key is not None:
+        yield Line("stripe", "note", "its key is tried once the database is prepared.")
+    elif settings.stripe_webhook_secrets:
+        yield _NO_KEY
+    else:
+        yield _NO_STRIPE
+    yield _webhook_of(settings)
+    yield Line("catalog", "note", "read once the database is prepared.")
 
 
 def _version(database: Database) -> str:
@@ -191,10 +218,10 @@ def _clock(context: Context, settings: Settings) -> Line:
 def _stripe(context: Context, settings: Settings) -> Line:  # noqa: ARG001  # each check has one shape
     channel = context.channels.get("stripe")
     if channel is None:
-        return Line("stripe", "note", "not set up: STRIPE_SECRET_KEY and STRIPE_WEBHOOK_SECRET.")
+        return _NO_STRIPE
     mode = "live" if channel.account.live else "test"
     if channel.api is None:
-        return Line("stripe", "note", "webhooks only: set STRIPE_SECRET_KEY to sell from here.")
+        return _NO_KEY
     try:
         who = channel.api.check()
     except KeywrightError as error:
@@ -202,11 +229,15 @@ def _stripe(context: Context, settings: Settings) -> Line:  # noqa: ARG001  # ea
     return Line("stripe", "ok", f"{mode} mode, {who}")
 
 
-def _webhook(context: Context, settings: Settings) -> Line:
-    if "stripe" not in context.channels:
-        return Line("webhook", "note", "no provider is set up")
+def _webhook(context: Context, settings: Settings) -> Line:  # noqa: ARG001  # as above
+    return _webhook_of(settings)
+
+
+def _webhook_of(settings: Settings) -> Line:
+    if settings.stripe_secret_key is None and not settings.stripe_webhook_secrets:
+        return Line("webhook", "note", "no provider is set up.")
     where = f"{settings.base_url}/api/webhooks/stripe"
-    if not context.channels["stripe"].secrets:
+    if not settings.stripe_webhook_secrets:
         return Line("webhook", "wrong", f"no webhook is believed: set STRIPE_WEBHOOK_SECRET to the secret "
                     f"that Stripe shows for {where}.")  # fmt: skip
     return Line("webhook", "ok", f"point Stripe at {where}")
@@ -241,5 +272,5 @@ def _owed(context: Context, settings: Settings) -> Line:  # noqa: ARG001  # as a
     if failed := counts.get("failed", 0):
         return Line("mails", "wrong", f"{failed} could not be delivered; their timelines say why.")
     if waiting := counts.get("waiting", 0):
-        return Line("mails", "note", f"{waiting} wait for an address")
+        return Line("mails", "note", f"{waiting} wait for an address.")
     return Line("mails", "ok", f"{counts.get('pending', 0)} on their way")

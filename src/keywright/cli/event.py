@@ -30,7 +30,7 @@ def list_(
     status: Status = None,
     type_: Type = None,
     provider: Provider = None,
-    limit: Annotated[int, typer.Option(help="The newest so many.", min=1, max=_MOST)] = 50,
+    limit: Annotated[int, typer.Option(help="Only the newest so many.", min=1, max=_MOST)] = 50,
     tenant: TenantSlug = None,
     json: AsJson = False,
 ) -> None:
@@ -46,7 +46,8 @@ def list_(
     rows = [(e.id, e.received_at, e.type, e.status, e.reason, e.event) for e in page.items]
     print_table(("id", "received", "type", "status", "reason", "event"), rows)
     if page.next_cursor is not None:
-        print("There are more: ask with --limit, or a filter.", file=sys.stderr)
+        more = "ask with a filter" if limit == _MOST else f"ask with --limit (up to {_MOST}) or a filter"
+        print(f"There are more: {more}.", file=sys.stderr)
 
 
 @app.command()

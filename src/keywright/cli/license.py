@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 import typer
@@ -119,13 +119,14 @@ def explain(which: Which, tenant: TenantSlug = None, json: AsJson = False) -> No
             cursor = page.next_cursor
             if cursor is None:
                 break
+        plans = _plan_names(context, seller)
     if json:
         print_json({"license": row, "timeline": entries})
         return
     _show_row(row)
     for entry in entries:
         print(f"\n{entry.at:%Y-%m-%d %H:%M:%S}Z  {entry.kind}")
-        for line in _explained(entry.detail):
+        for line in _explained(entry.detail, plans):
             print(f"    {line}")
 
 
@@ -151,25 +152,19 @@ def extend(
 @app.command()
 def suspend(which: Which, reason: Reason = None, tenant: TenantSlug = None, json: AsJson = False) -> None:
     """Stop a license, until it is reinstated."""
-    from keywright.flows import operate
-
-    _do(which, tenant, json, lambda c, t, id_: operate.decide(c, t, id_, _act(reason), "suspend"))
+    _decide(which, tenant, json, reason, "suspend")
 
 
 @app.command()
 def reinstate(which: Which, reason: Reason = None, tenant: TenantSlug = None, json: AsJson = False) -> None:
     """Lift a suspension or a revocation by staff."""
-    from keywright.flows import operate
-
-    _do(which, tenant, json, lambda c, t, id_: operate.decide(c, t, id_, _act(reason), "reinstate"))
+    _decide(which, tenant, json, reason, "reinstate")
 
 
 @app.command()
 def revoke(which: Which, reason: Reason = None, tenant: TenantSlug = None, json: AsJson = False) -> None:
     """End a license for good, until staff reinstate it."""
-    from keywright.flows import operate
-
-    _do(which, tenant, json, lambda c, t, id_: operate.decide(c, t, id_, _act(reason), "revoke"))
+    _decide(which, tenant, json, reason, "revoke")
 
 
 @app.command()
@@ -225,6 +220,23 @@ def _do(
         _print(act(context, seller, id_), json)
         if mails:
             tell_if_unattended(context)
+
+
+def _decide(
+    which: str,
+    tenant: str | None,
+    json: bool,
+    reason: str | None,
+    kind: Literal["suspend", "reinstate", "revoke"],
+) -> None:
+    from keywright.flows import license_views, operate
+
+    with _found(which, tenant) as (context, seller, id_):
+        before = license_views.show(context, seller, id_)
+        after = operate.decide(context, seller, id_, _act(reason), kind)
+    _print(after, json)
+    if (before.status, before.reason) == (after.status, after.reason):
+        print(f"Nothing changed: the license was {after.status} before.", file=sys.stderr)
 
 
 @contextmanager
@@ -296,7 +308,16 @@ def _end(row: LicenseRow) -> object:
     return row.entitled_until
 
 
-def _explained(detail: dict[str, object]) -> Iterator[str]:
+def _plan_names(context: Context, seller: str) -> dict[str, str]:
+    """`product/plan` by id: the timeline keeps ids, because slugs may change."""
+    from keywright.store import catalog
+
+    with context.database.read() as connection:
+        offers = catalog.list_offers(connection, seller, retired=True)
+    return {offer.plan.id: f"{offer.product.slug}/{offer.plan.slug}" for offer in offers}
+
+
+def _explained(detail: dict[str, object], plans: dict[str, str]) -> Iterator[str]:
     """A timeline entry's detail in lines: what changed as `before -> after`, the rest as it is."""
     before, after = detail.get("before"), detail.get("after")
     for name, value in detail.items():
@@ -309,8 +330,9 @@ def _explained(detail: dict[str, object]) -> Iterator[str]:
     for name, value in after.items():
         was = before.get(name) if isinstance(before, dict) else None
         if was != value:
-            yield f"{name}: {_word(was)} -> {_word(value)}" if before else f"{name}: {_word(value)}"
+            new = _word(value, plans)
+            yield f"{name}: {_word(was, plans)} -> {new}" if before else f"{name}: {new}"
 
 
-def _word(value: object) -> str:
-    return "-" if value in (None, "") else str(value)
+def _word(value: object, plans: dict[str, str]) -> str:
+    return "-" if value in (None, "") else plans.get(str(value), str(value))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -12,6 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from keywright.flows.context import Context
+    from keywright.settings import Settings
     from keywright.store.tenants import Tenant
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -24,7 +26,7 @@ TenantSlug = Annotated[
 def opened() -> Iterator[Context]:
     """The context of this process, beside a running server or without one. Launches nothing.
 
-    Raises Misconfigured when the database was never prepared, or belongs to another release.
+    Raises Misconfigured when there is no database, or it was never prepared, or is of another release.
     """
     # Here and not above: bootstrap brings SQLAlchemy, DBOS and the Stripe SDK, two seconds that `--help` and
     # wrong usage need not wait for. Commands import their flows inside for the same reason.
@@ -34,6 +36,9 @@ def opened() -> Iterator[Context]:
 
     settings = bootstrap.read_settings()
     bootstrap.configure_logging(settings)
+    if (missing := missing_file(settings)) is not None:
+        # Opening it would make it, and a mistyped DATA_DIR would look like an empty installation.
+        raise Misconfigured(f"There is no database {missing}. To make it, run: keywright migrate")
     database = bootstrap.open_database(settings)
     try:
         if not migrate.is_current(database):
@@ -41,6 +46,15 @@ def opened() -> Iterator[Context]:
         yield bootstrap.build(settings, database)
     finally:
         database.dispose()
+
+
+def missing_file(settings: Settings) -> Path | None:
+    """The SQLite file that the settings name, when it is not there yet."""
+    scheme, _, path = settings.url.partition(":///")
+    if scheme != "sqlite" or not path or path.startswith((":", "file:")):
+        return None
+    file = Path(path.partition("?")[0])
+    return None if file.exists() else file
 
 
 def tenant_of(context: Context, slug: str | None) -> Tenant:
