@@ -120,7 +120,15 @@ def _send(context: Context, due: Sequence[Announcement]) -> tuple[list[Announcem
         tried.append(owed)
         if time.monotonic() - started > _MARK_WITHIN:
             break
+    _warn(due[0].batch, results)
     return tried, results
+
+
+def _warn(batch: str, results: Mapping[str, _Result]) -> None:
+    """One line for the mails that did not go out: a mail server that is down would say the same of each."""
+    errors = [one.error for one in results.values() if one.status in ("delayed", "failed")]
+    if errors:
+        log.warning("mails_not_sent", batch=batch, mails=len(errors), error=errors[0])
 
 
 def _send_one(context: Context, owed: Announcement, source: LetterSource | None) -> _Result:

@@ -126,7 +126,7 @@ def take_in(context: Context, arrivals: Sequence[Arrival]) -> list[Outcome | Exc
             failure: Exception = error
         except sa.exc.OperationalError as error:
             if last or not _is_conflict(error):
-                return [Unavailable("The event could not be stored. Please send it again.")] * len(arrivals)
+                return [_not_stored(error, len(arrivals))] * len(arrivals)
         except Exception as error:  # noqa: BLE001  # one bad event must not take its neighbors down
             failure = error
             break
@@ -138,6 +138,15 @@ def take_in(context: Context, arrivals: Sequence[Arrival]) -> list[Outcome | Exc
 def _halve(context: Context, arrivals: Sequence[Arrival]) -> list[Outcome | Exception]:
     middle = len(arrivals) // 2
     return take_in(context, arrivals[:middle]) + take_in(context, arrivals[middle:])
+
+
+def _not_stored(error: sa.exc.SQLAlchemyError, events: int) -> Unavailable:
+    """The answer to events that the database did not take, after one line for the operator: a full disk ends
+    all sales, and the provider alone would hear of it."""
+    cause = getattr(error, "orig", None)
+    reason = getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None)
+    log.warning("events_not_stored", events=events, error=name_of(error), reason=reason)
+    return Unavailable("The event could not be stored. Please send it again.")
 
 
 def _is_conflict(error: sa.exc.OperationalError) -> bool:
@@ -307,8 +316,8 @@ def _keep_failed(context: Context, arrival: Arrival, error: Exception) -> Outcom
     try:
         with context.database.write() as connection:
             fresh = inbox.insert(connection, [item])
-    except sa.exc.SQLAlchemyError:
-        return Unavailable("The event could not be stored. Please send it again.")
+    except sa.exc.SQLAlchemyError as trouble:
+        return _not_stored(trouble, 1)
     return Outcome("parked", "FAILED") if fresh else Outcome("duplicate")
 
 
