@@ -149,6 +149,12 @@ def test_a_form_from_elsewhere_is_refused(shop: Context, client: Client, headers
     assert world.count(shop, checkouts) == 0
 
 
+def test_a_proxy_may_write_a_host_of_its_own(client: Client) -> None:
+    assert order(client, {**ORIGIN, "host": "inside:9000"}).status_code == 303
+    assert order(client, {"origin": "http://inside:9000", "host": "inside:9000"}).status_code == 303
+    assert order(client, {"origin": "http://inside:9000", "host": "outside:9000"}).status_code == 403
+
+
 def test_a_form_without_its_cookie_is_refused(shop: Context, client: Client) -> None:
     assert order(client, check="x" * 32).status_code == 403
     page = client.get("/buy/dashcaddy").text
