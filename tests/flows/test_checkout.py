@@ -87,7 +87,7 @@ def test_a_checkout_is_opened_at_the_provider_with_what_it_needs(
     assert len(opened.claim_token) == 43
     assert (opened.provider, opened.url) == (
         "stripe",
-        f"https://checkout.stripe.com/c/pay/cs_{opened.reference}",
+        f"https://checkout.stripe.com/c/pay/cs_{opened.reference[3:]}",
     )
     assert opened.expires_at == clock.now() + timedelta(hours=23)
     (request,) = desk.heard
@@ -437,7 +437,7 @@ def test_the_status_follows_the_provider(
 ) -> None:
     opened = checkout.open_checkout(shop, Ask("dashcaddy/plan-0"))
     session = stripe.session(
-        f"cs_{opened.reference}", reference=opened.reference, payment_status=payment_status
+        f"cs_{opened.reference[3:]}", reference=opened.reference, payment_status=payment_status
     )
     world.hand_in(shop, stripe.event(kind, session, clock.now()))
     assert checkout.status(shop, opened.reference).status == status
@@ -490,8 +490,10 @@ def test_verify_of_an_unpaid_checkout_keeps_nothing(
     shop: Context, desk: PayDesk, clock: TurnableClock
 ) -> None:
     opened = checkout.open_checkout(shop, Ask("dashcaddy/plan-0"))
-    session = stripe.session(f"cs_{opened.reference}", reference=opened.reference, payment_status="unpaid")
-    desk.answers[f"cs_{opened.reference}"] = stripe.event("checkout.session.open", session, clock.now())
+    session = stripe.session(
+        f"cs_{opened.reference[3:]}", reference=opened.reference, payment_status="unpaid"
+    )
+    desk.answers[f"cs_{opened.reference[3:]}"] = stripe.event("checkout.session.open", session, clock.now())
     assert checkout.verify_now(shop, opened.reference).status == "open"
     assert world.count(shop, inbox_table) == 0
 
@@ -511,7 +513,7 @@ def test_verify_without_an_answer_is_502_and_changes_nothing(
 
 def test_verify_of_what_cannot_be_read_is_502(shop: Context, desk: PayDesk) -> None:
     opened = checkout.open_checkout(shop, Ask("dashcaddy/plan-0"))
-    desk.answers[f"cs_{opened.reference}"] = {"id": "evt_1"}
+    desk.answers[f"cs_{opened.reference[3:]}"] = {"id": "evt_1"}
     with pytest.raises(ProviderUnavailable):
         checkout.verify_now(shop, opened.reference)
 
@@ -519,7 +521,7 @@ def test_verify_of_what_cannot_be_read_is_502(shop: Context, desk: PayDesk) -> N
 def test_half_an_answer_is_not_taken_in(shop: Context, desk: PayDesk) -> None:
     opened = checkout.open_checkout(shop, Ask("dashcaddy/plan-1"))
     desk.subscribed(opened.reference, "price_monthly")
-    desk.begun[f"cs_{opened.reference}"] = {"id": "evt_1"}
+    desk.begun[f"cs_{opened.reference[3:]}"] = {"id": "evt_1"}
     with pytest.raises(ProviderUnavailable):
         checkout.verify_now(shop, opened.reference)
     assert world.count(shop, inbox_table) == 0
@@ -536,7 +538,7 @@ def test_keys_survive_a_purchase_that_was_merged_into_an_older_one(
         world.outcome(shop, stripe.event("customer.subscription.created", unlinked, clock.now())) == "applied"
     )
     session = stripe.session(
-        f"cs_{opened.reference}", mode="subscription", reference=opened.reference, sub="sub_9"
+        f"cs_{opened.reference[3:]}", mode="subscription", reference=opened.reference, sub="sub_9"
     )
     world.outcome(shop, stripe.event("checkout.session.completed", session, clock.now()))
     shown = checkout.claim(shop, opened.reference, opened.claim_token)

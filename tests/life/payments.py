@@ -27,7 +27,7 @@ class PayDesk:
         self.heard.append(request)
         if self.trouble is not None:
             raise self.trouble
-        session = f"cs_{request.reference}"
+        session = f"cs_{request.reference[3:]}"
         return CheckoutCreated(session, f"https://checkout.stripe.com/c/pay/{session}", request.expires_at)
 
     def fetch_checkout(self, session: str) -> tuple[bytes, ...]:
@@ -42,19 +42,19 @@ class PayDesk:
 
     def paid(self, reference: str) -> stripe.Json:
         """The buyer has paid: what the webhook says, and what a question is answered with."""
-        session = stripe.session(f"cs_{reference}", reference=reference)
+        session = stripe.session(f"cs_{reference[3:]}", reference=reference)
         event = stripe.event("checkout.session.completed", session, self.clock.now())
-        self.answers[f"cs_{reference}"] = {**event, "id": f"fetch_{reference}"}
+        self.answers[f"cs_{reference[3:]}"] = {**event, "id": f"fetch_{reference[3:]}"}
         return event
 
     def subscribed(self, reference: str, price: str) -> list[stripe.Json]:
         """The buyer has paid for the first month: the webhooks that say so, in no order that helps."""
-        id_, sub, at = f"cs_{reference}", f"sub_{reference}", self.clock.now()
+        id_, sub, at = f"cs_{reference[3:]}", f"sub_{reference[3:]}", self.clock.now()
         until = at + timedelta(days=30)
         session = stripe.session(id_, mode="subscription", reference=reference, sub=sub)
         said = stripe.event("checkout.session.completed", session, at)
         running = stripe.subscription(sub, at, until, price=price, reference=reference)
-        settled = stripe.invoice(f"in_{reference}", sub, at, until, price=price, reference=reference)
+        settled = stripe.invoice(f"in_{reference[3:]}", sub, at, until, price=price, reference=reference)
         self.answers[id_] = {**said, "id": f"fetch_{id_}"}
         told = stripe.event("customer.subscription.updated", running, at)
         self.begun[id_] = {**told, "id": f"fetch_{sub}"}
