@@ -96,11 +96,15 @@ class ClaimedLicense(msgspec.Struct, frozen=True):
 
 
 class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How a checkout stands. `licenses` only for the holder of the claim token, and only for its time."""
+    """How a checkout stands. `licenses` only for the holder of the claim token, and only for its time.
+
+    `more`: the purchase has more licenses than the thousand that are shown at once.
+    """
 
     reference: str
     status: Status
     licenses: tuple[ClaimedLicense, ...] | None = None
+    more: bool = False
 
 
 class _Deal(msgspec.Struct, frozen=True):
@@ -328,7 +332,8 @@ def claim(context: Context, reference: str, claim_token: str) -> Standing:
     shown = Standing(reference, _status_of(checkout, now))
     if checkout.settled_at is not None and now >= checkout.settled_at + context.policy.claim_for:
         return shown
-    return msgspec.structs.replace(shown, licenses=_claimed(context, checkout, now))
+    claimed, more = _claimed(context, checkout, now)
+    return msgspec.structs.replace(shown, licenses=claimed, more=more)
 
 
 def verify_now(context: Context, reference: str) -> Standing:
@@ -393,14 +398,18 @@ def _status_of(checkout: Checkout, now: datetime) -> Status:
     return cast("Status", checkout.status)
 
 
-def _claimed(context: Context, checkout: Checkout, now: datetime) -> tuple[ClaimedLicense, ...]:
+def _claimed(context: Context, checkout: Checkout, now: datetime) -> tuple[tuple[ClaimedLicense, ...], bool]:
+    """The licenses with their keys, and whether there are more."""
     with context.database.read() as connection:
-        held = _held(connection, checkout, limit=_MOST_CLAIMED)
+        # One more than is shown tells whether there are more.
+        held = _held(connection, checkout, limit=_MOST_CLAIMED + 1)
+        more = len(held) > _MOST_CLAIMED
+        held = held[:_MOST_CLAIMED]
         prefixes = catalog.prefixes(connection, {one.product_id for one in held})
         plans = {one.plan_id: one for one in held}
         named = {id_: _plan_name(connection, one) for id_, one in plans.items()}
     held.sort(key=lambda one: (one.product_id, one.unit))
-    return tuple(
+    shown = tuple(
         ClaimedLicense(
             id=one.id,
             key=license_key.display(
@@ -413,6 +422,7 @@ def _claimed(context: Context, checkout: Checkout, now: datetime) -> tuple[Claim
         )
         for one in held
     )
+    return shown, more
 
 
 def _held(connection: sa.Connection, checkout: Checkout, *, limit: int) -> list[License]:
