@@ -142,12 +142,12 @@ class Seller:
             "released_at": None,
             "lease": lease,
             "lease_until": micros(now + offline / 2),
-            "lease_mark": self._mark(held),
+            "lease_mark": self._mark(held, lease),
         }
 
-    def _mark(self, held: License) -> str:
+    def _mark(self, held: License, lease: str) -> str:
         found = Found(held, self._offer.plan, self._offer.product.slug, None)
-        return licensing.lease_mark(self._context, found, "VALID")
+        return licensing.lease_mark(self._context, found, "VALID", lease)
 
     def _claims(self, held: License, machine: str, until: datetime) -> dict[str, Any]:
         plan, product = self._offer.plan, self._offer.product

@@ -6,11 +6,12 @@ from datetime import timedelta
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 
 from keywright.domain import fingerprint, license_key, license_token
 from keywright.domain.errors import Invalid
 from keywright.domain.plan import Terms
-from keywright.flows import activating, licensing
+from keywright.flows import activating, license_views, licensing
 from keywright.flows.context import Context
 from keywright.flows.licensing import Ask, Bookkeeping, Verdict
 from keywright.store.tables import activations
@@ -261,3 +262,81 @@ def test_activating_needs_a_fingerprint(context: Context) -> None:
     with pytest.raises(Invalid) as refused:
         licensing.check(context, Ask(key="k"), fingerprint_needed=True)
     assert refused.value.code == "FINGERPRINT_NEEDED"
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"tenant_id": "ten_nobody"},
+        {"plan_id": "pla_nobody"},
+        {"product_id": "pro_nobody"},
+        {"overrides": "{not json"},
+        {"overrides": ""},
+        {"overrides": '{"seats": "many"}'},
+        {"entitled_until": 9 * 10**18},
+        {"created_at": -(9 * 10**18)},
+        {"mac": "é"},
+    ],
+)
+def test_a_row_that_leads_nowhere_is_tampered_and_found(
+    context: Context, key: str, columns: dict[str, object]
+) -> None:
+    activate(context, key, "A")
+    held = world.the_license(context)
+    world.alter_past_rules(context, held, **columns)
+    verdict = validate(context, key, "A")
+    assert (verdict.code, verdict.valid, verdict.lease) == ("TAMPERED", False, None)
+    for machine in ("A", "B"):
+        verdict = activate(context, key, machine)
+        assert (verdict.code, verdict.lease) == ("TAMPERED", None)
+    checked = license_views.check_integrity(context, context.master.id)
+    assert [(one.license, one.row_altered) for one in checked.damaged] == [(held.id, True)]
+    assert len(license_views.list_licenses(context, context.master.id, {}).items) == int(
+        "tenant_id" not in columns
+    )
+    assert deactivate(context, key, "A") is None
+    assert validate(context, key, "A").code == "TAMPERED"
+
+
+@pytest.mark.parametrize("prepared", ["sqlite"], indirect=True)  # PostgreSQL lets no text into a number
+@pytest.mark.parametrize("column", ["entitled_until", "active_until", "created_at", "seats"])
+def test_a_text_where_a_number_was_is_tampered(context: Context, key: str, column: str) -> None:
+    activate(context, key, "A")
+    held = world.the_license(context)
+    world.alter_past_rules(context, held, **{column: "abc"})
+    assert validate(context, key, "A").code == "TAMPERED"
+    assert activate(context, key, "B").code == "TAMPERED"
+    checked = license_views.check_integrity(context, context.master.id)
+    assert [(one.license, one.row_altered) for one in checked.damaged] == [(held.id, True)]
+
+
+def test_one_altered_row_does_not_hide_its_neighbors(
+    context: Context, key: str, clock: TurnableClock
+) -> None:
+    first = world.the_license(context)
+    sold = stripe.subscription("sub_2", clock.now(), clock.now() + MONTH)
+    world.outcome(context, stripe.event("customer.subscription.created", sold, clock.now()))
+    world.alter_past_rules(context, first, overrides="{not json")
+    checked = license_views.check_integrity(context, context.master.id)
+    assert checked.checked == 2
+    assert [one.license for one in checked.damaged] == [first.id]
+    renewed = stripe.subscription("sub_1", clock.now(), clock.now() + 2 * MONTH, quantity=2)
+    event = stripe.event("customer.subscription.updated", renewed, clock.now() + timedelta(minutes=1))
+    assert world.outcome(context, event) == "applied"
+    assert validate(context, key).code == "TAMPERED"
+
+
+def test_a_stored_lease_that_was_edited_is_not_handed_out(context: Context, key: str) -> None:
+    lease = activate(context, key, "A").lease
+    assert lease is not None
+    assert validate(context, key, "A").lease == lease
+    edited = f"{lease[:-10]}AAAAAAAAAA"
+    for column, value in (("lease", edited), ("lease", ""), ("lease_mark", "é")):
+        with context.database.write() as connection:
+            connection.execute(sa.update(activations).values({column: value}))
+        books = Bookkeeping()
+        fresh = licensing.validate(context, books, _asked(context, key, "A", {})).lease
+        assert fresh not in (edited, "", None)
+        assert fresh is not None
+        assert books.write(context) == 2
+        assert validate(context, key, "A").lease == fresh

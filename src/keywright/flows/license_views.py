@@ -11,8 +11,9 @@ import sqlalchemy as sa
 
 from keywright.domain import license_key
 from keywright.domain.errors import Conflict, Invalid, NotFound
-from keywright.domain.license import License, Status, is_intact, status
+from keywright.domain.license import License, Status, status
 from keywright.flows.context import Context
+from keywright.flows.license_writes import is_as_written
 from keywright.flows.licensing import shown
 from keywright.store import customers, license_views, licenses, timeline
 
@@ -159,7 +160,7 @@ def rows_of(context: Context, connection: sa.Connection, held: Sequence[License]
     rows = []
     for one in held:
         holder = holders.get(one.customer_id or "")
-        product, plan = named[one.plan_id]
+        product, plan = named.get(one.plan_id, ("", ""))  # altered by hand: it leads to no plan
         rows.append(
             LicenseRow(
                 id=one.id,
@@ -255,25 +256,27 @@ class Checked(msgspec.Struct, frozen=True):
 
 
 def check_integrity(context: Context, tenant: str, *, cursor: str | None = None) -> Checked:
-    """Check the rows and the timelines of one page of licenses."""
-    key = context.vault.row_key(tenant)
+    """Check the rows and the timelines of one page of licenses; the master tenant's first page also tells of
+    those that were led to a tenant that does not exist."""
+    found: list[Damage] = []
     with context.database.read() as connection:
+        if cursor is None and tenant == context.master.id:
+            found += [Damage(id_, True, None) for id_ in licenses.list_strays(connection)]
         page = licenses.list_page(connection, tenant, filters={}, after=cursor, limit=LARGEST_PAGE)
-        suspects = [held.id for held in page if _damage(connection, held, key) is not None]
-    found = []
+        suspects = [held.id for held in page if _damage(context, connection, held) is not None]
     for id_ in suspects:
         # Row and timeline were read at two moments, and a writer may have come between: look again at one.
         with context.database.write() as connection:
             held = licenses.find(connection, tenant, id_, lock=True)
-            damage = _damage(connection, held, key) if held is not None else None
+            damage = _damage(context, connection, held) if held is not None else None
         if damage is not None:
             found.append(damage)
     return Checked(found, len(page), page[-1].id if len(page) == LARGEST_PAGE else None)
 
 
-def _damage(connection: sa.Connection, held: License, key: bytes) -> Damage | None:
+def _damage(context: Context, connection: sa.Connection, held: License) -> Damage | None:
     entries: list[timeline.Entry] = []
     while step := timeline.list_page(connection, held.tenant_id, held.id, after=len(entries), limit=1000):
         entries += step
-    altered, entry = not is_intact(held, key), timeline.first_break(entries, held.head)
+    altered, entry = not is_as_written(context, held), timeline.first_break(entries, held.head)
     return Damage(held.id, altered, entry) if altered or entry is not None else None

@@ -10,6 +10,7 @@ import msgspec
 import sqlalchemy as sa
 
 from keywright.domain import license_key
+from keywright.domain.errors import KeywrightError
 from keywright.domain.license import License, is_intact, row_mac
 from keywright.domain.plan import FOREVER, Plan
 from keywright.flows.context import Context
@@ -61,12 +62,30 @@ def sealed(context: Context, held: License) -> License:
     return msgspec.structs.replace(held, mac=row_mac(held, context.vault.row_key(held.tenant_id)))
 
 
+def is_as_written(context: Context, held: License) -> bool:
+    """Whether the row is as we wrote it."""
+    key = _row_key(context, held)
+    return key is not None and is_intact(held, key)
+
+
+def can_record(context: Context, held: License) -> bool:
+    """Whether an entry can be written: not to a row that was led to no tenant, or cannot be read whole."""
+    return licenses.is_legible(held) and _row_key(context, held) is not None
+
+
+def _row_key(context: Context, held: License) -> bytes | None:
+    try:
+        return context.vault.row_key(held.tenant_id)
+    except KeywrightError:  # no tenant of that name has keys
+        return None
+
+
 def resealed(context: Context, before: License, after: License) -> License:
     """`after` with its MAC, if `before` was as we wrote it.
 
     A row that was altered by hand stays what it is, TAMPERED: no webhook and no mail may make it good again.
     """
-    if not is_intact(before, context.vault.row_key(before.tenant_id)):
+    if not is_as_written(context, before):
         return msgspec.structs.replace(after, mac=before.mac)
     return sealed(context, after)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -11,11 +12,11 @@ from keywright.domain import activation as rules
 from keywright.domain import fingerprint, license_key, license_token
 from keywright.domain.activation import Activation
 from keywright.domain.errors import Invalid
-from keywright.domain.license import is_intact, status
+from keywright.domain.license import status
 from keywright.domain.plan import FOREVER
 from keywright.domain.verdict import DETAIL, Code, Question, is_valid, judge, offline_until
 from keywright.flows.context import Context
-from keywright.flows.license_writes import record
+from keywright.flows.license_writes import can_record, is_as_written, record
 from keywright.store import activations, licenses
 from keywright.store.licenses import Found
 
@@ -171,7 +172,7 @@ def judge_asked(context: Context, asked: Asked, found: Found, now: datetime) -> 
         product=asked.ask.product,
         entitlements=asked.ask.entitlements,
     )
-    intact = is_intact(held, context.vault.row_key(held.tenant_id))
+    intact = is_as_written(context, held)
     code, _ = judge(held, found.plan, found.product, found.activation, question, now, intact=intact)
     return code
 
@@ -194,7 +195,8 @@ def deactivate(context: Context, asked: Asked) -> tuple[Verdict, str | None]:
             return refused, "MOVES_EXHAUSTED"
         activations.release(connection, found.activation.id, now)
         held, detail = found.license, {"activation": found.activation.id}
-        record(context, connection, held, held, "activation.released", detail=detail, now=now)
+        if can_record(context, held):
+            record(context, connection, held, held, "activation.released", detail=detail, now=now)
         freed = msgspec.structs.replace(found, activation=None)
         code = judge_asked(context, asked, freed, now)
         return verdict_of(asked, freed, code, None, None, now), None
@@ -211,15 +213,17 @@ def _usable_lease(context: Context, asked: Asked, found: Found, code: Code, now:
     held = found.activation
     if asked.ask.nonce is not None or held is None or held.lease is None or held.lease_until is None:
         return None
-    if held.lease_mark != lease_mark(context, found, code):
-        return None
-    return held.lease if now < held.lease_until else None
+    mark = lease_mark(context, found, code, held.lease)
+    return held.lease if mark == held.lease_mark and now < held.lease_until else None
 
 
-def lease_mark(context: Context, found: Found, code: Code) -> str:
-    """What a lease depends on: the signing key, the license as sealed, the plan's version and the verdict."""
-    kid = context.signer.active_key(found.license.tenant_id, "lease+jwt")
-    return f"{kid}:{found.license.mac}:{found.plan.version}:{code}"
+def lease_mark(context: Context, found: Found, code: Code, lease: str) -> str:
+    """What a stored lease rests on, under the tenant's row key: the signing key, the license as sealed, the
+    plan's version, the verdict, and the lease as we wrote it. HMAC-SHA256 cut to 128 bits, hex."""
+    tenant = found.license.tenant_id
+    kid = context.signer.active_key(tenant, "lease+jwt")
+    text = f"lease-mark/1:{kid}:{found.license.mac}:{found.plan.version}:{code}:{lease}"
+    return hmac.digest(context.vault.row_key(tenant), text.encode(), "sha256")[:16].hex()
 
 
 def _lease_end(found: Found, now: datetime) -> datetime:
@@ -238,7 +242,8 @@ def new_lease(
     lease = _fresh_lease(context, asked, found, bound, code, now)
     if asked.ask.nonce is not None:
         return lease, None
-    kept = activations.Lease(bound.id, lease, _lease_end(found, now), lease_mark(context, found, code))
+    mark = lease_mark(context, found, code, lease)
+    kept = activations.Lease(bound.id, lease, _lease_end(found, now), mark)
     return lease, kept
 
 
@@ -300,22 +305,27 @@ def verdict_of(
         cache_until=min(now + _CACHE_FOR, until) if until is not None else None,
         server_time=now,
         nonce=asked.ask.nonce,
-        license=LicenseShown(
-            id=held.id,
-            product=found.product,
-            plan=plan.slug,
-            status=status(held, now),
-            seats=held.seats,
-            entitlements=plan.terms.entitlements,
-            limits=plan.terms.limits,
-            entitled_until=shown(held.entitled_until),
-            grace_until=shown(held.grace_until),
-            offline_until=until,
-            trial=held.trial,
-            canceling=held.canceling,
-        ),
+        license=_license_shown(found, until, now) if licenses.is_legible(held) else None,
         activation=ActivationShown(bound.id, bound.name, bound.activated_at) if bound is not None else None,
         lease=lease,
+    )
+
+
+def _license_shown(found: Found, until: datetime | None, now: datetime) -> LicenseShown:
+    held, plan = found.license, found.plan
+    return LicenseShown(
+        id=held.id,
+        product=found.product,
+        plan=plan.slug,
+        status=status(held, now),
+        seats=held.seats,
+        entitlements=plan.terms.entitlements,
+        limits=plan.terms.limits,
+        entitled_until=shown(held.entitled_until),
+        grace_until=shown(held.grace_until),
+        offline_until=until,
+        trial=held.trial,
+        canceling=held.canceling,
     )
 
 

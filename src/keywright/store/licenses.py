@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -11,14 +11,15 @@ import msgspec
 import sqlalchemy as sa
 
 from keywright.domain.activation import Activation
+from keywright.domain.errors import Conflict
 from keywright.domain.license import License
 from keywright.domain.override import NO_OVERRIDES, Overrides
-from keywright.domain.plan import Plan
+from keywright.domain.plan import Plan, Terms
 from keywright.store import rows
 from keywright.store.catalog import decode_terms
 from keywright.store.engine import Database
-from keywright.store.rows import micros, moment
-from keywright.store.tables import activations, customers, licenses, plans, products
+from keywright.store.rows import Instant, micros, moment
+from keywright.store.tables import activations, customers, licenses, plans, products, tenants
 
 _encode = msgspec.json.Encoder().encode
 _decode_overrides = msgspec.json.Decoder(Overrides).decode
@@ -31,6 +32,12 @@ _CLOCKS = tuple(
 )
 _FLAGS = tuple(MEMBERS.index(name) for name in ("trial", "canceling", "past_due"))
 _OVERRIDES = MEMBERS.index("overrides")
+_MAC = MEMBERS.index("mac")
+# What reading a value may raise that we never wrote: a text where a number was, a date beyond the calendar.
+_NOT_OURS = (TypeError, ValueError, OverflowError, msgspec.MsgspecError)
+_NO_TERMS = Terms()
+_CREATED = MEMBERS.index("created_at")
+_UNKNOWN = datetime(1970, 1, 1, tzinfo=UTC)
 SELECTED = ", ".join(f"l.{name}" for name in MEMBERS)
 
 
@@ -46,12 +53,40 @@ class Found(msgspec.Struct, frozen=True):
 def from_row(found: Sequence[Any]) -> License:
     """From SQL text in the order of the License's own members: clocks are integers, flags may be too."""
     values = list(found[: len(MEMBERS)])
+    try:
+        for index in _CLOCKS:
+            values[index] = moment(values[index])
+        for index in _FLAGS:
+            values[index] = bool(values[index])
+        told = values[_OVERRIDES]
+        values[_OVERRIDES] = NO_OVERRIDES if told == "{}" else _decode_overrides(told)
+        values[_MAC].encode()
+    except (*_NOT_OURS, AttributeError):
+        return _illegible(found)
+    return License(*values)
+
+
+def _illegible(found: Sequence[Any]) -> License:
+    """A row that holds what we never wrote: what can be read of it, without a MAC, so that it is not intact.
+
+    One altered row must not end a list, an integrity check or the batch it is met in.
+    """
+    values = list(found[: len(MEMBERS)])
     for index in _CLOCKS:
-        values[index] = moment(values[index])
+        try:
+            values[index] = moment(values[index])
+        except _NOT_OURS:
+            values[index] = None
+    values[_CREATED] = values[_CREATED] or _UNKNOWN
     for index in _FLAGS:
         values[index] = bool(values[index])
-    values[_OVERRIDES] = NO_OVERRIDES if values[_OVERRIDES] == "{}" else _decode_overrides(values[_OVERRIDES])
+    values[_OVERRIDES], values[_MAC] = NO_OVERRIDES, ""
     return License(*values)
+
+
+def is_legible(held: License) -> bool:
+    """Whether the row could be read whole. We write none without a MAC."""
+    return held.mac != ""
 
 
 def to_row(held: License) -> dict[str, Any]:
@@ -116,7 +151,8 @@ _FOR_VERDICT = (
     f"SELECT {SELECTED}, p.slug, p.name, p.version, p.terms, pr.slug, a.id, a.name, a.activated_at, a.lease,"  # noqa: S608  # our own names
     " a.lease_until, a.lease_mark, k.fingerprint_hash"
     " FROM {source} CROSS JOIN licenses l"
-    " JOIN plans p ON p.id = l.plan_id JOIN products pr ON pr.id = l.product_id"
+    # Outer joins: a license that was led to no plan is still there, and altered.
+    " LEFT JOIN plans p ON p.id = l.plan_id LEFT JOIN products pr ON pr.id = l.product_id"
     " LEFT JOIN activations a ON a.license_id = l.id AND a.fingerprint_hash = k.fingerprint_hash"
     " AND a.released_at IS NULL WHERE l.key_hash = k.key_hash"
 )
@@ -163,19 +199,33 @@ def found_from_row(row: Sequence[Any]) -> Found:
     slug, name, version, terms, product = row[n : n + 5]
     activation = None
     if row[n + 5] is not None:
-        activation = Activation(
-            id=row[n + 5],
-            license_id=held.id,
-            tenant_id=held.tenant_id,
-            fingerprint_hash=row[n + 11],
-            name=row[n + 6],
-            activated_at=moment(row[n + 7]) or held.created_at,
-            lease=row[n + 8],
-            lease_until=moment(row[n + 9]),
-            lease_mark=row[n + 10],
-        )
-    plan = Plan(held.plan_id, held.product_id, slug, name, version, decode_terms(terms))
-    return Found(held, plan, product, activation)
+        activation = _activation(held, row[n + 5 :])
+    try:
+        plan = Plan(held.plan_id, held.product_id, slug, name, version, decode_terms(terms))
+        if product is not None:
+            return Found(held, plan, product, activation)
+    except _NOT_OURS:
+        pass
+    nowhere = Plan(held.plan_id, held.product_id, slug or "", name or "", version or 0, _NO_TERMS)
+    return Found(msgspec.structs.replace(held, mac=""), nowhere, product or "", activation)
+
+
+def _activation(held: License, row: Sequence[Any]) -> Activation:
+    try:
+        activated_at, lease_until = moment(row[2]) or held.created_at, moment(row[4])
+    except _NOT_OURS:
+        activated_at, lease_until = held.created_at, None  # and with it the lease: a fresh one is made
+    return Activation(
+        id=row[0],
+        license_id=held.id,
+        tenant_id=held.tenant_id,
+        fingerprint_hash=row[6],
+        name=row[1],
+        activated_at=activated_at,
+        lease=row[3],
+        lease_until=lease_until,
+        lease_mark=row[5],
+    )
 
 
 def lock_many(connection: sa.Connection, key_hashes: Sequence[str]) -> dict[str, Found]:
@@ -200,13 +250,13 @@ def find(connection: sa.Connection, tenant: str, license_id: str, *, lock: bool 
     """The license; with `lock`, held until the transaction ends."""
     query = _all().where(licenses.c.tenant_id == tenant, licenses.c.id == license_id)
     row = connection.execute(query.with_for_update() if lock else query).first()
-    return None if row is None else _from_typed(row)
+    return None if row is None else from_row(row)
 
 
 def find_by_key_hash(connection: sa.Connection, tenant: str, key_hash: str) -> License | None:
     query = _all().where(licenses.c.tenant_id == tenant, licenses.c.key_hash == key_hash)
     row = connection.execute(query).first()
-    return None if row is None else _from_typed(row)
+    return None if row is None else from_row(row)
 
 
 def list_page(
@@ -215,13 +265,19 @@ def list_page(
     """Newest first. `filters`: email, plan (slug), product (slug), purchase, q (id, e-mail or last five)."""
     query = _all().where(licenses.c.tenant_id == tenant).order_by(licenses.c.id.desc()).limit(limit)
     joined = licenses.outerjoin(customers, customers.c.id == licenses.c.customer_id)
-    joined = joined.join(plans, plans.c.id == licenses.c.plan_id)
-    query = query.select_from(joined.join(products, products.c.id == licenses.c.product_id))
+    joined = joined.outerjoin(plans, plans.c.id == licenses.c.plan_id)
+    query = query.select_from(joined.outerjoin(products, products.c.id == licenses.c.product_id))
     for name, value in filters.items():
         query = query.where(_filter(name, value))
     if after is not None:
         query = query.where(licenses.c.id < after)
-    return [_from_typed(row) for row in connection.execute(query)]
+    return [from_row(row) for row in connection.execute(query)]
+
+
+def list_strays(connection: sa.Connection) -> list[str]:
+    """The ids of licenses whose tenant does not exist: they are on nobody's pages."""
+    query = sa.select(licenses.c.id).where(licenses.c.tenant_id.not_in(sa.select(tenants.c.id)))
+    return [str(id_) for id_ in connection.execute(query.order_by(licenses.c.id)).scalars()]
 
 
 def _filter(name: str, value: str) -> sa.ColumnElement[bool]:
@@ -243,7 +299,7 @@ def _filter(name: str, value: str) -> sa.ColumnElement[bool]:
 
 
 def plan_and_product(connection: sa.Connection, held: License) -> tuple[Plan, str, str]:
-    """The plan, the product's slug and its name."""
+    """The plan, the product's slug and its name. Raises Conflict where the license leads to none."""
     query = (
         sa.select(
             plans.c.slug, plans.c.name, plans.c.version, plans.c.terms, products.c.slug, products.c.name
@@ -251,7 +307,11 @@ def plan_and_product(connection: sa.Connection, held: License) -> tuple[Plan, st
         .join(products, products.c.id == plans.c.product_id)
         .where(plans.c.id == held.plan_id, plans.c.tenant_id == held.tenant_id)
     )
-    slug, name, version, terms, product, product_name = connection.execute(query).one()
+    row = connection.execute(query).first()
+    if row is None:
+        detail = "The license names a plan that does not exist: it was altered outside the server."
+        raise Conflict(detail, code="TAMPERED")
+    slug, name, version, terms, product, product_name = row
     plan = Plan(held.plan_id, held.product_id, slug, name, version, decode_terms(terms))
     return plan, product, product_name
 
@@ -283,12 +343,8 @@ def counts(connection: sa.Connection, now: datetime) -> dict[str, int]:
 
 
 def _all() -> sa.Select[Any]:
-    return sa.select(*(licenses.c[name] for name in MEMBERS))
-
-
-def _from_typed(row: Sequence[Any]) -> License:
-    """From a Core select, whose clocks are datetimes already."""
-    values = list(row)
-    for index in _CLOCKS:
-        values[index] = micros(values[index])
-    return from_row(values)
+    """The members as they are stored, for `from_row`: a clock that is none must not end the query."""
+    columns = [licenses.c[name] for name in MEMBERS]
+    return sa.select(
+        *(sa.type_coerce(c, sa.BigInteger) if isinstance(c.type, Instant) else c for c in columns)
+    )
