@@ -40,7 +40,7 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 6.0
     warmup: float = 1.0
     echo_seconds: float = 1.5
-    connections: int = 64
+    connections: int = 128
     licenses: int = 100_000
     webhooks: int = 100_000
     memory_s: float = 60.0
