@@ -36,6 +36,8 @@ def main() -> None:
         "--work", type=Path, help="where the databases go; a folder in memory would flatter them"
     )
     arguments = parser.parse_args()
+    if arguments.work is not None:
+        arguments.work.mkdir(parents=True, exist_ok=True)
     scale = _QUICK if arguments.quick else Scale()
     if arguments.memory:
         scale = msgspec.structs.replace(scale, webhooks=Scale().webhooks, memory_s=float("inf"))
