@@ -73,6 +73,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
 _LONGEST_NONCE = 128
 _LONGEST_NAME = 200
+# Nobody asks for the minute a machine was last seen in, and each write costs as much as the answer.
+_SEEN_AGAIN_AFTER = timedelta(minutes=15)
 _CACHE_FOR = timedelta(minutes=10)
 
 
@@ -160,7 +162,9 @@ def answer(context: Context, books: Bookkeeping, asked: Asked, found: Found | No
             lease, kept = new_lease(context, asked, found, found.activation, code, now)
             if kept is not None:
                 books.renewed(kept)
-        books.saw(found.activation.id, now)
+        seen = found.activation.last_seen_at
+        if seen is None or now - seen >= _SEEN_AGAIN_AFTER:
+            books.saw(found.activation.id, now)
     return verdict_of(asked, found, code, found.activation, lease, now)
 
 

@@ -131,6 +131,9 @@ class Database:
         # fro costs as much as the read itself (measured).
         self._reader = make(self.url, pool_size, isolation_level="AUTOCOMMIT", pool_reset_on_return=None)
 
+        self._own = threading.local()
+        self._held: list[sa.PoolProxiedConnection] = []
+
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """One write transaction; commits at the end, rolls back on any exception."""
@@ -155,11 +158,13 @@ class Database:
         if not self.is_sqlite:
             with self.read() as connection:
                 return connection.execute(statement, parameters).first()
-        pooled = self._reader.raw_connection()
-        try:
-            row: Sequence[Any] | None = _bare(pooled).execute(statement.text, parameters).fetchone()
-        finally:
-            pooled.close()
+        held = getattr(self._own, "reader", None)
+        if held is None:
+            # One for each thread that asks, as long as the thread lives: a visit to the pool costs a third
+            # of the query.
+            held = self._own.reader = self._reader.raw_connection()
+            self._held.append(held)
+        row: Sequence[Any] | None = _bare(held).execute(statement.text, parameters).fetchone()
         return row
 
     def is_alive(self) -> bool:
@@ -171,6 +176,9 @@ class Database:
         return True
 
     def dispose(self) -> None:
+        while self._held:
+            self._held.pop().close()
+        self._own = threading.local()
         self.engine.dispose()
         self._reader.dispose()
 

@@ -149,7 +149,7 @@ def of_purchases(connection: sa.Connection, purchases: Sequence[str]) -> dict[st
 
 _FOR_VERDICT = (
     f"SELECT {SELECTED}, p.slug, p.name, p.version, p.terms, pr.slug, a.id, a.name, a.activated_at, a.lease,"  # noqa: S608  # our own names
-    " a.lease_until, a.lease_mark, k.fingerprint_hash"
+    " a.lease_until, a.lease_mark, a.last_seen_at, k.fingerprint_hash"
     " FROM {source} CROSS JOIN licenses l"
     # Outer joins: a license that was led to no plan is still there, and altered.
     " LEFT JOIN plans p ON p.id = l.plan_id LEFT JOIN products pr ON pr.id = l.product_id"
@@ -213,18 +213,21 @@ def found_from_row(row: Sequence[Any]) -> Found:
 def _activation(held: License, row: Sequence[Any]) -> Activation:
     try:
         activated_at, lease_until = moment(row[2]) or held.created_at, moment(row[4])
+        last_seen_at = moment(row[6])
     except _NOT_OURS:
-        activated_at, lease_until = held.created_at, None  # and with it the lease: a fresh one is made
+        # And with it the lease: a fresh one is made.
+        activated_at, lease_until, last_seen_at = held.created_at, None, None
     return Activation(
         id=row[0],
         license_id=held.id,
         tenant_id=held.tenant_id,
-        fingerprint_hash=row[6],
+        fingerprint_hash=row[7],
         name=row[1],
         activated_at=activated_at,
         lease=row[3],
         lease_until=lease_until,
         lease_mark=row[5],
+        last_seen_at=last_seen_at,
     )
 
 
