@@ -41,6 +41,7 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     warmup: float = 1.0
     echo_seconds: float = 1.5
     connections: int = 128
+    background: int = 32
     licenses: int = 100_000
     webhooks: int = 100_000
     memory_s: float = 60.0
@@ -144,9 +145,13 @@ def activate_at_rate(target: Target, pairs: Pairs, name: str) -> LoadReport:
 def activate_under_intake(
     target: Target, pairs: Pairs, intake: Intake
 ) -> tuple[LoadReport, LoadReport, Intake]:
-    """The same while renewals come in as fast as they are taken."""
+    """The same while renewals come in as fast as they are taken.
+
+    Over `background` connections: enough to keep the server busy without a pause, and few enough that what is
+    measured is the activation and not a queue of webhooks in front of it.
+    """
     deliveries, renewed = _renewal_spool(target, intake, target.scale.deliveries)
-    timing = _timing(target.scale)
+    timing = _timing(target.scale, target.scale.background)
     behind = _start_load(target.server, "--spool", str(deliveries), *timing, "--match", APPLIED)
     front = _start_at_rate(target, pairs, "activate-loaded")
     return _report(front), _report(behind), renewed
@@ -225,9 +230,9 @@ def _write(target: Target, name: str, records: Iterable[bytes]) -> Path:
     return path
 
 
-def _timing(scale: Scale) -> list[str]:
+def _timing(scale: Scale, connections: int | None = None) -> list[str]:
     return [
-        *("--connections", str(scale.connections)),
+        *("--connections", str(connections or scale.connections)),
         *("--seconds", str(scale.seconds), "--warmup", str(scale.warmup)),
     ]
 
