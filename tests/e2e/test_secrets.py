@@ -388,8 +388,8 @@ def test_the_log_at_level_debug_holds_nothing(shop: Shop, garden: Garden) -> Non
 
 
 def test_no_mail_holds_a_card_number_or_a_planted_secret(shop: Shop, garden: Garden) -> None:
-    files = sorted(shop.outbox.iterdir())
-    assert len(files) > 1
+    files = sorted(shop.outbox.glob("*.eml"))
+    assert files
     for file in files:
         raw = file.read_bytes()
         mail = email.message_from_bytes(raw, policy=email.policy.default)
