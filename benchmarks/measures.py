@@ -74,12 +74,17 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     cpu_us: float
     body_bytes: int
     echoes: list[float]
+    bare_echoes: list[float]
     echo_p99_ms: float
     echo_cpu_us: float
 
     @property
     def echo_rps(self) -> float:
         return statistics.median(self.echoes)
+
+    @property
+    def bare_rps(self) -> float:
+        return statistics.median(self.bare_echoes)
 
 
 class Intake(msgspec.Struct, frozen=True):
@@ -177,25 +182,30 @@ def _beside_echo(target: Target, path: Path, measure: Callable[[], _Load]) -> Me
     """The measure between echoes of a body of the same size: a machine is not equally fast at all times."""
     bodies = [record.partition(b"\r\n\r\n")[2] for record in itertools.islice(read_spool(path), _SAMPLED)]
     body = sorted(bodies, key=len)[len(bodies) // 2]
-    request = target.work / "echo.request"
-    request.write_bytes(http_post("/echo", body))
     echo_cpu = target.echo.cpu_s()
-    echoes = [_echo(target, request) for _ in range(_ECHOES)]
-    report, cpu_us = measure()
-    echoes += [_echo(target, request) for _ in range(_ECHOES)]
+    echoes = [_echo(target, "/echo", body) for _ in range(_ECHOES)]
     echo_cpu = target.echo.cpu_s() - echo_cpu
+    bare = [_echo(target, "/bare", body)]
+    report, cpu_us = measure()
+    bare += [_echo(target, "/bare", body)]
+    echo_cpu -= target.echo.cpu_s()
+    echoes += [_echo(target, "/echo", body) for _ in range(_ECHOES)]
+    echo_cpu += target.echo.cpu_s()
     return Measured(
         report=report,
         cpu_us=cpu_us,
         body_bytes=len(body),
         echoes=[echo.rps for echo in echoes],
+        bare_echoes=[echo.rps for echo in bare],
         echo_p99_ms=statistics.median(echo.p99_ms for echo in echoes),
         echo_cpu_us=_each_us(echo_cpu, sum(echo.answered for echo in echoes)),
     )
 
 
-def _echo(target: Target, request: Path) -> LoadReport:
+def _echo(target: Target, path: str, body: bytes) -> LoadReport:
     scale = target.scale
+    request = target.work / "echo.request"
+    request.write_bytes(http_post(path, body))
     return _load(
         target.echo,
         *("--request", str(request), "--connections", str(scale.connections)),

@@ -132,7 +132,7 @@ def show(results: Results, console: Console) -> None:
     """Prints the table of each database."""
     for result in results.databases:
         table = Table(title=f"Keywright bench: {result.database}", title_justify="left")
-        for column in ("", "req/s", "p50 ms", "p99 ms", "cpu us", "echo/s", "/ echo", "goal", ""):
+        for column in ("", "req/s", "p50 ms", "p99 ms", "cpu us", "echo/s", "/ echo", "/ bare", "goal", ""):
             table.add_column(column, justify="left" if column in ("", "goal") else "right")
         for figure in result.figures:
             _row(table, figure)
@@ -147,7 +147,8 @@ def show(results: Results, console: Console) -> None:
     console.print("machine: " + ", ".join(f"{name} {value}" for name, value in results.machine.items()))
     console.print(
         "cpu us: processor time of the server alone, per request. echo/s: (a), the median of the echoes of a "
-        "body of the same size right before and after. Load generator and database run on the same machine."
+        "body of the same size right before and after; bare: the same without the framework's handler. "
+        "Load generator and database run on the same machine."
     )
 
 
@@ -163,6 +164,7 @@ def _row(table: Table, figure: Figure) -> None:
         "" if measured is None else f"{measured.cpu_us:,.0f}",
         "" if measured is None else f"{measured.echo_rps:,.0f}",
         "" if figure.ratio is None else f"{figure.ratio:.2f}",
+        "" if measured is None else f"{report.rps / measured.bare_rps:.2f}",
         figure.goal + verdict,
         figure.wrong or busy,
     )
