@@ -6,7 +6,7 @@ import fcntl
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -129,18 +129,23 @@ def _policy(settings: Settings) -> Policy:
 
 
 def _channels(settings: Settings, database: Database, master: Tenant, clock: Clock) -> dict[str, Channel]:
-    if settings.stripe_secret_key is None and not settings.stripe_webhook_secrets:
-        return {}
-    with database.write() as connection:
-        account = tenants.get_account(
-            connection,
-            master.id,
-            "stripe",
-            live=settings.stripe_is_live,
-            new_id=new_id("pac"),
-            now=clock.now(),
-        )
-    return {"stripe": _stripe(settings, account, clock)}
+    """A channel for each provider that the settings name."""
+    channels: dict[str, Channel] = {}
+    for provider, live, build_channel in _configured(settings):
+        with database.write() as connection:
+            account = tenants.get_account(
+                connection, master.id, provider, live=live, new_id=new_id("pac"), now=clock.now()
+            )
+        channels[provider] = build_channel(settings, account, clock)
+    return channels
+
+
+_ChannelBuilder = Callable[[Settings, ProviderAccount, Clock], Channel]
+
+
+def _configured(settings: Settings) -> Iterator[tuple[str, bool, _ChannelBuilder]]:
+    if settings.stripe_secret_key is not None or settings.stripe_webhook_secrets:
+        yield "stripe", settings.stripe_is_live, _stripe
 
 
 def _stripe(settings: Settings, account: ProviderAccount, clock: Clock) -> Channel:

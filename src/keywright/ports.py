@@ -9,24 +9,34 @@ from typing import Any, Literal, Protocol
 import msgspec
 from sqlalchemy import Connection
 
-from keywright.domain.facts import Projected, Reading
+from keywright.domain.facts import Projected, Reading, Refetch
 from keywright.domain.license_token import VerifyFn
 
 
 class PaymentEvents(Protocol):
-    """The inbound half of a provider. All three methods are pure: no clock, no network, no database."""
+    """The inbound half of a provider. Pure, except for `obtain`: no clock, no network, no database."""
 
     def authenticate(
         self, raw: bytes, headers: Mapping[str, str], secrets: Sequence[str], now: datetime
     ) -> None:
         """Check the signature over the raw bytes. `headers` has lower-case names.
 
-        Raises BadSignature.
+        Raises BadSignature; Unproven when the proof needs something that `obtain` gets.
         """
         ...
 
-    def project(self, raw: bytes) -> Projected:
-        """Reduce an authentic body to its allow-listed members. Raises Unreadable."""
+    def obtain(self, raw: bytes, headers: Mapping[str, str], now: datetime) -> None:
+        """Get what `authenticate` lacked, over the network, and remember it. Called in a thread of its own.
+
+        Raises BadSignature when it cannot be right, Unavailable when it cannot be had at the moment.
+        """
+        ...
+
+    def project(self, raw: bytes, *, fetched: bool = False) -> Projected:
+        """Reduce an authentic body to its allow-listed members. Raises Unreadable.
+
+        `fetched`: we asked for it ourselves. Only such a body may be of a type that `PaymentApi` makes.
+        """
         ...
 
     def read(self, projected: Projected) -> Reading:
@@ -56,6 +66,21 @@ class CheckoutCreated(msgspec.Struct, frozen=True):
     expires_at: datetime
 
 
+class Change(msgspec.Struct, frozen=True):
+    """A body for `PaymentEvents.project`: an event as it was sent, or an object that was `fetched`."""
+
+    raw: bytes
+    fetched: bool
+
+
+class ChangePage(msgspec.Struct, frozen=True):
+    """`next` None: there is no more. `total`: how many changes there are in all, when the provider tells."""
+
+    changes: tuple[Change, ...]
+    next: str | None = None
+    total: int | None = None
+
+
 class PaymentApi(Protocol):
     """The outbound half of a provider, for one provider account."""
 
@@ -66,16 +91,80 @@ class PaymentApi(Protocol):
         """
         ...
 
-    def fetch_checkout(self, session: str) -> tuple[bytes, ...]:
-        """The checkout as the provider sees it now, and the subscription that it began, if it began one.
+    def fetch(self, wanted: Refetch) -> tuple[bytes, ...]:
+        """What the provider says of an object now, and of what is needed to make sense of it.
 
-        Each is shaped like one of the provider's own events (raw JSON bytes): both together are enough to
-        make the license when no webhook ever arrives. Raises ProviderUnavailable, Misconfigured, Invalid.
+        Each is an envelope (raw JSON bytes) for `PaymentEvents.project(..., fetched=True)`, dated by the
+        provider's own `Date`. `Refetch("checkout", session)` must bring all that makes the license when no
+        webhook ever arrives. Raises ProviderUnavailable, Misconfigured, Invalid; NotFound when there is no
+        such object.
+        """
+        ...
+
+    def list_changes(self, since: datetime, cursor: str | None) -> ChangePage:
+        """What happened, or changed, at the provider since then; a page at a time, oldest page first or not.
+
+        `cursor` is the `next` of the page before, None for the first. Raises ProviderUnavailable,
+        Misconfigured.
         """
         ...
 
     def check(self) -> str:
         """Ask who we are. Returns the account's name or id. Raises ProviderUnavailable, Misconfigured."""
+        ...
+
+
+class Deal(msgspec.Struct, frozen=True):
+    """The names by which a provider knows a purchase; None where it has none, or we never heard it."""
+
+    subscription: str | None = None
+    customer: str | None = None
+    price: str | None = None
+    charge: str | None = None
+    intent: str | None = None
+    payment: str | None = None
+    email: str | None = None
+
+
+class Preview(msgspec.Struct, frozen=True):
+    """What a change of quantity costs. Amounts in ISO minor units; `due_now` may be negative: a credit."""
+
+    quantity: int
+    due_now: int
+    next_amount: int
+    currency: str
+    next_at: datetime | None = None
+
+
+class BillingApi(Protocol):
+    """What a seller changes at the provider. All raise Unsupported where the provider has no such thing,
+    and then the detail says what to do instead; ProviderUnavailable, Misconfigured and Invalid as above."""
+
+    def preview_quantity(self, deal: Deal, quantity: int) -> Preview:
+        """What it would cost to have so many from now on."""
+        ...
+
+    def change_quantity(self, deal: Deal, quantity: int, key: str) -> str | None:
+        """Have so many from now on. `key` makes it safe to repeat.
+
+        Returns an address when the buyer has to agree there, else None.
+        """
+        ...
+
+    def cancel(self, deal: Deal) -> None:
+        """Do not renew. Where the provider ends a subscription at once, the paid time is ours to keep."""
+        ...
+
+    def resume(self, deal: Deal) -> None:
+        """Renew after all."""
+        ...
+
+    def refund(self, deal: Deal, amount: int | None, currency: str, key: str) -> None:
+        """Give the money of one payment back; `amount` None: all that is left of it."""
+        ...
+
+    def portal(self, deal: Deal, return_url: str) -> str:
+        """Where the buyer looks after card, invoices and subscription."""
         ...
 
 
@@ -139,6 +228,10 @@ class Followups(Protocol):
 
     def announce(self, connection: Connection, batch: str) -> None:
         """Send what the batch owes."""
+        ...
+
+    def refetch(self, connection: Connection, batch: str) -> None:
+        """Fetch what is due from the providers."""
         ...
 
 

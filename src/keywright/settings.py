@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+PAYPAL_LIVE_BASE = "https://api-m.paypal.com"
 _SHORTEST_WEBHOOK_SECRET = 8
+_NO_LIVE_KEYS = "KEYWRIGHT_MODE=sandbox turns the clock by hand; it refuses live keys."
 _AROUND_A_KEY = " \t\r\n\v\f\u00a0\u200b\ufeff\"'`\u2018\u2019\u201c\u201d"
 
 
@@ -30,6 +32,16 @@ class Settings(BaseSettings):
     )
     stripe_webhook_secret: SecretStr | None = None
     stripe_api_base: str = "https://api.stripe.com"
+
+    paystack_secret_key: SecretStr | None = None
+    paystack_public_key: str | None = None
+    paystack_api_base: str = "https://api.paystack.co"
+
+    paypal_client_id: str | None = None
+    paypal_client_secret: SecretStr | None = None
+    paypal_webhook_id: str | None = None
+    paypal_api_base: str = PAYPAL_LIVE_BASE
+    paypal_ca_file: Path | None = None
 
     master_billing_tenant_id: str | None = None
     seller_name: str = Field(default="", max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")  # goes into mails
@@ -74,7 +86,33 @@ class Settings(BaseSettings):
     def stripe_webhook_secrets(self) -> tuple[str, ...]:
         return listed(_reveal(self.stripe_webhook_secret))
 
-    @field_validator("stripe_secret_key", "stripe_publishable_key", mode="before")
+    @property
+    def paystack_secret_keys(self) -> tuple[str, ...]:
+        """The newest first: it signs what we ask; each of them may have signed what arrives."""
+        return listed(_reveal(self.paystack_secret_key))
+
+    @property
+    def paystack_is_live(self) -> bool:
+        return any(_is_live(key) for key in self.paystack_secret_keys)
+
+    @property
+    def paypal_webhook_ids(self) -> tuple[str, ...]:
+        return listed(self.paypal_webhook_id or "")
+
+    @property
+    def paypal_is_live(self) -> bool:
+        """PayPal's keys do not tell: the address does."""
+        return self.paypal_client_id is not None and self.paypal_api_base.rstrip("/") == PAYPAL_LIVE_BASE
+
+    @field_validator(
+        "stripe_secret_key",
+        "stripe_publishable_key",
+        "paystack_public_key",
+        "paypal_client_id",
+        "paypal_client_secret",
+        "paypal_webhook_id",
+        mode="before",
+    )
     @classmethod
     def _bare(cls, value: Any) -> Any:
         # A key pasted with its quotes, or a blank before it, must not pass for a test key.
@@ -101,10 +139,50 @@ class Settings(BaseSettings):
             raise ValueError("STRIPE_SECRET_KEY is a live key and STRIPE_PUBLISHABLE_KEY a test key.")
         if self.stripe_secret_key is not None and not live_secret and publishable.startswith("pk_live_"):
             raise ValueError("STRIPE_SECRET_KEY is a test key and STRIPE_PUBLISHABLE_KEY a live key.")
-        if self.is_sandbox and (live_secret or publishable.startswith("pk_live_")):
-            raise ValueError("KEYWRIGHT_MODE=sandbox turns the clock by hand; it refuses live keys.")
-        if live_secret and not _is_web_address(self.base_url, "https"):
-            raise ValueError("STRIPE_SECRET_KEY is a live key, so APP_BASE_URL must begin with https://.")
+        if self.is_sandbox and publishable.startswith("pk_live_"):
+            raise ValueError(_NO_LIVE_KEYS)
+        live = {
+            "STRIPE_SECRET_KEY": live_secret,
+            "PAYSTACK_SECRET_KEY": self.paystack_is_live,
+            "PAYPAL_CLIENT_ID": self.paypal_is_live,
+        }
+        for name, is_live in live.items():
+            if is_live and self.is_sandbox:
+                raise ValueError(_NO_LIVE_KEYS)
+            if is_live and not _is_web_address(self.base_url, "https"):
+                raise ValueError(f"{name} is a live key, so APP_BASE_URL must begin with https://.")
+        return self
+
+    @model_validator(mode="after")
+    def _refuse_half_a_paystack(self) -> Settings:
+        if self.paystack_secret_key is None:
+            return self
+        keys = self.paystack_secret_key.get_secret_value().split(",")
+        if any(len(key.strip(_AROUND_A_KEY)) < _SHORTEST_WEBHOOK_SECRET for key in keys):
+            raise ValueError("PAYSTACK_SECRET_KEY is empty or too short: anyone could sign with it.")
+        if len({_is_live(key) for key in self.paystack_secret_keys}) > 1:
+            raise ValueError("PAYSTACK_SECRET_KEY holds a live key beside a test key.")
+        public = self.paystack_public_key or ""
+        if self.paystack_is_live and public.startswith("pk_test_"):
+            raise ValueError("PAYSTACK_SECRET_KEY is a live key and PAYSTACK_PUBLIC_KEY a test key.")
+        if not self.paystack_is_live and public.startswith("pk_live_"):
+            raise ValueError("PAYSTACK_SECRET_KEY is a test key and PAYSTACK_PUBLIC_KEY a live key.")
+        return self
+
+    @model_validator(mode="after")
+    def _refuse_half_a_paypal(self) -> Settings:
+        if (self.paypal_client_id is None) != (self.paypal_client_secret is None):
+            raise ValueError("PAYPAL_CLIENT_ID and PAYPAL_CLIENT_SECRET are needed together.")
+        if self.paypal_client_id is None:
+            return self
+        if not self.paypal_client_id or not _reveal(self.paypal_client_secret):
+            raise ValueError("PAYPAL_CLIENT_ID or PAYPAL_CLIENT_SECRET is empty.")
+        if self.paypal_webhook_id is not None and not self.paypal_webhook_ids:
+            raise ValueError("PAYPAL_WEBHOOK_ID is empty: no event could be told from a forged one.")
+        if "WEBHOOK_ID" in self.paypal_webhook_ids and not self.is_sandbox:
+            raise ValueError("PAYPAL_WEBHOOK_ID is the simulator's: anyone can make it sign.")
+        if self.paypal_ca_file is not None and not self.is_sandbox:
+            raise ValueError("PAYPAL_CA_FILE is for KEYWRIGHT_MODE=sandbox: whoever holds it can sign.")
         return self
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from keywright.domain.errors import KeywrightError
+from keywright.domain.facts import Refetch
 from keywright.flows.context import Context
-from keywright.ports import CheckoutCreated, CheckoutRequest
+from keywright.ports import ChangePage, CheckoutCreated, CheckoutRequest
 from tests.conftest import TurnableClock
 from tests.life import stripe
 
@@ -30,7 +31,12 @@ class PayDesk:
         session = f"cs_{request.reference[3:]}"
         return CheckoutCreated(session, f"https://checkout.stripe.com/c/pay/{session}", request.expires_at)
 
-    def fetch_checkout(self, session: str) -> tuple[bytes, ...]:
+    def list_changes(self, since: datetime, cursor: str | None) -> ChangePage:
+        del since, cursor
+        return ChangePage(())
+
+    def fetch(self, wanted: Refetch) -> tuple[bytes, ...]:
+        session = wanted.external_id
         self.asked.append(session)
         if self.trouble is not None:
             raise self.trouble

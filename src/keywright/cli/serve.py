@@ -152,7 +152,7 @@ class _Running:
 @contextmanager
 def _engine(settings: Settings, database: Database) -> Iterator[_Running]:
     from keywright import bootstrap
-    from keywright.flows import announce
+    from keywright.flows import announce, refetching
     from keywright.store.slots import executor_slot
     from keywright.workflows.engine import Engine
     from keywright.workflows.sweep import sweep
@@ -166,6 +166,7 @@ def _engine(settings: Settings, database: Database) -> Iterator[_Running]:
                     database,
                     executor=executor,
                     announce=lambda batch: announce.send_due(context, batch),
+                    refetch=lambda: refetching.run_due(context),
                     sweep=lambda: sweep(context),
                 ),
             )

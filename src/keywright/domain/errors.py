@@ -10,9 +10,11 @@ KeywrightError
 │   ├── TooLarge            413
 │   ├── TooMany             429
 │   ├── BadSignature        400
+│   ├── Unsupported         422, the provider cannot do it
 │   └── Unreadable          400, authentic but not readable
 ├── Unavailable             503, nothing was stored: try again
 ├── ProviderUnavailable     502
+├── Unproven                a signature that cannot be checked yet; never leaves the intake
 └── Misconfigured           refused at start
 """
 
@@ -77,6 +79,13 @@ class BadSignature(Refused):
     code = "BAD_SIGNATURE"
 
 
+class Unsupported(Refused):
+    """The provider has no such thing. The detail says what to do instead."""
+
+    code = "UNSUPPORTED_BY_PROVIDER"
+    status = 422
+
+
 class Unreadable(Refused):
     code = "UNREADABLE"
 
@@ -89,6 +98,13 @@ class Unavailable(KeywrightError):
 class ProviderUnavailable(KeywrightError):
     code = "PROVIDER_UNAVAILABLE"
     status = 502
+
+
+class Unproven(KeywrightError):
+    """What proves the signature, a certificate, is not at hand."""
+
+    code = "UNPROVEN"
+    status = 503
 
 
 class Misconfigured(KeywrightError):

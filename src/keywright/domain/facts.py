@@ -47,6 +47,13 @@ class Stamp(msgspec.Struct, frozen=True, order=True):
     digest: str = ""
 
 
+class Refetch(msgspec.Struct, frozen=True, order=True):
+    """An object to ask the provider for. `kind` is the adapter's own word; nobody else reads it."""
+
+    kind: str
+    external_id: str
+
+
 class Item(msgspec.Struct, frozen=True, omit_defaults=True):
     """One priced position of a subscription. `quantity` is None for metered prices, which grant nothing."""
 
@@ -64,6 +71,8 @@ class SubscriptionSeen(msgspec.Struct, frozen=True, tag="subscription", omit_def
     items: tuple[Item, ...]
     canceling: bool = False
     ended_at: datetime | None = None
+    # False while the seller has told the provider not to collect: the period moves on and nobody pays for it.
+    collecting: bool = True
 
 
 class PaidLine(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -108,6 +117,37 @@ class RefundSeen(msgspec.Struct, frozen=True, tag="refund", omit_defaults=True):
     payment: str | None = None
 
 
+class RefundPart(msgspec.Struct, frozen=True, tag="refund_part", omit_defaults=True):
+    """One refund by itself. Several add up; one that failed gave nothing back after all."""
+
+    stamp: Stamp
+    refund: str
+    state: Literal["pending", "done", "failed"]
+    amount: int
+    currency: str
+    charge: str | None = None
+    intent: str | None = None
+    payment: str | None = None
+
+
+class DisputeSeen(msgspec.Struct, frozen=True, tag="dispute", omit_defaults=True):
+    """A buyer, or his bank, contests a payment.
+
+    `warning`: the bank suspects fraud, nobody has asked for the money yet. `inquiry`: a question, no money
+    moved. `open`: the money is taken back for now. `won`: it came back to the seller. `lost`: it did not.
+    `over`: ended without a decision about the money.
+    """
+
+    stamp: Stamp
+    dispute: str
+    state: Literal["warning", "inquiry", "open", "won", "lost", "over"]
+    amount: int
+    currency: str
+    charge: str | None = None
+    intent: str | None = None
+    payment: str | None = None
+
+
 class Ordered(msgspec.Struct, frozen=True, tag="ordered"):
     """What our own checkout sold under this reference. It never changes once the buyer was sent away."""
 
@@ -133,7 +173,17 @@ class CheckoutSeen(msgspec.Struct, frozen=True, tag="checkout"):
     state: Literal["paid", "processing", "failed", "expired"]
 
 
-Fact = SubscriptionSeen | PaymentSeen | PaymentLinked | RefundSeen | Ordered | HolderSeen | CheckoutSeen
+Fact = (
+    SubscriptionSeen
+    | PaymentSeen
+    | PaymentLinked
+    | RefundSeen
+    | RefundPart
+    | DisputeSeen
+    | Ordered
+    | HolderSeen
+    | CheckoutSeen
+)
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -142,6 +192,11 @@ class Reading(msgspec.Struct, frozen=True):
     `aliases` lead to the purchase; the event belongs to all of them. `founds` is True when the event may
     start a purchase by itself; otherwise it waits until a partner has made one. `prices` are the provider
     price ids it depends on, `reference` our own name of the checkout that led to it.
+
+    `refetches`: the event proves nothing by itself; these objects are fetched before anything is granted.
+    `fallback`: what to fetch when none of its names is known here, because the answer may name more.
+    `exact`: the amount that was paid must be the amount that was ordered; no price id stands for it.
+    `person`: the event is about a customer and no purchase; it has no aliases then.
     """
 
     aliases: tuple[Alias, ...]
@@ -149,6 +204,10 @@ class Reading(msgspec.Struct, frozen=True):
     founds: bool
     prices: tuple[str, ...] = ()
     reference: str | None = None
+    refetches: tuple[Refetch, ...] = ()
+    fallback: tuple[Refetch, ...] = ()
+    exact: bool = False
+    person: HolderSeen | None = None
 
 
 class Projected(msgspec.Struct, frozen=True):

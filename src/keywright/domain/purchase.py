@@ -14,11 +14,13 @@ import msgspec
 
 from keywright.domain.facts import (
     CheckoutSeen,
+    DisputeSeen,
     Fact,
     HolderSeen,
     Ordered,
     PaymentLinked,
     PaymentSeen,
+    RefundPart,
     RefundSeen,
     Stamp,
     SubscriptionSeen,
@@ -60,13 +62,15 @@ class Purchase(msgspec.Struct, frozen=True, omit_defaults=True):
     periods: dict[str, PeriodSeen] = {}
     payments: dict[str, PaymentSeen] = {}
     refunds: dict[str, RefundSeen] = {}
+    parts: dict[str, RefundPart] = {}
+    disputes: dict[str, DisputeSeen] = {}
     links: dict[str, str] = {}
     ordered: Ordered | None = None
     holder: dict[str, Told] = {}
     checkouts: dict[str, CheckoutSeen] = {}
 
 
-_V = TypeVar("_V", PeriodSeen, PaymentSeen, RefundSeen, CheckoutSeen, Told, str)
+_V = TypeVar("_V", PeriodSeen, PaymentSeen, RefundSeen, RefundPart, DisputeSeen, CheckoutSeen, Told, str)
 
 
 def absorb(purchase: Purchase, fact: Fact) -> Purchase:
@@ -78,6 +82,10 @@ def absorb(purchase: Purchase, fact: Fact) -> Purchase:
             return _with(purchase, "payments", _put(purchase.payments, fact.payment, fact))
         case RefundSeen():
             return _with(purchase, "refunds", _put(purchase.refunds, fact.charge, fact))
+        case RefundPart():
+            return _with(purchase, "parts", _put(purchase.parts, fact.refund, fact))
+        case DisputeSeen():
+            return _with(purchase, "disputes", _put(purchase.disputes, fact.dispute, fact))
         case CheckoutSeen():
             return _with(purchase, "checkouts", _put(purchase.checkouts, fact.session, fact))
         case PaymentLinked():
@@ -104,6 +112,8 @@ def _facts_of(purchase: Purchase) -> list[Fact]:
     facts: list[Fact] = [
         *purchase.payments.values(),
         *purchase.refunds.values(),
+        *purchase.parts.values(),
+        *purchase.disputes.values(),
         *purchase.checkouts.values(),
     ]
     facts += [PaymentLinked(intent, payment) for intent, payment in purchase.links.items()]
@@ -184,7 +194,7 @@ def _order(value: object) -> tuple[bool, Stamp]:
         case PaymentSeen() | CheckoutSeen():
             # Paid stays paid: what takes money back is a refund or a dispute, each with its own register.
             return (value.state == "paid", value.stamp)
-        case PeriodSeen() | RefundSeen() | Told():
+        case PeriodSeen() | RefundSeen() | RefundPart() | DisputeSeen() | Told():
             return (False, value.stamp)
         case _:  # what never changes at the provider carries no stamp: an order, a link
             return (False, _NO_STAMP)

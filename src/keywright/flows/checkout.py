@@ -29,7 +29,7 @@ from keywright.domain.errors import (
     ProviderUnavailable,
     Unauthorized,
 )
-from keywright.domain.facts import Alias
+from keywright.domain.facts import Alias, Refetch
 from keywright.domain.license import License
 from keywright.domain.license import status as license_status
 from keywright.domain.plan import Price
@@ -373,7 +373,7 @@ def _fetch(channel: Channel, session: str) -> tuple[bytes, ...]:
     refusal = "there is no key to ask with"
     try:
         if channel.api is not None:
-            return channel.api.fetch_checkout(session)
+            return channel.api.fetch(Refetch("checkout", session))
     except ProviderUnavailable:
         raise
     except KeywrightError as error:

@@ -10,7 +10,17 @@ from datetime import timedelta
 from pathlib import Path
 
 from keywright.flows.gather import Traffic
-from keywright.ports import Clock, Followups, Letters, Mailer, PaymentApi, PaymentEvents, Signer, Vault
+from keywright.ports import (
+    BillingApi,
+    Clock,
+    Followups,
+    Letters,
+    Mailer,
+    PaymentApi,
+    PaymentEvents,
+    Signer,
+    Vault,
+)
 from keywright.store.engine import Database
 from keywright.store.tenants import ProviderAccount, Tenant
 
@@ -28,6 +38,7 @@ class Channel:
     events: PaymentEvents
     secrets: tuple[str, ...]
     api: PaymentApi | None = None
+    billing: BillingApi | None = None
 
 
 @dataclass(frozen=True, slots=True)

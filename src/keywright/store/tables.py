@@ -69,7 +69,18 @@ provider_accounts = sa.Table(
     _flag("live"),
     _text("external_id", null=True),
     _at("created_at"),
+    _at("reconciled_until", null=True),
     sa.UniqueConstraint("tenant_id", "provider", "live"),
+)
+
+vault_entries = sa.Table(
+    "vault_entries",
+    metadata,
+    sa.Column("tenant_id", sa.Text, sa.ForeignKey("tenants.id"), primary_key=True),
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("owner", sa.Text, primary_key=True),
+    _text("sealed"),
+    _at("created_at"),
 )
 
 data_keys = sa.Table(
@@ -166,6 +177,7 @@ customers = sa.Table(
     _text("email", null=True),
     _text("name", null=True),
     _at("created_at"),
+    _at("email_told_at", null=True),
 )
 sa.Index("ix_customers_email", customers.c.tenant_id, customers.c.email)
 
@@ -187,6 +199,8 @@ checkouts = sa.Table(
     sa.Column("plan_id", sa.Text, sa.ForeignKey("plans.id"), nullable=False),
     _text("price"),
     _count("quantity"),
+    _count("amount"),
+    _text("currency", default=""),
     _text("status"),
     _text("session", null=True),
     _text("url", null=True),
@@ -236,6 +250,8 @@ licenses = sa.Table(
     _text("key_last5"),
     _text("key_sealed"),
     _count("seats"),
+    sa.Column("seats_after", sa.BigInteger),
+    _at("seats_after_at", null=True),
     _at("entitled_until", null=True),
     _at("active_until", null=True),
     _at("grace_until", null=True),
@@ -334,6 +350,47 @@ sa.Index(
     inbox_waits.c.kind,
     inbox_waits.c.external_id,
 )
+
+inbox_purchases = sa.Table(
+    "inbox_purchases",
+    metadata,
+    sa.Column("inbox_id", sa.Text, sa.ForeignKey("inbox.id"), primary_key=True),
+    _tenant(),
+    sa.Column("purchase_id", sa.Text, sa.ForeignKey("purchases.id"), nullable=False, index=True),
+    _text("transaction_id", null=True),
+)
+
+refetches = sa.Table(
+    "refetches",
+    metadata,
+    sa.Column("provider_account_id", sa.Text, sa.ForeignKey("provider_accounts.id"), primary_key=True),
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("external_id", sa.Text, primary_key=True),
+    _tenant(),
+    _count("turn"),
+    _count("attempts"),
+    _at("due_at"),
+    _at("created_at"),
+    _text("error", null=True),
+)
+sa.Index("ix_refetches_due", refetches.c.provider_account_id, refetches.c.due_at)
+
+reconciliations = sa.Table(
+    "reconciliations",
+    metadata,
+    _id(),
+    _tenant(),
+    sa.Column("provider_account_id", sa.Text, sa.ForeignKey("provider_accounts.id"), nullable=False),
+    _at("since_at"),
+    _at("started_at"),
+    _at("finished_at", null=True),
+    _flag("fixed"),
+    _count("looked_at"),
+    _count("found"),
+    _text("findings", default="[]"),
+    _text("error", null=True),
+)
+sa.Index("ix_reconciliations_account", reconciliations.c.provider_account_id, reconciliations.c.id)
 
 announcements = sa.Table(
     "announcements",

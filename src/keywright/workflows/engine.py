@@ -25,6 +25,9 @@ APPLICATION_VERSION = "1"
 APPLICATION = "keywright"
 _QUEUE = "followups"
 _ANNOUNCE = "announce.1"
+# A queue of its own: a provider that hangs holds up questions, and never a mail.
+_REFETCHES = "refetches"
+_REFETCH = "refetch.1"
 _SWEEP = "sweep.1"
 
 
@@ -39,6 +42,13 @@ class DBOSFollowups:
         self._connected().enqueue_in_transaction(
             connection,
             {"queue_name": _QUEUE, "workflow_name": _ANNOUNCE, "workflow_id": f"announce-{batch}"},
+            batch,
+        )
+
+    def refetch(self, connection: sa.Connection, batch: str) -> None:
+        self._connected().enqueue_in_transaction(
+            connection,
+            {"queue_name": _REFETCHES, "workflow_name": _REFETCH, "workflow_id": f"refetch-{batch}"},
             batch,
         )
 
@@ -61,11 +71,13 @@ class Engine:
         *,
         executor: str,
         announce: Callable[[str], float | None],
+        refetch: Callable[[], object],
         sweep: Callable[[], None],
     ) -> None:
         self._database = database
         self._executor = executor
         self._announce = announce
+        self._refetch = refetch
         self._sweep = sweep
         self._launched = False
 
@@ -86,6 +98,7 @@ class Engine:
         self._register()
         DBOS.launch()
         DBOS.register_queue(_QUEUE, worker_concurrency=2, polling_interval_sec=0.2)
+        DBOS.register_queue(_REFETCHES, worker_concurrency=1, polling_interval_sec=0.2)
         # Written over, not made: several processes of one database may start at the same moment.
         DBOS.apply_schedules(
             [{"schedule_name": _SWEEP, "workflow_fn": self._sweeper, "schedule": "*/10 * * * * *"}]
@@ -94,6 +107,7 @@ class Engine:
 
     def _register(self) -> None:
         announce_step = DBOS.step(name="announce.send")(self._announce)
+        refetch_step = DBOS.step(name="refetch.run")(self._refetch)
         sweep_step = DBOS.step(name="sweep.run")(self._sweep)
 
         @DBOS.workflow(name=_ANNOUNCE)
@@ -101,6 +115,11 @@ class Engine:
             # Once: a workflow that slept until the next attempt would keep its place in the queue, and two
             # delayed mails would hold up all others. The sweep does what is due again.
             announce_step(batch)
+
+        @DBOS.workflow(name=_REFETCH)
+        def refetch(_batch: str) -> None:
+            # Whatever is due by now, of this batch or of another: the rows are the truth.
+            refetch_step()
 
         @DBOS.workflow(name=_SWEEP)
         def sweep(_scheduled: datetime, _context: Any) -> None:

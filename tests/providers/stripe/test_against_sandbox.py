@@ -12,7 +12,14 @@ import pytest
 import stripe
 
 from keywright.domain.errors import Invalid, Misconfigured
-from keywright.domain.facts import CheckoutSeen, PaymentLinked, PaymentSeen, Reading, SubscriptionSeen
+from keywright.domain.facts import (
+    CheckoutSeen,
+    PaymentLinked,
+    PaymentSeen,
+    Reading,
+    Refetch,
+    SubscriptionSeen,
+)
 from keywright.ports import CheckoutCreated, CheckoutRequest
 from keywright.providers.stripe.api import StripeApi
 from keywright.providers.stripe.hook import StripeEvents
@@ -79,12 +86,12 @@ def readings(sandbox: SandboxServer) -> dict[str, Reading]:
 
 def fetched(api: StripeApi, session: str) -> list[Reading]:
     events = StripeEvents()
-    return [events.read(events.project(told)) for told in api.fetch_checkout(session)]
+    return [events.read(events.project(told)) for told in api.fetch(Refetch("checkout", session))]
 
 
 def test_a_one_off_order_is_read_alike_from_event_and_fetch(sandbox: SandboxServer, api: StripeApi) -> None:
     checkout = open_checkout(sandbox, api, None)
-    (told,) = api.fetch_checkout(checkout.session)
+    (told,) = api.fetch(Refetch("checkout", checkout.session))
     assert StripeEvents().project(told).standing == "unknown"
     pay(sandbox, checkout.session)
     announced = readings(sandbox)["checkout.session.completed"]
@@ -148,6 +155,6 @@ def test_a_trial_is_asked_for(sandbox: SandboxServer, api: StripeApi) -> None:
 def test_refusals_of_the_stand_in_are_told_apart(sandbox: SandboxServer, api: StripeApi) -> None:
     assert api.check()
     with pytest.raises(Invalid, match="resource_missing"):
-        api.fetch_checkout("cs_test_nobody")
+        api.fetch(Refetch("checkout", "cs_test_nobody"))
     with pytest.raises(Misconfigured):
         StripeApi("sk_test_wrong", sandbox.sandbox.clock, base=sandbox.url).check()

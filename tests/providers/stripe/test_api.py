@@ -17,7 +17,7 @@ import pytest
 import stripe
 
 from keywright.domain.errors import Invalid, KeywrightError, Misconfigured, ProviderUnavailable
-from keywright.domain.facts import CheckoutSeen, HolderSeen, PaymentSeen, SubscriptionSeen
+from keywright.domain.facts import CheckoutSeen, HolderSeen, PaymentSeen, Refetch, SubscriptionSeen
 from keywright.ports import CheckoutCreated, CheckoutRequest
 from keywright.providers.stripe.api import API_VERSION, StripeApi
 from keywright.providers.stripe.hook import StripeEvents
@@ -228,7 +228,7 @@ def test_refusals_are_told_apart_and_quote_nothing(
     server.answers = [Answer(status, body)]
     calls: list[Callable[[], object]] = [
         lambda: api.create_checkout(request()),
-        lambda: api.fetch_checkout("cs_test_1"),
+        lambda: api.fetch(Refetch("checkout", "cs_test_1")),
         api.check,
     ]
     for call in calls:
@@ -265,7 +265,7 @@ def test_an_empty_key_is_refused_at_once() -> None:
 def test_a_fetched_checkout_reads_like_its_event(server: ScriptedServer, api: StripeApi) -> None:
     server.answers = [Answer(200, SESSION, {"Date": DATE})]
     events = StripeEvents()
-    (told,) = api.fetch_checkout("cs_test_1")
+    (told,) = api.fetch(Refetch("checkout", "cs_test_1"))
     projected = events.project(told)
     assert server.asked[0].path == "/v1/checkout/sessions/cs_test_1"
     assert server.asked[0].query == {"expand[0]": ["payment_intent"], "expand[1]": ["subscription"]}
@@ -285,7 +285,9 @@ def test_a_fetched_checkout_reads_like_its_event(server: ScriptedServer, api: St
 def test_one_state_is_one_event_and_two_states_are_two(server: ScriptedServer, api: StripeApi) -> None:
     unpaid = {**SESSION, "payment_status": "unpaid", "payment_intent": None}
     server.answers = [Answer(200, unpaid, {"Date": DATE})] * 2 + [Answer(200, SESSION, {"Date": DATE})]
-    keys = [StripeEvents().project(api.fetch_checkout("cs_test_1")[0]).dedupe_key for _ in range(3)]
+    keys = [
+        StripeEvents().project(api.fetch(Refetch("checkout", "cs_test_1"))[0]).dedupe_key for _ in range(3)
+    ]
     assert keys[0] == keys[1] != keys[2]
 
 
@@ -317,7 +319,7 @@ def test_a_subscription_is_told_with_its_checkout(
     session = {**SESSION, "mode": "subscription", "payment_intent": None, "subscription": running}
     server.answers = [Answer(200, session, {"Date": DATE})]
     events = StripeEvents()
-    checkout, subscription = (events.project(told) for told in api.fetch_checkout("cs_test_1"))
+    checkout, subscription = (events.project(told) for told in api.fetch(Refetch("checkout", "cs_test_1")))
     assert checkout.type == "checkout.session.completed"
     assert subscription.type == "customer.subscription.updated"
     assert subscription.occurred_at == checkout.occurred_at == datetime(2026, 11, 20, 13, tzinfo=UTC)
@@ -333,7 +335,7 @@ def test_stripe_s_own_bytes_are_kept(server: ScriptedServer, api: StripeApi) -> 
     raw = b'{"id" : "sub_1", "object":"subscription","later": 1.50 , "note": "\\u00e4"}'
     session = json.dumps({**SESSION, "mode": "subscription", "subscription": None}).encode()
     server.answers = [Answer(200, session.replace(b'"subscription": null', b'"subscription": ' + raw))]
-    _, told = api.fetch_checkout("cs_test_1")
+    _, told = api.fetch(Refetch("checkout", "cs_test_1"))
     assert raw in told
 
 
@@ -342,13 +344,13 @@ def test_without_an_expanded_subscription_the_checkout_is_told_alone(
     server: ScriptedServer, api: StripeApi, subscription: str | None
 ) -> None:
     server.answers = [Answer(200, {**SESSION, "subscription": subscription})]
-    assert len(api.fetch_checkout("cs_test_1")) == 1
+    assert len(api.fetch(Refetch("checkout", "cs_test_1"))) == 1
 
 
 def test_a_subscription_without_an_id_is_no_usable_answer(server: ScriptedServer, api: StripeApi) -> None:
     server.answers = [Answer(200, {**SESSION, "subscription": {"object": "subscription"}})]
     with pytest.raises(ProviderUnavailable):
-        api.fetch_checkout("cs_test_1")
+        api.fetch(Refetch("checkout", "cs_test_1"))
 
 
 @pytest.mark.parametrize(
@@ -377,7 +379,7 @@ def test_the_state_chooses_the_type(
 ) -> None:
     server.answers = [Answer(200, {**SESSION, **session})]
     events = StripeEvents()
-    (told,) = api.fetch_checkout("cs_test_1")
+    (told,) = api.fetch(Refetch("checkout", "cs_test_1"))
     projected = events.project(told)
     assert projected.type == kind
     assert projected.occurred_at == NOW, "without a Date header the clock dates it"

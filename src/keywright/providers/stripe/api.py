@@ -14,7 +14,8 @@ import msgspec
 import stripe
 
 from keywright.domain.errors import Invalid, KeywrightError, Misconfigured, ProviderUnavailable
-from keywright.ports import CheckoutCreated, CheckoutRequest, Clock
+from keywright.domain.facts import Refetch
+from keywright.ports import ChangePage, CheckoutCreated, CheckoutRequest, Clock
 
 if TYPE_CHECKING:
     from stripe.params.checkout import SessionCreateParams
@@ -77,7 +78,17 @@ class StripeApi:
             raise Invalid("Stripe opened a checkout without a page to send the buyer to")
         return CheckoutCreated(session.id, session.url, datetime.fromtimestamp(session.expires_at, UTC))
 
-    def fetch_checkout(self, session: str) -> tuple[bytes, ...]:
+    def fetch(self, wanted: Refetch) -> tuple[bytes, ...]:
+        """What Stripe says of an object now. Raises as `create_checkout`."""
+        if wanted.kind != "checkout":
+            raise Invalid(f"Stripe is not asked for a {wanted.kind}")
+        return self._fetch_checkout(wanted.external_id)
+
+    def list_changes(self, since: datetime, cursor: str | None) -> ChangePage:
+        """What happened since then. Raises as `create_checkout`."""
+        raise Invalid(f"Stripe's changes since {since} are not listed, {cursor or 'from the first'} on")
+
+    def _fetch_checkout(self, session: str) -> tuple[bytes, ...]:
         """The checkout as Stripe sees it now, and the subscription it began, shaped like Stripe's events.
 
         The checkout's type is the one Stripe would announce its present state with. One that is still open

@@ -84,7 +84,10 @@ class StripeEvents:
         if abs(int(now.timestamp()) - int(stamp)) > TOLERANCE:
             raise BadSignature("the signature is too old, or from the future")
 
-    def project(self, raw: bytes) -> Projected:
+    def obtain(self, raw: bytes, headers: Mapping[str, str], now: datetime) -> None:
+        """Nothing: the endpoint's secrets are all that a signature of Stripe needs."""
+
+    def project(self, raw: bytes, *, fetched: bool = False) -> Projected:  # noqa: ARG002  # answers look like events
         """Reduce an authentic body to its allow-listed members.
 
         Raises:
