@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import structlog
 from dotenv import dotenv_values
@@ -19,11 +20,12 @@ from keywright.delivery.email import OutboxMailer, SmtpMailer
 from keywright.delivery.letters import Stationery
 from keywright.domain.errors import Misconfigured
 from keywright.flows.context import Channel, Context, Policy, new_id
-from keywright.ports import Clock, Mailer
+from keywright.flows.credentials import Credentials, Kinds, complete
+from keywright.ports import Clock, Mailer, Vault
 from keywright.providers.stripe.api import StripeApi
 from keywright.providers.stripe.hook import StripeEvents
 from keywright.sandbox.clock import FileClock
-from keywright.settings import Settings, listed
+from keywright.settings import PAYPAL_LIVE_BASE, Settings, listed
 from keywright.signing.keyring import Keyring
 from keywright.signing.vault import load_or_create_master_key, read_master_key
 from keywright.store import keys, migrate, tenants
@@ -107,7 +109,7 @@ def build(settings: Settings, database: Database) -> Context:
         letters=Stationery(settings.base_url),
         followups=DBOSFollowups(database),
         master=master,
-        channels=_channels(settings, database, master, clock),
+        channels=_channels(settings, database, keyring, master, clock),
         policy=_policy(settings),
     )
 
@@ -128,30 +130,83 @@ def _policy(settings: Settings) -> Policy:
     )
 
 
-def _channels(settings: Settings, database: Database, master: Tenant, clock: Clock) -> dict[str, Channel]:
-    """A channel for each provider that the settings name."""
+def _channels(
+    settings: Settings, database: Database, keyring: Keyring, master: Tenant, clock: Clock
+) -> dict[str, Channel]:
+    """A channel for each provider that the environment or the vault has credentials for."""
     channels: dict[str, Channel] = {}
-    for provider, live, build_channel in _configured(settings):
+    for provider, build_channel in _CHANNELS.items():
+        found = find_credentials(settings, database, keyring, master, provider)
+        if not found.keys and not found.secrets:
+            continue
         with database.write() as connection:
             account = tenants.get_account(
-                connection, master.id, provider, live=live, new_id=new_id("pac"), now=clock.now()
+                connection, master.id, provider, live=bool(found.live), new_id=new_id("pac"), now=clock.now()
             )
-        channels[provider] = build_channel(settings, account, clock)
+        channels[provider] = build_channel(settings, found, account, clock)
     return channels
 
 
-_ChannelBuilder = Callable[[Settings, ProviderAccount, Clock], Channel]
+def find_credentials(
+    settings: Settings, database: Database, vault: Vault, master: Tenant, provider: str
+) -> Credentials:
+    """The master tenant's credentials at a provider: the environment's, completed from the vault.
+
+    Raises Misconfigured for live ones in sandbox mode or at an http address, as the settings do.
+    """
+    given = _GIVEN[provider](settings)
+    with database.read() as connection:
+        found = complete(connection, vault, master.id, given, CREDENTIAL_KINDS[provider])
+    if found.live and found.keys:
+        if settings.is_sandbox:
+            raise Misconfigured(f"KEYWRIGHT_MODE=sandbox refuses live keys, and {provider}'s are live.")
+        if not settings.base_url.startswith("https://"):
+            raise Misconfigured(f"{provider}'s key is live, so APP_BASE_URL must begin with https://.")
+    return found
 
 
-def _configured(settings: Settings) -> Iterator[tuple[str, bool, _ChannelBuilder]]:
-    if settings.stripe_secret_key is not None or settings.stripe_webhook_secrets:
-        yield "stripe", settings.stripe_is_live, _stripe
+CREDENTIAL_KINDS: Final = {
+    "stripe": Kinds(("stripe.secret_key",), "stripe.webhook_secret"),
+    "paystack": Kinds(("paystack.secret_key",), "paystack.secret_key"),
+    "paypal": Kinds(("paypal.client_id", "paypal.client_secret"), "paypal.webhook_id"),
+}
 
 
-def _stripe(settings: Settings, account: ProviderAccount, clock: Clock) -> Channel:
+def _given_stripe(settings: Settings) -> Credentials:
     key = settings.stripe_secret_key
-    api = StripeApi(key.get_secret_value(), clock, base=settings.stripe_api_base) if key is not None else None
-    return Channel(account, StripeEvents(), settings.stripe_webhook_secrets, api)
+    if key is None:
+        return Credentials("stripe", None, (), settings.stripe_webhook_secrets)
+    keys = (key.get_secret_value(),)
+    return Credentials("stripe", settings.stripe_is_live, keys, settings.stripe_webhook_secrets)
+
+
+def _given_paystack(settings: Settings) -> Credentials:
+    keys = settings.paystack_secret_keys
+    return Credentials("paystack", settings.paystack_is_live if keys else None, keys, keys)
+
+
+def _given_paypal(settings: Settings) -> Credentials:
+    id_, secret = settings.paypal_client_id, settings.paypal_client_secret
+    keys = (id_, secret.get_secret_value()) if id_ is not None and secret is not None else ()
+    # The keys do not tell the mode, the address does: so it is known without them, too.
+    live = settings.paypal_api_base.rstrip("/") == PAYPAL_LIVE_BASE
+    return Credentials("paypal", live, keys, settings.paypal_webhook_ids)
+
+
+_GIVEN: Final[Mapping[str, Callable[[Settings], Credentials]]] = {
+    "stripe": _given_stripe,
+    "paystack": _given_paystack,
+    "paypal": _given_paypal,
+}
+
+
+def _stripe(settings: Settings, found: Credentials, account: ProviderAccount, clock: Clock) -> Channel:
+    api = StripeApi(found.keys[0], clock, base=settings.stripe_api_base) if found.keys else None
+    return Channel(account, StripeEvents(), found.secrets, api)
+
+
+_ChannelBuilder = Callable[[Settings, Credentials, ProviderAccount, Clock], Channel]
+_CHANNELS: Final[Mapping[str, _ChannelBuilder]] = {"stripe": _stripe}
 
 
 def _clock(settings: Settings) -> Clock:
