@@ -168,6 +168,77 @@ class BillingApi(Protocol):
         ...
 
 
+class Endpoint(msgspec.Struct, frozen=True):
+    """Where a provider sends its events to, as the provider keeps it.
+
+    `secret` is what its deliveries are checked with, when the provider told it, and nothing else.
+    `differs`: in words, what is not as we would have it.
+    """
+
+    id: str
+    url: str
+    secret: str | None = None
+    differs: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:  # the secret never reaches a log
+        return f"Endpoint({self.id!r}, {self.url!r})"
+
+
+class PriceSeen(msgspec.Struct, frozen=True):
+    """A price, or a plan, at the provider. `amount` in ISO minor units; `interval` in the catalog's words."""
+
+    external_id: str
+    name: str
+    amount: int
+    currency: str
+    interval: str | None
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """What arrives at a webhook address."""
+
+    raw: bytes
+    headers: Mapping[str, str]
+
+
+class ProviderSetup(Protocol):
+    """What it takes to go live at a provider. All raise Misconfigured for a key that is wrong, revoked, or of
+    the other mode; Forbidden for one that may not do this; ProviderUnavailable, Invalid as above."""
+
+    def whose(self) -> str:
+        """The name, or the id, of the account that the key opens."""
+        ...
+
+    def clicks(self, url: str) -> tuple[str, ...]:
+        """What a person has to do at the provider, where it has no call for it; else nothing."""
+        ...
+
+    def list_endpoints(self, url: str) -> tuple[Endpoint, ...]:
+        """The endpoints at exactly this address, the oldest first. Raises Unsupported where none are told."""
+        ...
+
+    def register(self, url: str, known: Endpoint | None) -> Endpoint:
+        """Make an endpoint for exactly the events that we read, or make the known one so."""
+        ...
+
+    def remove(self, endpoint: Endpoint) -> None:
+        """Send nothing there any more."""
+        ...
+
+    def list_prices(self) -> tuple[PriceSeen, ...]:
+        """Every price or plan on sale at the provider, in this mode, that could be in a catalog."""
+        ...
+
+    def count_undelivered(self, since: datetime) -> int | None:
+        """How many events since then the provider could not deliver; None where it does not tell."""
+        ...
+
+    def greeting(self, secret: str, now: datetime) -> Delivery:
+        """A delivery to ourselves that means nothing: signed with `secret` where we can sign like the
+        provider, and then to be ignored; else with a signature that is to be refused."""
+        ...
+
+
 class Mail(msgspec.Struct, frozen=True):
     """A mail ready to send. `message_id` is stable over retries, so a doubled mail is recognizable."""
 
