@@ -44,6 +44,8 @@ def order(context: Context, reference: str, price: str, quantity: int = 1) -> No
                 plan_id="pla_plan-0",
                 price=price,
                 quantity=quantity,
+                amount=5000 * quantity,
+                currency="USD",
                 status="open",
                 created_at=now,
                 expires_at=now + timedelta(hours=24),
@@ -499,7 +501,7 @@ def test_an_event_that_waited_for_a_merge_follows_it(context: Context, clock: Tu
         time.sleep(0.3)
         emptied = msgspec.structs.replace(found[links[young]], state=Purchase())
         purchase_rows.update(connection, [emptied], clock.now())
-        purchase_rows.lead_aliases(connection, [links[young]], links[old])
+        purchase_rows.lead(connection, [links[young]], links[old])
     waiter.join()
     assert waited == [{young: links[old]}]
 

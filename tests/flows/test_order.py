@@ -38,6 +38,8 @@ PLANS = {
 _MONTHLY = ["price_pro", "price_team", "price_keys", "price_now"]
 _CLEARED = (
     tables.announcements,
+    tables.inbox_purchases,
+    tables.refetches,
     tables.timeline,
     tables.activations,
     tables.licenses,
@@ -267,6 +269,8 @@ def clear(context: Context, price: str) -> None:
             plan_id=f"pla_plan-{list(PLANS).index(price)}",
             price=price,
             quantity=2,
+            amount=10000,
+            currency="USD",
             status="open",
             created_at=now,
             expires_at=now + timedelta(hours=24),

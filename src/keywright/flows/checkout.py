@@ -222,6 +222,8 @@ def _new(context: Context, ask: Ask, deal: _Deal, key_hash: str | None, body_has
         plan_id=deal.offer.plan.id,
         price=deal.price.external_id or deal.price.id,
         quantity=ask.quantity,
+        amount=deal.price.amount * ask.quantity,
+        currency=deal.price.currency,
         status="open",
         created_at=now,
         expires_at=now + context.policy.checkout_for,

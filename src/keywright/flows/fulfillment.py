@@ -14,14 +14,26 @@ import msgspec
 import sqlalchemy as sa
 
 from keywright.domain import purchase
-from keywright.domain.facts import Alias, CheckoutSeen, Ordered, Reading
-from keywright.domain.grant import Grant, worth
-from keywright.domain.license import License, change_of, granted
-from keywright.domain.override import apply
+from keywright.domain.facts import (
+    Alias,
+    CheckoutSeen,
+    DisputeSeen,
+    Fact,
+    HolderSeen,
+    Ordered,
+    PaymentSeen,
+    Reading,
+    Refetch,
+    RefundPart,
+    RefundSeen,
+    SubscriptionSeen,
+)
+from keywright.domain.grant import worth
+from keywright.domain.license import License
 from keywright.domain.plan import Plan
 from keywright.domain.purchase import Purchase
 from keywright.flows.context import Context
-from keywright.flows.license_writes import blank, clocks_of, resealed, sealed
+from keywright.flows.issuing import Changed, Granted, Issuing
 from keywright.store import (
     announcements,
     catalog,
@@ -29,9 +41,7 @@ from keywright.store import (
     customers,
     licenses,
     purchases,
-    timeline,
 )
-from keywright.store.announcements import Announcement
 from keywright.store.checkouts import Checkout
 from keywright.store.customers import Customer
 from keywright.store.purchases import StoredAlias, StoredPurchase
@@ -54,11 +64,12 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Work(msgspec.Struct, frozen=True):
-    """One event to fulfill."""
+    """One event to fulfill. `answered`: what it had us fetch is here."""
 
     inbox_id: str
     event: str
     reading: Reading
+    answered: bool = False
 
 
 class _Draft:
@@ -89,13 +100,17 @@ class Fulfillment:
         self.now = now
         self.batch = context.new_id("bat")
         self.owes = False
-        self.changed = False
+        self.changes: list[Changed] = []
+        self.wanted: set[Refetch] = set()
         self.new_aliases: list[Alias] = []
         self._drafts: dict[str, _Draft] = {}
         self._by_alias: dict[Alias, str] = {}
         self._orders: dict[str, Checkout] = {}
         self._plans: dict[str, Plan] = {}
         self._checkout_changes: dict[str, dict[str, Any]] = {}
+        self._told: dict[str, HolderSeen] = {}
+        self._met: list[tuple[Work, _Draft]] = []
+        self._into: dict[str, _Draft] = {}
 
     def run(self, works: Sequence[Work]) -> dict[str, Outcome]:
         self._load(works)
@@ -113,6 +128,8 @@ class Fulfillment:
             self._write_purchases(changed)
             self._write_licenses(changed, held)
         checkouts.settle(self.connection, list(self._checkout_changes.values()))
+        self._write_links()
+        self._tell_customers()
         return outcomes
 
     # -- load ---------------------------------------------------------------------------------------
@@ -138,19 +155,37 @@ class Fulfillment:
     def _needs_order(self, work: Work) -> bool:
         """Whether our own checkout has something to add: the order, or a status to be told."""
         known = Alias("reference", work.reading.reference or "") in self._by_alias
-        return not known or any(isinstance(fact, CheckoutSeen) for fact in work.reading.facts)
+        facts = work.reading.facts
+        return not known or work.reading.exact or any(isinstance(fact, CheckoutSeen) for fact in facts)
 
     # -- absorb -------------------------------------------------------------------------------------
 
     def _absorb(self, work: Work) -> Outcome:
+        early = self._without_purchase(work)
+        if early is not None:
+            return early
         reading = self._ours(work.reading)
         order = self._orders.get(reading.reference or "")
         met = sorted({self._by_alias[alias] for alias in reading.aliases if alias in self._by_alias})
-        refusal = self._expired(reading, order, met) or self._why_parked(reading, order, met)
+        refusal = self._answered(work, met) or self._expired(reading, order, met)
+        refusal = refusal or self._why_parked(reading, order, met)
         if refusal is not None:
+            if refusal.outcome == "parked":
+                self.wanted.update(reading.fallback)
             return refusal
         draft = self._meet(met)
         draft.event = work.event
+        self._met.append((work, draft))
+        if _is_tie(draft.state.subscription, reading.facts):
+            self.wanted.update(reading.fallback)
+        self._tell(draft, reading, order)
+        for alias in reading.aliases:
+            if alias not in self._by_alias:
+                self._by_alias[alias] = draft.id
+                self.new_aliases.append(alias)
+        return Outcome("applied")
+
+    def _tell(self, draft: _Draft, reading: Reading, order: Checkout | None) -> None:
         if order is not None:
             ordered = Ordered(order.reference, order.plan_id, order.price, order.quantity)
             draft.state = purchase.absorb(draft.state, ordered)
@@ -158,11 +193,25 @@ class Fulfillment:
             draft.state = purchase.absorb(draft.state, fact)
             if isinstance(fact, CheckoutSeen) and order is not None:
                 self._tell_checkout(order, fact, draft)
-        for alias in reading.aliases:
-            if alias not in self._by_alias:
-                self._by_alias[alias] = draft.id
-                self.new_aliases.append(alias)
-        return Outcome("applied")
+
+    def _without_purchase(self, work: Work) -> Outcome | None:
+        """What is about a customer only, or proves nothing until the provider was asked."""
+        reading = work.reading
+        if reading.person is not None:
+            return self._hear_of(reading.person)
+        if reading.refetches and not work.answered:
+            self.wanted.update(reading.refetches)
+            if not reading.facts:
+                return Outcome("accepted", "ASKING", waits_of(reading.refetches))
+        return None
+
+    def _answered(self, work: Work, met: Sequence[str]) -> Outcome | None:
+        """It proved nothing by itself, and what it had us fetch has been taken in."""
+        if not work.answered or work.reading.facts:
+            return None
+        if met:
+            self._met.append((work, self._drafts[met[0]]))
+        return Outcome("applied", "FETCHED")
 
     def _ours(self, reading: Reading) -> Reading:
         """The reading, without a reference that belongs to another session.
@@ -199,10 +248,12 @@ class Fulfillment:
         known = set(reading.prices) | ({order.price} if order is not None else set())
         for id_ in met:
             known |= purchase.prices_of(self._drafts[id_].state)
+        if reading.exact and order is not None and not _is_exact(reading, order):
+            return Outcome("parked", "AMOUNT_MISMATCH")
         if known and not known & self._plans.keys():
             return Outcome("parked", "PRICE_UNMAPPED", tuple(("price", price) for price in sorted(known)))
         if not known and not any(alias.kind == "subscription" for alias in reading.aliases):
-            waits = tuple((a.kind, a.external_id) for a in reading.aliases if a.kind == "reference")
+            waits = tuple((alias.kind, alias.external_id) for alias in reading.aliases)
             return Outcome("parked", "ORDER_UNKNOWN", waits)
         return None
 
@@ -219,6 +270,7 @@ class Fulfillment:
         return draft
 
     def _fold(self, younger: _Draft, older: _Draft) -> None:
+        self._into[younger.id] = older
         older.state = purchase.merge(older.state, younger.state)
         older.absorbed += younger.absorbed
         for alias, id_ in list(self._by_alias.items()):
@@ -298,7 +350,7 @@ class Fulfillment:
         purchases.insert(self.connection, new)
         purchases.update(self.connection, old, self.now)
         for draft in drafts:
-            purchases.lead_aliases(self.connection, draft.absorbed, draft.id)
+            purchases.lead(self.connection, draft.absorbed, draft.id)
         purchases.insert_aliases(
             self.connection,
             [
@@ -308,81 +360,59 @@ class Fulfillment:
         )
 
     def _write_licenses(self, drafts: Sequence[_Draft], held: dict[str, list[License]]) -> None:
-        made: list[License] = []
-        changed: list[License] = []
-        entries: list[timeline.Entry] = []
+        issuing = Issuing(self.context, self.connection, self.account.tenant_id, self.now, self.batch)
         for draft in drafts:
-            mine = {(one.product_id, one.unit): one for one in held.get(draft.id, ())}
-            for grant, unit in _units(worth(draft.state, self._plans), mine):
-                known = mine.pop((grant.product_id, unit), None)
-                if known is None and grant.entitled_until is not None:
-                    one, entry = self._issue(draft, grant, unit)
-                    made.append(one)
-                    entries.append(entry)
-                elif known is not None:
-                    after = self._regrant(draft, known, grant)
-                    if after is not None:
-                        changed.append(after[0])
-                        entries.append(after[1])
-            # What no grant speaks of: a license beside the older purchase's own, or one whose price is gone.
-            for one in mine.values():
-                if draft.superseded:
-                    changed.append(self._supersede(one, entries))
-                elif one.purchase_id != draft.id:
-                    changed.append(resealed(self.context, one, _moved(one, draft.id)))
-        licenses.insert(self.connection, made)
-        licenses.update(self.connection, changed)
-        timeline.insert(self.connection, entries)
-        self.changed = bool(entries)
-        self._owe(made)
-
-    def _issue(self, draft: _Draft, grant: Grant, unit: int) -> tuple[License, timeline.Entry]:
-        order = self._orders.get(draft.state.ordered.reference) if draft.state.ordered else None
-        one, _ = blank(self.context, self.account.tenant_id, grant.plan, self.now)
-        one = msgspec.structs.replace(
-            one,
-            purchase_id=draft.id,
-            unit=unit,
-            customer_id=draft.customer_id,
-            firm=order.firm if order is not None else None,
-        )
-        one = granted(one, grant)
-        detail = {"event": draft.event, "purchase": draft.id, "after": clocks_of(one)}
-        one, entry = timeline.append(one, "license.issued", detail, self.now)
-        return sealed(self.context, one), entry
-
-    def _regrant(self, draft: _Draft, known: License, grant: Grant) -> tuple[License, timeline.Entry] | None:
-        after = granted(_moved(known, draft.id), apply(grant, known.overrides))
-        if after is known:
-            return None
-        detail = {"event": draft.event, "before": clocks_of(known), "after": clocks_of(after)}
-        after, entry = timeline.append(after, change_of(known, after), detail, self.now)
-        return resealed(self.context, known, after), entry
-
-    def _supersede(self, one: License, entries: list[timeline.Entry]) -> License:
-        """Two purchases turned out to be one: the younger's license of the same product ends."""
-        after = msgspec.structs.replace(one, standing="revoked", reason="merged")
-        after, entry = timeline.append(after, "license.revoked", {"reason": "merged"}, self.now)
-        entries.append(entry)
-        return resealed(self.context, one, after)
-
-    def _owe(self, made: Sequence[License]) -> None:
-        """Each new license owes its key to the customer."""
-        owed = [
-            Announcement(
-                id=self.context.new_id("ann"),
-                tenant_id=one.tenant_id,
-                kind="license.issued",
-                occurrence="first",
-                subject_id=one.id,
-                license_id=one.id,
-                batch=self.batch,
-                created_at=self.now,
+            ordered = draft.state.ordered
+            order = self._orders.get(ordered.reference) if ordered is not None else None
+            one = Granted(
+                purchase_id=draft.id,
+                customer_id=draft.customer_id,
+                firm=order.firm if order is not None else None,
+                event=draft.event,
+                superseded=draft.superseded,
+                was=draft.before,
+                now=draft.state,
             )
-            for one in made
-        ]
-        announcements.insert(self.connection, owed)
-        self.owes = self.owes or bool(owed)
+            issuing.issue(one, worth(draft.state, self._plans), held.get(draft.id, ()))
+        issuing.write()
+        self.changes = issuing.changes
+        self.owes = self.owes or issuing.owes
+
+    def _write_links(self) -> None:
+        """Remember which purchase each event was about, and which money it spoke of."""
+        purchases.link_events(
+            self.connection,
+            self.account.tenant_id,
+            {
+                work.inbox_id: (self._final(draft).id, _transaction_of(work.reading.facts))
+                for work, draft in self._met
+            },
+        )
+
+    def _final(self, draft: _Draft) -> _Draft:
+        """The purchase that a draft has become part of in this pass; itself, as a rule."""
+        while draft.id in self._into:
+            draft = self._into[draft.id]
+        return draft
+
+    def _hear_of(self, person: HolderSeen) -> Outcome:
+        """A customer changed, and no purchase: only the address matters."""
+        if person.customer is None or person.email is None:
+            return Outcome("ignored", "NOTHING_NEW")
+        known = self._told.get(person.customer)
+        if known is None or person.stamp > known.stamp:
+            self._told[person.customer] = person
+        return Outcome("applied")
+
+    def _tell_customers(self) -> None:
+        """Write addresses that customers changed, and free the mails that waited for one."""
+        changed = customers.tell(
+            self.connection,
+            self.account.id,
+            [(p.customer or "", p.email or "", p.stamp.at) for p in self._told.values()],
+        )
+        if changed and announcements.release_waiting(self.connection, sorted(changed), self.batch):
+            self.owes = True
 
 
 def _move_licenses(older: _Draft, held: dict[str, list[License]]) -> None:
@@ -398,28 +428,41 @@ def _move_licenses(older: _Draft, held: dict[str, list[License]]) -> None:
         held[id_] = [one for one in theirs if (one.product_id, one.unit) in taken]
 
 
-def _moved(held: License, purchase_id: str) -> License:
-    if held.purchase_id == purchase_id:
-        return held
-    return msgspec.structs.replace(held, purchase_id=purchase_id)
-
-
 def _holder(state: Purchase) -> dict[str, str]:
     return {member: told.value for member, told in state.holder.items()}
 
 
-def _units(grants: Sequence[Grant], held: dict[tuple[str, int], License]) -> list[tuple[Grant, int]]:
-    """Each grant with each of its numbered units. A unit that is no longer bought ends, highest first."""
-    pairs = []
-    for grant in grants:
-        known = [unit for product, unit in held if product == grant.product_id]
-        for unit in range(max([grant.units, *(u + 1 for u in known)])):
-            if unit < grant.units:
-                pairs.append((grant, unit))
-            elif unit in known:
-                pairs.append((_ended(grant), unit))
-    return pairs
+def waits_of(wanted: Sequence[Refetch]) -> tuple[tuple[str, str], ...]:
+    """What an accepted event waits for."""
+    return tuple((f"fetch:{one.kind}", one.external_id) for one in wanted)
 
 
-def _ended(grant: Grant) -> Grant:
-    return msgspec.structs.replace(grant, standing="revoked", reason="fewer keys")
+def _is_tie(known: SubscriptionSeen | None, facts: Sequence[Fact]) -> bool:
+    """Whether two snapshots of one second say different things: only the provider knows which is newer."""
+    if known is None:
+        return False
+    return any(
+        isinstance(fact, SubscriptionSeen)
+        and fact.stamp.at == known.stamp.at
+        and fact.stamp.digest != known.stamp.digest
+        for fact in facts
+    )
+
+
+def _is_exact(reading: Reading, order: Checkout) -> bool:
+    """Whether what was paid is what was ordered: no price id stands for it."""
+    return all(
+        (fact.amount, fact.currency) == (order.amount, order.currency)
+        for fact in reading.facts
+        if isinstance(fact, PaymentSeen) and fact.state == "paid"
+    )
+
+
+def _transaction_of(facts: Sequence[Fact]) -> str | None:
+    """The money that an event speaks of, by the name that the provider's own pages show."""
+    for fact in facts:
+        if isinstance(fact, PaymentSeen):
+            return fact.payment
+        if isinstance(fact, RefundSeen | RefundPart | DisputeSeen):
+            return fact.payment or fact.charge or fact.intent
+    return None

@@ -6,20 +6,29 @@ that holds the event and its effect. What cannot be applied is kept and retried;
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 import msgspec
 import sqlalchemy as sa
 import structlog
 
-from keywright.domain.errors import BadSignature, KeywrightError, TooLarge, Unavailable, Unreadable
+from keywright.domain.errors import (
+    BadSignature,
+    KeywrightError,
+    TooLarge,
+    Unavailable,
+    Unproven,
+    Unreadable,
+)
 from keywright.domain.facts import Projected, Reading
 from keywright.flows.context import Channel, Context
 from keywright.flows.fulfillment import Fulfillment, Outcome, Work
 from keywright.flows.gather import Gatherer
-from keywright.store import inbox
+from keywright.store import inbox, refetches
 from keywright.store.inbox import InboxItem, Wait
 from keywright.store.rows import micros
 from keywright.store.tenants import ProviderAccount
@@ -29,6 +38,8 @@ log = structlog.get_logger(__name__)
 LARGEST_BODY = 1 << 20
 _RETRY_PARKED = timedelta(minutes=5)
 _LOOKS = 13
+_PROVERS = 2
+_UNPROVEN_AT_ONCE = 64
 
 
 class Arrival(msgspec.Struct, frozen=True):
@@ -49,6 +60,8 @@ class Intake:
         self.gatherer: Gatherer[Arrival, Outcome] = Gatherer(
             "intake", self._serve, traffic=context.traffic, limit=context.policy.batch, backlog=4096
         )
+        self._provers = ThreadPoolExecutor(_PROVERS, thread_name_prefix="prove")
+        self._unproven = 0
 
     async def receive(self, provider: str, raw: bytes, headers: Mapping[str, str]) -> Outcome:
         """Take one webhook in. Returns after the commit that holds it.
@@ -60,21 +73,43 @@ class Intake:
         channel = self._context.channels.get(provider)
         if channel is None:
             raise BadSignature("No webhook secret is configured for this provider.")
-        channel.events.authenticate(raw, headers, channel.secrets, self._context.clock.now())
+        try:
+            channel.events.authenticate(raw, headers, channel.secrets, self._context.clock.now())
+        except Unproven:
+            await self._prove(channel, raw, headers)
         arrival = arrive(channel, raw, self._context.clock.now())
         outcome = await self.gatherer.ask(arrival)
         if arrival.error is not None:
             raise Unreadable(arrival.error)
         return outcome
 
+    async def _prove(self, channel: Channel, raw: bytes, headers: Mapping[str, str]) -> None:
+        """Get what the proof needs over the network, away from the event loop, and look again.
+
+        Strangers can make us try: what waits is bounded, so that they cannot fill the memory.
+        """
+        if self._unproven >= _UNPROVEN_AT_ONCE:
+            raise Unavailable("Too many signatures wait to be checked. Please try again.", retry_after=5)
+        now = self._context.clock.now()
+        self._unproven += 1
+        try:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._provers, channel.events.obtain, raw, headers, now)
+        finally:
+            self._unproven -= 1
+        try:
+            channel.events.authenticate(raw, headers, channel.secrets, now)
+        except Unproven:
+            raise Unavailable("The signature could not be checked. Please send it again.") from None
+
     def _serve(self, arrivals: Sequence[Arrival]) -> Sequence[Outcome | Exception]:
         return take_in(self._context, arrivals)
 
 
-def arrive(channel: Channel, raw: bytes, now: datetime) -> Arrival:
-    """Project and read one authentic body."""
+def arrive(channel: Channel, raw: bytes, now: datetime, *, fetched: bool = False) -> Arrival:
+    """Project and read one authentic body; `fetched` when we asked for it ourselves."""
     try:
-        projected = channel.events.project(raw)
+        projected = channel.events.project(raw, fetched=fetched)
     except Unreadable as error:
         return _unreadable(channel.account, raw, now, error)
     ignored = _why_ignored(channel.account, projected)
@@ -203,7 +238,7 @@ def settle(
     """
     fulfillment = Fulfillment(context, connection, account, now)
     outcomes = fulfillment.run(works)
-    if fulfillment.changed:
+    if fulfillment.changes:
         outcomes = {id_: msgspec.structs.replace(o, changed=True) for id_, o in outcomes.items()}
     parked = {id_: o for id_, o in outcomes.items() if o.outcome == "parked"}
     differing = {id_: o for id_, o in outcomes.items() if o.outcome == "ignored"}
@@ -214,6 +249,10 @@ def settle(
         _park(connection, account, parked, now, attempts or {})
     if fulfillment.owes:
         context.followups.announce(connection, fulfillment.batch)
+    _want(context, connection, account, fulfillment, now)
+    accepted = {id_: o for id_, o in outcomes.items() if o.outcome == "accepted"}
+    if accepted:
+        _await_answers(connection, account, accepted)
     names = [(alias.kind, alias.external_id) for alias in fulfillment.new_aliases]
     # What was parked a moment ago is among them: its partner may have come later in this very batch.
     return outcomes | _release(context, connection, account, names, now)
@@ -242,14 +281,38 @@ def _release(
     return retry(context, connection, account, waiting, now) if waiting else {}
 
 
+def answer_waiting(
+    context: Context,
+    connection: sa.Connection,
+    account: ProviderAccount,
+    names: Sequence[tuple[str, str]],
+    now: datetime,
+) -> None:
+    """What these events had us fetch was taken in: their part is done, unless they wait for more."""
+    waiting = inbox.waiting_for(connection, account.id, names)
+    inbox.stop_waiting_for(connection, waiting, names)
+    done = [id_ for id_ in waiting if id_ not in inbox.still_waiting(connection, waiting)]
+    if done:
+        retry(context, connection, account, done, now, answered=True)
+
+
 def retry(
-    context: Context, connection: sa.Connection, account: ProviderAccount, ids: Sequence[str], now: datetime
+    context: Context,
+    connection: sa.Connection,
+    account: ProviderAccount,
+    ids: Sequence[str],
+    now: datetime,
+    *,
+    answered: bool = False,
 ) -> dict[str, Outcome]:
-    """Apply kept events again, oldest first. Facts are read from the projection, so a replay is identical."""
+    """Apply kept events again, oldest first. Facts are read from the projection, so a replay is identical.
+
+    `answered`: what they had us fetch is here, so it is not fetched again.
+    """
     channel = context.channels[account.provider]
     items = inbox.get_many(connection, ids)
     inbox.stop_waiting(connection, ids)
-    works = [Work(i.id, i.projected.type, channel.events.read(i.projected)) for i in items]
+    works = [Work(i.id, i.projected.type, channel.events.read(i.projected), answered) for i in items]
     inbox.settle(connection, [_settled(i.id, Outcome("applied"), i.attempts + 1, now) for i in items])
     return settle(context, connection, account, works, now, {i.id: i.attempts for i in items})
 
@@ -288,6 +351,30 @@ def _park(
     waits = [
         Wait(id_, account.tenant_id, account.id, kind, external)
         for id_, outcome in parked.items()
+        for kind, external in outcome.waits
+    ]
+    inbox.wait(connection, sorted(waits, key=lambda w: (w.inbox_id, w.kind, w.external_id)))
+
+
+def _want(
+    context: Context, connection: sa.Connection, account: ProviderAccount, done: Fulfillment, now: datetime
+) -> None:
+    """Have the provider asked for what these events alone do not tell, unless there is no key to ask with."""
+    channel = context.find_channel(account.id)
+    if done.wanted and channel is not None and channel.api is not None:
+        refetches.want(connection, account.tenant_id, account.id, done.wanted, now, due=now)
+        context.followups.refetch(connection, done.batch)
+
+
+def _await_answers(
+    connection: sa.Connection, account: ProviderAccount, accepted: Mapping[str, Outcome]
+) -> None:
+    inbox.settle(
+        connection, [{"id": i, "status": o.outcome, "reason": o.reason} for i, o in accepted.items()]
+    )
+    waits = [
+        Wait(id_, account.tenant_id, account.id, kind, external)
+        for id_, outcome in accepted.items()
         for kind, external in outcome.waits
     ]
     inbox.wait(connection, sorted(waits, key=lambda w: (w.inbox_id, w.kind, w.external_id)))

@@ -1,10 +1,172 @@
-"""Refetching: asking the provider for an object, and taking its answer in like a webhook."""
+"""Refetching: asking the provider for an object, and taking its answer in like a webhook.
+
+Events of some providers prove nothing by themselves: they only name what to ask for. The rows of the table
+`refetches` are the truth; whoever looks at them does what is due. An object is asked for once however many
+events named it, and again when one more names it while the answer is on its way.
+"""
 
 from __future__ import annotations
 
-from keywright.flows.context import Context
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import msgspec
+import structlog
+
+from keywright.domain.errors import (
+    Invalid,
+    KeywrightError,
+    Misconfigured,
+    NotFound,
+    ProviderUnavailable,
+    Unreadable,
+)
+from keywright.flows import alarms
+from keywright.flows.context import Channel, Context
+from keywright.flows.fulfillment import waits_of
+from keywright.flows.intake import Arrival, answer_waiting, arrive, name_of, take_in
+from keywright.store import inbox, refetches
+from keywright.store.refetches import Due
+
+log = structlog.get_logger(__name__)
+
+_AT_ONCE = 32
+_THREADS = 4
+_SLOWEST = timedelta(minutes=15)
+# Providers that read from copies may not find for minutes what they have just told us of.
+_MISSES = 5
+_running: dict[str, threading.Lock] = {}
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    """What came of asking for one object: arrivals, or why there are none."""
+
+    due: Due
+    arrivals: tuple[Arrival, ...] = ()
+    trouble: Exception | None = None
 
 
 def run_due(context: Context) -> int:
-    """Fetch what is due, of every account. Returns how many objects were answered."""
-    return len(context.channels) * 0
+    """Fetch what is due, of every account side by side. Returns how many objects were answered."""
+    channels = [channel for channel in context.channels.values() if _due(context, channel)]
+    if not channels:
+        return 0
+    with ThreadPoolExecutor(len(channels), thread_name_prefix="refetching") as pool:
+        return sum(pool.map(lambda channel: _run_account(context, channel), channels))
+
+
+def owe_stranded(context: Context) -> None:
+    """Have somebody look at what is due, in case that nobody does: a process may have ended in between."""
+    if any(_due(context, channel) for channel in context.channels.values()):
+        with context.database.write() as connection:
+            context.followups.refetch(connection, context.new_id("bat"))
+
+
+def _run_account(context: Context, channel: Channel) -> int:
+    """All that is due of one account. One thread at a time: a second one leaves it to the first."""
+    lock = _running.setdefault(f"{id(context)}:{channel.account.id}", threading.Lock())
+    done = 0
+    while _due(context, channel) and lock.acquire(blocking=False):
+        try:
+            answered, goes_on = _turn(context, channel)
+        finally:
+            lock.release()
+        done += answered
+        if not goes_on:
+            break
+    return done
+
+
+def _due(context: Context, channel: Channel) -> list[Due]:
+    if channel.api is None:
+        return []
+    with context.database.read() as connection:
+        return refetches.list_due(connection, channel.account.id, context.clock.now(), _AT_ONCE)
+
+
+def _turn(context: Context, channel: Channel) -> tuple[int, bool]:
+    """Ask for a handful of objects, and take in what was answered: how many, and whether to go on."""
+    due = _due(context, channel)
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="refetch") as pool:
+        answers = list(pool.map(lambda one: _ask(context, channel, one), due))
+    good = [answer for answer in answers if answer.trouble is None]
+    _take(context, channel, good)
+    silent = [answer for answer in answers if isinstance(answer.trouble, ProviderUnavailable | Misconfigured)]
+    for answer in answers:
+        if answer.trouble is not None and answer not in silent:
+            _give_up(context, channel, answer)
+    if silent:
+        _wait(context, channel, silent)
+    return len(good), bool(due) and not silent
+
+
+def _ask(context: Context, channel: Channel, due: Due) -> _Answer:
+    api = channel.api
+    if api is None:
+        return _Answer(due, trouble=ProviderUnavailable("There is no key to ask with."))
+    try:
+        now = context.clock.now()
+        arrivals = tuple(arrive(channel, raw, now, fetched=True) for raw in api.fetch(due.wanted))
+    except Exception as error:  # noqa: BLE001  # whatever it was, the other objects must have their turn
+        return _Answer(due, trouble=error)
+    unread = next((arrival.error for arrival in arrivals if arrival.error is not None), None)
+    return _Answer(due, arrivals, None if unread is None else Unreadable(unread))
+
+
+def _take(context: Context, channel: Channel, answers: Sequence[_Answer]) -> None:
+    """Take the answers in, and settle the events that waited for them.
+
+    Two transactions: a kill between them asks once more, and the second answer changes nothing.
+    """
+    telling = [a for answer in answers for a in answer.arrivals if a.reading is not None]
+    failed = [o for o in take_in(context, telling) if isinstance(o, Exception)] if telling else []
+    if failed:
+        raise failed[0]
+    now = context.clock.now()
+    with context.database.write() as connection:
+        for answer in answers:
+            # Asked for again in the meantime: the next answer settles those that wait.
+            if refetches.answered(connection, channel.account.id, answer.due):
+                names = waits_of([answer.due.wanted])
+                answer_waiting(context, connection, channel.account, names, now)
+
+
+def _wait(context: Context, channel: Channel, silent: Sequence[_Answer]) -> None:
+    """The provider does not answer: later, and never given up. Its events are kept, and it will be back."""
+    attempts = max(answer.due.attempts for answer in silent)
+    pause = min(timedelta(seconds=5 * 2 ** min(attempts, 10)), _SLOWEST)
+    error = _name(silent[0])
+    with context.database.write() as connection:
+        due = context.clock.now() + pause
+        refetches.later(connection, channel.account.id, [a.due for a in silent], due, error)
+    log.warning("provider_silent", provider=channel.account.provider, objects=len(silent), error=error)
+
+
+def _give_up(context: Context, channel: Channel, answer: _Answer) -> None:
+    """The provider knows no such object, or its answer cannot be taken in: a few more tries, then staff."""
+    due, account = answer.due, channel.account
+    missing = isinstance(answer.trouble, NotFound | Invalid)
+    error, now = _name(answer), context.clock.now()
+    last = due.attempts + 1 >= (_MISSES if missing else context.policy.attempts)
+    with context.database.write() as connection:
+        if not last:
+            pause = timedelta(seconds=15 * 2**due.attempts)
+            refetches.later(connection, account.id, [due], now + pause, error)
+            return
+        if not refetches.answered(connection, account.id, due):
+            return
+        waiting = inbox.waiting_for(connection, account.id, waits_of([due.wanted]))
+        inbox.stop_waiting(connection, waiting)
+        status, reason = ("ignored", "NOT_CONFIRMED") if missing else ("dead", "FAILED")
+        inbox.settle(
+            connection, [{"id": i, "status": status, "reason": reason, "error": error} for i in waiting]
+        )
+        for id_ in waiting if not missing else ():
+            alarms.raise_alarm(context, connection, "dead_letter", id_, {"object": due.wanted.kind})
+    log.error("refetch_given_up", provider=account.provider, kind=due.wanted.kind, error=error)
+
+
+def _name(answer: _Answer) -> str:
+    return name_of(answer.trouble) if isinstance(answer.trouble, Exception) else KeywrightError.code

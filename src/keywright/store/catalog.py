@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import msgspec
@@ -30,11 +30,30 @@ def plans_by_price(
         f" FROM {source} CROSS JOIN prices x CROSS JOIN plans p WHERE x.tenant_id = :tenant"
         " AND x.provider = :provider AND x.external_id = k.external_id AND p.id = x.plan_id"
     )
+    # Where a provider knows no price ids, a one-off price goes by our own.
+    ours = [id_ for id_ in wanted if id_.startswith("pri_")]
     keys = rows.json_of([{"external_id": e} for e in wanted])
     found = connection.execute(text, {"rows": keys, "tenant": tenant, "provider": provider})
-    return {
+    plans = {
         external: Plan(id_, product, slug, name, version, decode_terms(terms))
         for external, id_, product, slug, name, version, terms in found
+    }
+    return plans | _plans_by_our_price(connection, tenant, provider, ours) if ours else plans
+
+
+def _plans_by_our_price(
+    connection: sa.Connection, tenant: str, provider: str, ids: Sequence[str]
+) -> dict[str, Plan]:
+    query = (
+        sa.select(prices.c.id.label("price"), plans)
+        .join(plans, plans.c.id == prices.c.plan_id)
+        .where(prices.c.tenant_id == tenant, prices.c.provider == provider, prices.c.id.in_(ids))
+    )
+    return {
+        r["price"]: Plan(
+            r["id"], r["product_id"], r["slug"], r["name"], r["version"], decode_terms(r["terms"])
+        )
+        for r in connection.execute(query).mappings()
     }
 
 

@@ -20,6 +20,8 @@ class Checkout(msgspec.Struct, frozen=True):
     plan_id: str
     price: str
     quantity: int
+    amount: int
+    currency: str
     status: str
     created_at: datetime
     expires_at: datetime

@@ -101,3 +101,26 @@ def learn(connection: sa.Connection, known: Sequence[Customer]) -> None:
         customers,
         [{"id": c.id, "email": c.email} for c in sorted(known, key=lambda c: c.id)],
     )
+
+
+def tell(connection: sa.Connection, account: str, told: Sequence[tuple[str, str, datetime]]) -> set[str]:
+    """Write addresses that customers of this provider account changed: (external id, e-mail, when told).
+
+    An address that was told earlier never replaces one that was told later. Returns who was changed.
+    """
+    changed: set[str] = set()
+    for external, email, at in sorted(told):
+        mine = sa.select(customer_accounts.c.customer_id).where(
+            customer_accounts.c.provider_account_id == account, customer_accounts.c.external_id == external
+        )
+        written = connection.execute(
+            sa.update(customers)
+            .where(
+                customers.c.id.in_(mine),
+                sa.or_(customers.c.email_told_at.is_(None), customers.c.email_told_at < at),
+            )
+            .values(email=email, email_told_at=at)
+            .returning(customers.c.id)
+        )
+        changed.update(written.scalars())
+    return changed

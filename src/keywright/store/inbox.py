@@ -86,6 +86,24 @@ def stop_waiting(connection: sa.Connection, ids: Sequence[str]) -> None:
         connection.execute(sa.delete(inbox_waits).where(inbox_waits.c.inbox_id.in_(ids)))
 
 
+def stop_waiting_for(connection: sa.Connection, ids: Sequence[str], names: Sequence[tuple[str, str]]) -> None:
+    """These events wait for these names no more; for others they may."""
+    for kind, external in names if ids else ():
+        connection.execute(
+            sa.delete(inbox_waits).where(
+                inbox_waits.c.inbox_id.in_(ids),
+                inbox_waits.c.kind == kind,
+                inbox_waits.c.external_id == external,
+            )
+        )
+
+
+def still_waiting(connection: sa.Connection, ids: Sequence[str]) -> set[str]:
+    """Which of these events wait for something."""
+    query = sa.select(inbox_waits.c.inbox_id).where(inbox_waits.c.inbox_id.in_(ids))
+    return set(connection.execute(query).scalars()) if ids else set()
+
+
 def waiting_for(connection: sa.Connection, account: str, names: Sequence[tuple[str, str]]) -> list[str]:
     """Ids of the events that wait for one of these (kind, external id)."""
     if not names:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -12,7 +12,7 @@ from keywright.domain.facts import Alias
 from keywright.domain.purchase import Purchase
 from keywright.store import rows
 from keywright.store.rows import certain, micros
-from keywright.store.tables import purchase_aliases, purchases
+from keywright.store.tables import inbox_purchases, purchase_aliases, purchases
 
 _decode = msgspec.json.Decoder(Purchase).decode
 _encode = msgspec.json.Encoder().encode
@@ -131,11 +131,34 @@ def insert_aliases(connection: sa.Connection, aliases: Sequence[StoredAlias]) ->
     rows.insert(connection, purchase_aliases, [msgspec.structs.asdict(a) for a in ordered])
 
 
-def lead_aliases(connection: sa.Connection, younger: Sequence[str], older: str) -> None:
-    """Lead the names of younger purchases to the older one, which they turned out to be."""
+def lead(connection: sa.Connection, younger: Sequence[str], older: str) -> None:
+    """Lead the names and events of younger purchases to the older one, which they turned out to be."""
     if younger:
-        connection.execute(
-            sa.update(purchase_aliases)
-            .where(purchase_aliases.c.purchase_id.in_(younger))
-            .values(purchase_id=older)
-        )
+        for table in (purchase_aliases, inbox_purchases):
+            theirs = table.c.purchase_id.in_(younger)
+            connection.execute(sa.update(table).where(theirs).values(purchase_id=older))
+
+
+def link_events(connection: sa.Connection, tenant: str, links: Mapping[str, tuple[str, str | None]]) -> None:
+    """Remember which purchase each event was about: event -> (purchase, the money it spoke of)."""
+    rows.insert(
+        connection,
+        inbox_purchases,
+        [
+            {"inbox_id": event, "tenant_id": tenant, "purchase_id": id_, "transaction_id": money}
+            for event, (id_, money) in sorted(links.items())
+        ],
+        ignore=True,
+    )
+
+
+def aliases_of(connection: sa.Connection, purchase: str) -> list[Alias]:
+    """Every name of a purchase."""
+    query = sa.select(purchase_aliases).where(purchase_aliases.c.purchase_id == purchase)
+    return [Alias(r["kind"], r["external_id"]) for r in connection.execute(query).mappings()]
+
+
+def events_of(connection: sa.Connection, purchase: str) -> list[str]:
+    """The inbox ids of all events that were about a purchase, in order of arrival."""
+    query = sa.select(inbox_purchases.c.inbox_id).where(inbox_purchases.c.purchase_id == purchase)
+    return sorted(connection.execute(query).scalars())

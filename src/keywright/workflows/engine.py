@@ -98,7 +98,7 @@ class Engine:
         self._register()
         DBOS.launch()
         DBOS.register_queue(_QUEUE, worker_concurrency=2, polling_interval_sec=0.2)
-        DBOS.register_queue(_REFETCHES, worker_concurrency=1, polling_interval_sec=0.2)
+        DBOS.register_queue(_REFETCHES, worker_concurrency=4, polling_interval_sec=0.2)
         # Written over, not made: several processes of one database may start at the same moment.
         DBOS.apply_schedules(
             [{"schedule_name": _SWEEP, "workflow_fn": self._sweeper, "schedule": "*/10 * * * * *"}]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keywright.flows import announce, replay
+from keywright.flows import announce, refetching, replay
 from keywright.flows.context import Context
 
 
@@ -13,5 +13,6 @@ def sweep(context: Context) -> None:
     once.
     """
     replay.retry_due(context)
+    refetching.owe_stranded(context)
     for batch in announce.owe_stranded(context):
         announce.send_due(context, batch)
