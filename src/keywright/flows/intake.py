@@ -19,6 +19,7 @@ import structlog
 from keywright.domain.errors import (
     BadSignature,
     KeywrightError,
+    NotFound,
     TooLarge,
     Unavailable,
     Unproven,
@@ -63,16 +64,21 @@ class Intake:
         self._provers = ThreadPoolExecutor(_PROVERS, thread_name_prefix="prove")
         self._unproven = 0
 
-    async def receive(self, provider: str, raw: bytes, headers: Mapping[str, str]) -> Outcome:
-        """Take one webhook in. Returns after the commit that holds it.
+    async def receive(
+        self, provider: str, raw: bytes, headers: Mapping[str, str], account: str | None = None
+    ) -> Outcome:
+        """Take one webhook in. Returns after the commit that holds it. `account`: the one the address names.
 
-        Raises BadSignature, Unreadable (after keeping digest, size and time), TooLarge, Unavailable.
+        Raises BadSignature, Unreadable (after keeping digest, size and time), TooLarge, Unavailable; NotFound
+        for an account that is not set up.
         """
         if len(raw) > LARGEST_BODY:
             raise TooLarge("The body is larger than 1 MiB.")
         channel = self._context.channels.get(provider)
         if channel is None:
             raise BadSignature("No webhook secret is configured for this provider.")
+        if account is not None and account != channel.account.id:
+            raise NotFound("There is no such provider account.")
         try:
             channel.events.authenticate(raw, headers, channel.secrets, self._context.clock.now())
         except Unproven:

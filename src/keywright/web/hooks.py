@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from litestar.handlers import ASGIRouteHandler
     from litestar.types import Receive, Scope, Send
 
+_PROVIDERS = ("stripe", "paystack", "paypal")
 _FREQUENT = ("applied", "duplicate")
 _FREQUENT_BODIES = {name: wire.encode({"received": True, "outcome": name}) for name in _FREQUENT}
 
@@ -23,10 +24,12 @@ def routes(intake: Intake, watch: Watch) -> list[ASGIRouteHandler]:
     def hook(path: str, provider: str) -> ASGIRouteHandler:
         @asgi(path, copy_scope=False)
         async def receive_webhook(scope: Scope, receive: Receive, send: Send) -> None:
+            account: str | None = scope["path_params"].get("account")
+
             async def take(scope: Scope, receive: Receive) -> tuple[int, bytes]:
                 raw = await wire.body_of(scope, receive, LARGEST_BODY)
                 try:
-                    outcome = await intake.receive(provider, raw, wire.headers_of(scope))
+                    outcome = await intake.receive(provider, raw, wire.headers_of(scope), account)
                 except BadSignature:
                     watch.bad_signature(provider)
                     raise
@@ -37,9 +40,13 @@ def routes(intake: Intake, watch: Watch) -> list[ASGIRouteHandler]:
 
         return receive_webhook
 
+    by_account = [hook(f"/api/webhooks/{name}/{{account:str}}", name) for name in _PROVIDERS]
     return [
-        hook("/api/webhooks/stripe", "stripe"),
+        *(hook(f"/api/webhooks/{name}", name) for name in _PROVIDERS),
+        *by_account,
+        # Where sellers who come from elsewhere have pointed their provider to.
         hook("/api/stripe/webhook", "stripe"),
+        hook("/api/billing/webhook/paystack", "paystack"),
     ]
 
 

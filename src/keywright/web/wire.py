@@ -77,8 +77,19 @@ def header(scope: Scope, name: bytes) -> bytes | None:
 
 
 def headers_of(scope: Scope) -> dict[str, str]:
-    """Headers by lower-case name. Bytes that are not ASCII survive as Latin-1, to be refused later."""
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    """Headers by lower-case name. Bytes that are not ASCII survive as Latin-1, to be refused later.
+
+    A header that came twice is both, with a comma between (RFC 9110 section 5.3): whoever reads a signature
+    must not be shown one of two and left to believe that it was the only one.
+    """
+    sent = list(scope["headers"])
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in sent}
+    if len(headers) < len(sent):
+        headers = {}
+        for name, value in sent:
+            known, more = name.decode("latin-1"), value.decode("latin-1")
+            headers[known] = f"{headers[known]},{more}" if known in headers else more
+    return headers
 
 
 def address_of(scope: Scope) -> str:
