@@ -42,6 +42,7 @@ def _held(seats: int) -> License:
     )
 
 
+_NOW = datetime(2026, 1, 2, tzinfo=UTC)
 _OLDEST = {"over_limit": "replace_oldest"}
 
 
@@ -75,7 +76,7 @@ _OLDEST = {"over_limit": "replace_oldest"}
 def test_whether_one_more_machine_fits(
     terms: dict[str, object], seats: int, active: int, released: int, expected: Admission
 ) -> None:
-    assert admit(_held(seats), _plan(**terms), active=active, released=released) == expected
+    assert admit(_held(seats), _plan(**terms), active=active, released=released, now=_NOW) == expected
 
 
 @pytest.mark.parametrize(

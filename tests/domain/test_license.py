@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keywright.domain.grant import Grant, Standing
-from keywright.domain.license import License, Status, change_of, granted, is_intact, row_mac, status
+from keywright.domain.license import License, Status, change_of, granted, is_intact, row_mac, seats_at, status
 from keywright.domain.override import Decision, Overrides
 from keywright.domain.plan import Plan, Terms
 
@@ -117,6 +117,17 @@ def test_the_same_grant_changes_nothing() -> None:
         ({"lost_until": day(60)}, {"lost_until": None, "entitled_until": day(90)}, "license.renewed"),
         ({}, {"plan_id": "pln_2", "seats": 9}, "license.plan_changed"),
         ({}, {"seats": 9}, "license.seats_changed"),
+        ({}, {"seats_after": 3, "seats_after_at": day(30)}, "license.seats_changed"),
+        # The step was told of before: when its moment comes that is no news.
+        (
+            {"seats_after": 3, "seats_after_at": day(30)},
+            {"seats": 3, "seats_after": None, "entitled_until": day(60)},
+            "license.renewed",
+        ),
+        ({"seats_after": 3, "seats_after_at": day(30)}, {"seats_after": None}, "license.seats_changed"),
+        ({"standing": "suspended"}, {"standing": "ok", "lost_until": day(60)}, "license.refunded"),
+        ({}, {"lost_until": day(60), "reason": "dispute lost"}, "license.revoked"),
+        ({}, {"lost_until": day(60), "standing": "suspended"}, "license.suspended"),
         ({}, {"canceling": True}, "license.canceling"),
         ({"canceling": True}, {"canceling": False}, "license.changed"),
         ({}, {"entitled_until": day(60)}, "license.renewed"),
@@ -129,6 +140,17 @@ def test_the_same_grant_changes_nothing() -> None:
 def test_the_name_of_a_change(before: dict[str, object], after: dict[str, object], name: str) -> None:
     held = license_(**before)
     assert change_of(held, msgspec.structs.replace(held, **after)) == name
+
+
+def test_fewer_seats_begin_when_the_time_paid_for_more_is_over() -> None:
+    held = license_(seats_after=3, seats_after_at=day(30))
+    assert [seats_at(held, day(n)) for n in (0, 29.9, 30, 31)] == [5, 5, 3, 3]
+    assert seats_at(license_(), day(99)) == 5
+
+
+def test_a_row_from_before_there_were_steps_keeps_its_mac() -> None:
+    # As the first release wrote it: computed from the text of the row, not by this code.
+    assert row_mac(license_(), _KEY) == "e87e8acc70bca8848358961c9bf26f07"
 
 
 # What a verdict rests on, each with another value.
@@ -148,6 +170,8 @@ _COVERED: dict[str, object] = {
     "standing": "suspended",
     "firm": "Example Ltd",
     "overrides": Overrides(floor=day(900)),
+    "seats_after": 1,
+    "seats_after_at": day(30),
 }
 # The rest decides nothing: who holds it, how the key is shown, flags for people, where the timeline stands.
 _FREE: dict[str, object] = {

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from keywright.domain.license import License
+from keywright.domain.license import License, seats_at
 from keywright.domain.plan import Plan
 
 
@@ -29,13 +29,13 @@ class Activation(msgspec.Struct, frozen=True):
 Admission = Literal["admit", "replace_oldest", "TOO_MANY_ACTIVATIONS", "MOVES_EXHAUSTED"]
 
 
-def admit(held: License, plan: Plan, *, active: int, released: int) -> Admission:
-    """Whether one more machine fits.
+def admit(held: License, plan: Plan, *, active: int, released: int, now: datetime) -> Admission:
+    """Whether one more machine fits at `now`.
 
     `active` machines hold the license now, `released` were freed within the plan's period. Must be called
     inside the transaction that writes the activation; counting outside it fails under a race.
     """
-    limit = plan.terms.machines(held.seats)
+    limit = plan.terms.machines(seats_at(held, now))
     if limit is None or active < limit:
         return "admit"
     # Above the limit (seats were given back) one out and one in would keep the excess: nobody is cut off, but

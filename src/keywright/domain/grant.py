@@ -30,6 +30,7 @@ class Grant(msgspec.Struct, frozen=True):
     `entitled_until` is the end of the time that counts (None: nothing was ever granted, FOREVER: never ends),
     `active_until` adds the silent slack while a renewal is being collected, `grace_until` the grace period.
     `lost_until` is the end of time that was paid for, taken back by a refund and not paid for again since.
+    `seats_after`, from `seats_after_at` on: fewer than `seats`, which are paid for until then. None: no step.
     """
 
     product_id: str
@@ -45,6 +46,8 @@ class Grant(msgspec.Struct, frozen=True):
     trial: bool = False
     canceling: bool = False
     past_due: bool = False
+    seats_after: int | None = None
+    seats_after_at: datetime | None = None
 
 
 class _Line(msgspec.Struct, frozen=True):

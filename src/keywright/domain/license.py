@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -15,7 +16,10 @@ Status = Literal["pending", "active", "grace", "expired", "suspended", "revoked"
 
 
 class License(msgspec.Struct, frozen=True):
-    """One license row, as the rules see it. Clocks as in `grant.Grant`."""
+    """One license row, as the rules see it. Clocks and steps as in `grant.Grant`.
+
+    `seats` count until `seats_after_at`, then `seats_after`: ask `seats_at`, which knows the moment.
+    """
 
     id: str
     tenant_id: str
@@ -43,6 +47,8 @@ class License(msgspec.Struct, frozen=True):
     head: str = ""
     events: int = 0
     mac: str = ""
+    seats_after: int | None = None
+    seats_after_at: datetime | None = None
 
 
 def granted(held: License, grant: Grant) -> License:
@@ -60,24 +66,39 @@ def granted(held: License, grant: Grant) -> License:
         trial=grant.trial,
         canceling=grant.canceling,
         past_due=grant.past_due,
+        seats_after=grant.seats_after,
+        seats_after_at=grant.seats_after_at,
     )
     return held if changed == held else changed
 
 
+def seats_at(held: License, now: datetime) -> int:
+    """How many seats the license has at `now`: fewer ones begin when the time paid for more is over."""
+    if held.seats_after is None or held.seats_after_at is None or now < held.seats_after_at:
+        return held.seats
+    return held.seats_after
+
+
+_STANDING_CHANGES: Final[Mapping[Standing, str]] = {
+    "ok": "license.reinstated",
+    "paused": "license.paused",
+    "suspended": "license.suspended",
+    "revoked": "license.revoked",
+}
+
+
 def change_of(before: License, after: License) -> str:
     """The name of a change, for the timeline and for webhooks."""
-    if after.standing != before.standing:
-        return {
-            "ok": "license.reinstated",
-            "paused": "license.paused",
-            "suspended": "license.suspended",
-            "revoked": "license.revoked",
-        }[after.standing]
-    if after.lost_until is not None and after.lost_until != before.lost_until:
-        return "license.refunded"
+    lost = after.lost_until is not None and after.lost_until != before.lost_until
+    # A dispute that was lost ends its suspension too, and reinstates nothing.
+    if after.standing != before.standing and not (lost and after.standing == "ok"):
+        return _STANDING_CHANGES[after.standing]
+    if lost:
+        return "license.revoked" if after.reason == "dispute lost" else "license.refunded"
     if after.plan_id != before.plan_id:
         return "license.plan_changed"
-    if after.seats != before.seats:
+    # A step that was told of before is no news when its moment comes: that is a renewal with fewer seats.
+    if _bought(after) != _bought(before):
         return "license.seats_changed"
     if after.canceling and not before.canceling:
         return "license.canceling"
@@ -85,6 +106,10 @@ def change_of(before: License, after: License) -> str:
     if after.reason != "removed" and _later(after.entitled_until, before.entitled_until):
         return "license.renewed"
     return "license.changed"
+
+
+def _bought(held: License) -> int:
+    return held.seats if held.seats_after is None else held.seats_after
 
 
 def _later(one: datetime | None, other: datetime | None) -> bool:
@@ -135,21 +160,27 @@ def is_intact(held: License, key: bytes) -> bool:
 def _row_text(held: License) -> bytes:
     """A JSON array, so that no two rows share a text whatever characters their members hold."""
     clocks = (held.entitled_until, held.active_until, held.grace_until, held.lost_until)
-    return _encode(
-        (
-            "license-row/1",
-            held.id,
-            held.tenant_id,
-            held.purchase_id,
-            held.product_id,
-            held.plan_id,
-            held.unit,
-            held.key_hash,
-            held.seats,
-            # Not the encoder's own form of a time: this one is what the databases store.
-            [None if clock is None else (clock - _EPOCH) // _MICROSECOND for clock in clocks],
-            held.standing,
-            held.firm,
-            held.overrides,
-        )
+    told: tuple[Any, ...] = (
+        "license-row/1",
+        held.id,
+        held.tenant_id,
+        held.purchase_id,
+        held.product_id,
+        held.plan_id,
+        held.unit,
+        held.key_hash,
+        held.seats,
+        [_stored(clock) for clock in clocks],
+        held.standing,
+        held.firm,
+        held.overrides,
     )
+    if held.seats_after is not None or held.seats_after_at is not None:
+        # Only where there is a step: rows from before there were steps keep their MAC.
+        told = (*told, held.seats_after, _stored(held.seats_after_at))
+    return _encode(told)
+
+
+def _stored(clock: datetime | None) -> int | None:
+    """Not the encoder's own form of a time: this one is what the databases store."""
+    return None if clock is None else (clock - _EPOCH) // _MICROSECOND

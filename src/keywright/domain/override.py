@@ -72,6 +72,8 @@ def apply(grant: Grant, overrides: Overrides) -> Grant:
     if overrides == NO_OVERRIDES:
         return grant
     changed: dict[str, object] = {"seats": grant.seats + overrides.seats}
+    if grant.seats_after is not None:
+        changed["seats_after"] = grant.seats_after + overrides.seats
     if overrides.floor is not None:
         for clock in ("entitled_until", "active_until", "grace_until"):
             known = getattr(grant, clock)

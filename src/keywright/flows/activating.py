@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from keywright.domain import activation as rules
 from keywright.domain.activation import Activation
 from keywright.domain.card_numbers import redact
-from keywright.domain.license import License
+from keywright.domain.license import License, seats_at
 from keywright.domain.verdict import is_valid
 from keywright.flows import licensing
 from keywright.flows.context import Context
@@ -100,7 +100,11 @@ class _Admissions:
     def _admit(self, asked: Asked, found: Found, machines: dict[str, Activation]) -> Verdict:
         held = found.license
         admission = rules.admit(
-            held, found.plan, active=len(machines), released=self._released(found, len(machines))
+            held,
+            found.plan,
+            active=len(machines),
+            released=self._released(found, len(machines)),
+            now=self._now,
         )
         if admission in ("TOO_MANY_ACTIVATIONS", "MOVES_EXHAUSTED"):
             return licensing.verdict_of(asked, found, admission, None, None, self._now)
@@ -126,7 +130,7 @@ class _Admissions:
 
     def _released(self, found: Found, active: int) -> int:
         """Machines freed within the plan's period. Asked only where the rule looks at it."""
-        limit = found.plan.terms.machines(found.license.seats)
+        limit = found.plan.terms.machines(seats_at(found.license, self._now))
         if limit is None or active < limit or found.plan.terms.over_limit == "refuse":
             return 0
         since = self._now - timedelta(seconds=found.plan.terms.moves_period)

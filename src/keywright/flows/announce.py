@@ -18,7 +18,7 @@ import structlog
 
 from keywright.domain import license_key
 from keywright.domain.errors import MailDelayed, MailRefused
-from keywright.domain.license import License
+from keywright.domain.license import License, seats_at
 from keywright.flows import alarms
 from keywright.flows.context import Context
 from keywright.flows.intake import name_of
@@ -171,14 +171,15 @@ def _letter(context: Context, owed: Announcement, source: LetterSource | None) -
 
 def _license_letter(context: Context, source: LetterSource) -> LicenseLetter:
     held = source.license
+    seats = seats_at(held, context.clock.now())
     canonical = context.vault.unseal(held.tenant_id, "license-key", held.id, held.key_sealed)
     return LicenseLetter(
         seller=source.seller,
         product=source.product,
         plan=source.plan,
         key=license_key.display(source.key_prefix, canonical),
-        seats=held.seats,
-        machines=source.terms.machines(held.seats),
+        seats=seats,
+        machines=source.terms.machines(seats),
         valid_until=held.entitled_until,
         renews=source.terms.term == "subscription" and held.purchase_id is not None and not held.canceling,
         trial=held.trial,

@@ -30,7 +30,7 @@ from keywright.domain.errors import (
     Unauthorized,
 )
 from keywright.domain.facts import Alias, Refetch
-from keywright.domain.license import License
+from keywright.domain.license import License, seats_at
 from keywright.domain.license import status as license_status
 from keywright.domain.plan import Price
 from keywright.flows.context import Channel, Context
@@ -420,7 +420,7 @@ def _claimed(context: Context, checkout: Checkout, now: datetime) -> tuple[tuple
             ),
             plan=named[one.plan_id],
             status=license_status(one, now),
-            seats=one.seats,
+            seats=seats_at(one, now),
         )
         for one in held
     )

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from keywright.domain import license_key
 from keywright.domain.errors import Conflict, Invalid, NotFound
-from keywright.domain.license import License, Status, status
+from keywright.domain.license import License, Status, seats_at, status
 from keywright.flows.context import Context
 from keywright.flows.license_writes import is_as_written
 from keywright.flows.licensing import shown
@@ -29,7 +29,10 @@ class CustomerShown(msgspec.Struct, frozen=True):
 
 
 class LicenseRow(msgspec.Struct, frozen=True):
-    """One license as staff see it. `entitled_until` None: it never ends, or nothing was ever granted."""
+    """One license as staff see it. `entitled_until` None: it never ends, or nothing was ever granted.
+
+    `seats_after`: how many seats remain from `seats_after_at` on, while more of them are paid for.
+    """
 
     id: str
     product: str
@@ -44,6 +47,8 @@ class LicenseRow(msgspec.Struct, frozen=True):
     reason: str
     firm: str | None
     created_at: datetime
+    seats_after: int | None
+    seats_after_at: datetime | None
 
 
 class LicensePage(msgspec.Struct, frozen=True):
@@ -159,6 +164,7 @@ def rows_of(context: Context, connection: sa.Connection, held: Sequence[License]
     machines = licenses.count_machines(connection, [one.id for one in held])
     rows = []
     for one in held:
+        stepping = one.seats_after_at is not None and now < one.seats_after_at
         holder = holders.get(one.customer_id or "")
         product, plan = named.get(one.plan_id, ("", ""))  # altered by hand: it leads to no plan
         rows.append(
@@ -167,7 +173,7 @@ def rows_of(context: Context, connection: sa.Connection, held: Sequence[License]
                 product=product,
                 plan=plan,
                 status=status(one, now),
-                seats=one.seats,
+                seats=seats_at(one, now),
                 customer=CustomerShown(holder.id, holder.email) if holder is not None else None,
                 entitled_until=shown(one.entitled_until),
                 grace_until=shown(one.grace_until),
@@ -176,6 +182,8 @@ def rows_of(context: Context, connection: sa.Connection, held: Sequence[License]
                 reason=one.reason,
                 firm=one.firm,
                 created_at=one.created_at,
+                seats_after=one.seats_after if stepping else None,
+                seats_after_at=shown(one.seats_after_at) if stepping else None,
             )
         )
     return rows

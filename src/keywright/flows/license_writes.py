@@ -113,6 +113,9 @@ def record(
 
 def clocks_of(held: License) -> dict[str, Any]:
     """What a timeline entry shows of a license: no key, no person."""
+    step: dict[str, Any] = {}
+    if held.seats_after is not None:
+        step = {"seats_after": held.seats_after, "seats_after_at": _shown(held.seats_after_at)}
     return {
         "plan": held.plan_id,
         "seats": held.seats,
@@ -123,6 +126,7 @@ def clocks_of(held: License) -> dict[str, Any]:
         "lost_until": _shown(held.lost_until),
         "canceling": held.canceling,
         "trial": held.trial,
+        **step,
     }
 
 

@@ -12,7 +12,7 @@ from keywright.domain import activation as rules
 from keywright.domain import fingerprint, license_key, license_token
 from keywright.domain.activation import Activation
 from keywright.domain.errors import Invalid
-from keywright.domain.license import status
+from keywright.domain.license import seats_at, status
 from keywright.domain.plan import FOREVER
 from keywright.domain.verdict import DETAIL, Code, Question, is_valid, judge, offline_until
 from keywright.flows.context import Context
@@ -233,7 +233,9 @@ def lease_mark(context: Context, found: Found, code: Code, lease: str) -> str:
 def _lease_end(found: Found, now: datetime) -> datetime:
     """Until when a stored lease is handed out again: half its life."""
     until = offline_until(found.license, found.plan, now) or now
-    return now + (until - now) / 2
+    half, step = now + (until - now) / 2, found.license.seats_after_at
+    # Never across a step: a lease says how many seats there are.
+    return min(half, step) if step is not None and step > now else half
 
 
 def new_lease(
@@ -266,7 +268,7 @@ def _fresh_lease(
         exp=int(until.timestamp()),
         jti=context.new_id("lse"),
         plan=plan.slug,
-        seats=held.seats,
+        seats=seats_at(held, now),
         entitlements=plan.terms.entitlements,
         limits=plan.terms.limits,
         status="grace" if code == "GRACE" else "active",
@@ -322,7 +324,7 @@ def _license_shown(found: Found, until: datetime | None, now: datetime) -> Licen
         product=found.product,
         plan=plan.slug,
         status=status(held, now),
-        seats=held.seats,
+        seats=seats_at(held, now),
         entitlements=plan.terms.entitlements,
         limits=plan.terms.limits,
         entitled_until=shown(held.entitled_until),

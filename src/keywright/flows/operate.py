@@ -306,6 +306,8 @@ def _as_it_stands(opened: _Opened) -> Grant:
         trial=held.trial,
         canceling=held.canceling,
         past_due=held.past_due,
+        seats_after=None if held.seats_after is None else held.seats_after - held.overrides.seats,
+        seats_after_at=held.seats_after_at,
     )
 
 

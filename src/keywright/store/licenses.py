@@ -28,7 +28,14 @@ _decode_overrides = msgspec.json.Decoder(Overrides).decode
 MEMBERS = tuple(field.name for field in msgspec.structs.fields(License))
 _CLOCKS = tuple(
     MEMBERS.index(name)
-    for name in ("entitled_until", "active_until", "grace_until", "lost_until", "created_at")
+    for name in (
+        "entitled_until",
+        "active_until",
+        "grace_until",
+        "lost_until",
+        "created_at",
+        "seats_after_at",
+    )
 )
 _FLAGS = tuple(MEMBERS.index(name) for name in ("trial", "canceling", "past_due"))
 _OVERRIDES = MEMBERS.index("overrides")
@@ -117,6 +124,8 @@ def to_row(held: License) -> dict[str, Any]:
         "head": held.head,
         "events": held.events,
         "mac": held.mac,
+        "seats_after": held.seats_after,
+        "seats_after_at": micros(held.seats_after_at),
     }
 
 
