@@ -211,7 +211,7 @@ class Fulfillment:
             return None
         if met:
             self._met.append((work, self._drafts[met[0]]))
-        return Outcome("applied", "FETCHED")
+        return Outcome("applied")
 
     def _ours(self, reading: Reading) -> Reading:
         """The reading, without a reference that belongs to another session.

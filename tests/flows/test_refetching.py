@@ -1,0 +1,164 @@
+"""Events that prove nothing are kept; what they name is asked for, once, and taken in like an event."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+
+from keywright.domain.errors import ProviderUnavailable
+from keywright.domain.plan import Terms
+from keywright.flows import refetching
+from keywright.flows.context import Context
+from keywright.store.tables import announcements, inbox, inbox_purchases, inbox_waits, prices, refetches
+from tests.conftest import TurnableClock
+from tests.life import hints, world
+
+REFERENCE = "KW-AAAABBBBCCCCDDDD"
+PAID = {"amount": 5000, "currency": "NGN"}
+
+
+@pytest.fixture
+def shop(context: Context, clock: TurnableClock) -> tuple[Context, hints.HintDesk]:
+    """Sells one perpetual plan through a provider whose events prove nothing."""
+    world.stock(context, price_stripe=Terms(term="perpetual"))
+    with context.database.write() as connection:
+        connection.execute(
+            sa.insert(prices).values(
+                id="pri_naira",
+                tenant_id=context.master.id,
+                plan_id="pla_plan-0",
+                provider=hints.NAME,
+                key="once",
+                amount=5000,
+                currency="NGN",
+            )
+        )
+    shop = hints.open_desk(context, clock)
+    hints.order(shop[0], REFERENCE, plan="pla_plan-0", price="pri_naira")
+    return shop
+
+
+def statuses(context: Context) -> dict[str, tuple[str, str | None]]:
+    with context.database.read() as connection:
+        rows = connection.execute(sa.select(inbox.c.type, inbox.c.status, inbox.c.reason)).all()
+    return {kind: (status, reason) for kind, status, reason in rows}
+
+
+def test_nothing_is_granted_before_the_provider_was_asked(shop: tuple[Context, hints.HintDesk]) -> None:
+    context, desk = shop
+    desk.orders[REFERENCE] = PAID
+    assert hints.tell(context, {"id": "h1", "order": REFERENCE}) == ["accepted"]
+    assert world.all_licenses(context) == []
+    assert desk.asked == []
+
+    assert refetching.run_due(context) == 1
+    assert world.the_license(context).entitled_until is not None
+    assert statuses(context) == {"order.changed": ("applied", None), "fetched.order": ("applied", None)}
+    assert world.count(context, refetches) == 0
+    assert world.count(context, inbox_waits) == 0
+    assert world.count(context, inbox_purchases) == 2
+    assert refetching.run_due(context) == 0
+
+
+def test_many_events_about_one_object_ask_once(shop: tuple[Context, hints.HintDesk]) -> None:
+    context, desk = shop
+    desk.orders[REFERENCE] = PAID
+    told = hints.tell(context, *({"id": f"h{n}", "order": REFERENCE} for n in range(20)))
+    assert told == ["accepted"] * 20
+    refetching.run_due(context)
+    assert desk.asked == [REFERENCE]
+    assert len(world.all_licenses(context)) == 1
+    assert world.count(context, announcements) == 1
+
+
+def test_a_redelivery_is_a_duplicate(shop: tuple[Context, hints.HintDesk]) -> None:
+    context, desk = shop
+    desk.orders[REFERENCE] = PAID
+    event = {"id": "h1", "order": REFERENCE, "at": 1}
+    assert hints.tell(context, event, event) == ["accepted", "duplicate"]
+    refetching.run_due(context)
+    assert hints.tell(context, event) == ["duplicate"]
+    assert refetching.run_due(context) == 0
+
+
+def test_an_object_that_changes_while_it_is_asked_for_is_asked_for_again(
+    shop: tuple[Context, hints.HintDesk],
+) -> None:
+    context, desk = shop
+    desk.orders[REFERENCE] = PAID
+    hints.tell(context, {"id": "h1", "order": REFERENCE})
+
+    def once() -> None:
+        desk.meanwhile = lambda: None
+        hints.tell(context, {"id": "h2", "order": REFERENCE})
+
+    desk.meanwhile = once
+    refetching.run_due(context)
+    assert desk.asked == [REFERENCE, REFERENCE]
+    assert world.count(context, refetches) == 0
+    assert world.count(context, inbox_waits) == 0
+    assert len(world.all_licenses(context)) == 1
+
+
+def test_a_silent_provider_is_asked_again_and_never_given_up(
+    shop: tuple[Context, hints.HintDesk], clock: TurnableClock
+) -> None:
+    context, desk = shop
+    desk.orders[REFERENCE] = PAID
+    desk.trouble = ProviderUnavailable("down")
+    hints.tell(context, {"id": "h1", "order": REFERENCE})
+    for _ in range(30):
+        refetching.run_due(context)
+        clock.turn(minutes=20)
+    assert len(desk.asked) == 30
+    assert statuses(context)["order.changed"] == ("accepted", "ASKING")
+    desk.trouble = None
+    refetching.run_due(context)
+    assert len(world.all_licenses(context)) == 1
+
+
+def test_what_the_provider_does_not_know_grants_nothing(
+    shop: tuple[Context, hints.HintDesk], clock: TurnableClock
+) -> None:
+    context, _ = shop
+    hints.tell(context, {"id": "h1", "order": "KW-EEEEFFFFGGGGHHHH"})
+    for _ in range(6):
+        refetching.run_due(context)
+        clock.turn(hours=1)
+    assert statuses(context)["order.changed"] == ("ignored", "NOT_CONFIRMED")
+    assert world.count(context, refetches) == 0
+    assert world.all_licenses(context) == []
+
+
+def test_an_answer_that_cannot_be_taken_in_is_kept_for_staff(
+    shop: tuple[Context, hints.HintDesk], clock: TurnableClock
+) -> None:
+    context, desk = shop
+    desk.trouble = ValueError("surprise")
+    hints.tell(context, {"id": "h1", "order": REFERENCE})
+    for _ in range(context.policy.attempts + 1):
+        refetching.run_due(context)
+        clock.turn(hours=6)
+    assert statuses(context)["order.changed"] == ("dead", "FAILED")
+    assert world.count(context, refetches) == 0
+
+
+@pytest.mark.parametrize("paid", [{"amount": 4999, "currency": "NGN"}, {"amount": 5000, "currency": "USD"}])
+def test_an_amount_that_was_not_ordered_buys_nothing(
+    shop: tuple[Context, hints.HintDesk], paid: dict[str, object]
+) -> None:
+    context, desk = shop
+    desk.orders[REFERENCE] = paid
+    hints.tell(context, {"id": "h1", "order": REFERENCE})
+    refetching.run_due(context)
+    assert world.all_licenses(context) == []
+    assert statuses(context)["fetched.order"] == ("parked", "AMOUNT_MISMATCH")
+
+
+def test_an_event_that_claims_to_be_an_answer_is_ignored(shop: tuple[Context, hints.HintDesk]) -> None:
+    context, desk = shop
+    told = {"id": "h1", "order": REFERENCE, "fetched": 1, **PAID}
+    assert hints.tell(context, told) == ["ignored"]
+    assert refetching.run_due(context) == 0
+    assert desk.asked == []
+    assert world.all_licenses(context) == []
