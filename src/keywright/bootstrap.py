@@ -21,11 +21,13 @@ from keywright.delivery.letters import Stationery
 from keywright.domain.errors import Misconfigured
 from keywright.flows.context import Channel, Context, Policy, new_id
 from keywright.flows.credentials import Credentials, Kinds, complete
-from keywright.ports import Clock, Mailer, Vault
+from keywright.flows.provider_setup import setting_of
+from keywright.ports import Clock, Mailer, ProviderSetup, Vault
 from keywright.providers.stripe.api import StripeApi
 from keywright.providers.stripe.hook import StripeEvents
+from keywright.providers.stripe.setup import StripeSetup
 from keywright.sandbox.clock import FileClock
-from keywright.settings import PAYPAL_LIVE_BASE, Settings, listed
+from keywright.settings import PAYPAL_LIVE_BASE, Settings, is_live_key, listed
 from keywright.signing.keyring import Keyring
 from keywright.signing.vault import load_or_create_master_key, read_master_key
 from keywright.store import keys, migrate, tenants
@@ -152,17 +154,22 @@ def find_credentials(
 ) -> Credentials:
     """The master tenant's credentials at a provider: the environment's, completed from the vault.
 
-    Raises Misconfigured for live ones in sandbox mode or at an http address, as the settings do.
+    Raises Misconfigured as `check_mode` does.
     """
     given = _GIVEN[provider](settings)
     with database.read() as connection:
         found = complete(connection, vault, master.id, given, CREDENTIAL_KINDS[provider])
+    check_mode(settings, found)
+    return found
+
+
+def check_mode(settings: Settings, found: Credentials) -> None:
+    """Raises Misconfigured for live credentials in sandbox mode or at an http address."""
     if found.live and found.keys:
         if settings.is_sandbox:
-            raise Misconfigured(f"KEYWRIGHT_MODE=sandbox refuses live keys, and {provider}'s are live.")
+            raise Misconfigured(f"KEYWRIGHT_MODE=sandbox refuses live keys, and {found.provider}'s are live.")
         if not settings.base_url.startswith("https://"):
-            raise Misconfigured(f"{provider}'s key is live, so APP_BASE_URL must begin with https://.")
-    return found
+            raise Misconfigured(f"{found.provider}'s key is live, so APP_BASE_URL must begin with https://.")
 
 
 CREDENTIAL_KINDS: Final = {
@@ -203,6 +210,26 @@ _GIVEN: Final[Mapping[str, Callable[[Settings], Credentials]]] = {
 def _stripe(settings: Settings, found: Credentials, account: ProviderAccount, clock: Clock) -> Channel:
     api = StripeApi(found.keys[0], clock, base=settings.stripe_api_base) if found.keys else None
     return Channel(account, StripeEvents(), found.secrets, api)
+
+
+def typed_credentials(settings: Settings, provider: str, keys: tuple[str, ...]) -> Credentials:
+    """Credentials that somebody typed, with the mode they are of."""
+    if provider == "paypal":
+        return Credentials(provider, _given_paypal(settings).live, keys)
+    return Credentials(provider, is_live_key(keys[0]), keys)
+
+
+def open_setup(settings: Settings, found: Credentials) -> ProviderSetup:
+    """What going live at a provider takes. Raises Misconfigured without a key, or for an impossible one."""
+    if not found.keys:
+        names = " and ".join(setting_of(kind) for kind in CREDENTIAL_KINDS[found.provider].keys)
+        raise Misconfigured(f"Nothing opens {found.provider}: set {names}.")
+    return _SETUPS[found.provider](settings, found)
+
+
+_SETUPS: Final[Mapping[str, Callable[[Settings, Credentials], ProviderSetup]]] = {
+    "stripe": lambda settings, found: StripeSetup(found.keys[0], base=settings.stripe_api_base),
+}
 
 
 _ChannelBuilder = Callable[[Settings, Credentials, ProviderAccount, Clock], Channel]

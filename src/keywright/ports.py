@@ -171,13 +171,14 @@ class BillingApi(Protocol):
 class Endpoint(msgspec.Struct, frozen=True):
     """Where a provider sends its events to, as the provider keeps it.
 
-    `secret` is what its deliveries are checked with, when the provider told it, and nothing else.
-    `differs`: in words, what is not as we would have it.
+    `secret` is what its deliveries are checked with, when the provider told it. `lacks`: in words, what keeps
+    events from us; `differs`: what is not as we would have it, and does no harm.
     """
 
     id: str
     url: str
     secret: str | None = None
+    lacks: tuple[str, ...] = ()
     differs: tuple[str, ...] = ()
 
     def __repr__(self) -> str:  # the secret never reaches a log
@@ -195,10 +196,11 @@ class PriceSeen(msgspec.Struct, frozen=True):
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """What arrives at a webhook address."""
+    """What arrives at a webhook address. `genuine`: signed with our secret, so that we believe it."""
 
     raw: bytes
     headers: Mapping[str, str]
+    genuine: bool
 
 
 class ProviderSetup(Protocol):
@@ -234,8 +236,8 @@ class ProviderSetup(Protocol):
         ...
 
     def greeting(self, secret: str, now: datetime) -> Delivery:
-        """A delivery to ourselves that means nothing: signed with `secret` where we can sign like the
-        provider, and then to be ignored; else with a signature that is to be refused."""
+        """A delivery to ourselves that means nothing. Genuine where we can sign like the provider, and then
+        it is ignored; else it is to be refused for its signature."""
         ...
 
 

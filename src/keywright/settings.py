@@ -74,7 +74,7 @@ class Settings(BaseSettings):
 
     @property
     def stripe_is_live(self) -> bool:
-        return _is_live(_reveal(self.stripe_secret_key))
+        return is_live_key(_reveal(self.stripe_secret_key))
 
     @property
     def url(self) -> str:
@@ -89,11 +89,11 @@ class Settings(BaseSettings):
     @property
     def paystack_secret_keys(self) -> tuple[str, ...]:
         """The newest first: it signs what we ask; each of them may have signed what arrives."""
-        return listed(_reveal(self.paystack_secret_key))
+        return tuple(key.strip(_AROUND_A_KEY) for key in listed(_reveal(self.paystack_secret_key)))
 
     @property
     def paystack_is_live(self) -> bool:
-        return any(_is_live(key) for key in self.paystack_secret_keys)
+        return any(is_live_key(key) for key in self.paystack_secret_keys)
 
     @property
     def paypal_webhook_ids(self) -> tuple[str, ...]:
@@ -160,7 +160,7 @@ class Settings(BaseSettings):
         keys = self.paystack_secret_key.get_secret_value().split(",")
         if any(len(key.strip(_AROUND_A_KEY)) < _SHORTEST_WEBHOOK_SECRET for key in keys):
             raise ValueError("PAYSTACK_SECRET_KEY is empty or too short: anyone could sign with it.")
-        if len({_is_live(key) for key in self.paystack_secret_keys}) > 1:
+        if len({is_live_key(key) for key in self.paystack_secret_keys}) > 1:
             raise ValueError("PAYSTACK_SECRET_KEY holds a live key beside a test key.")
         public = self.paystack_public_key or ""
         if self.paystack_is_live and public.startswith("pk_test_"):
@@ -205,5 +205,6 @@ def _reveal(secret: SecretStr | None) -> str:
     return secret.get_secret_value() if secret is not None else ""
 
 
-def _is_live(key: str) -> bool:
+def is_live_key(key: str) -> bool:
+    """Whether a key of Stripe or Paystack moves real money."""
     return key.startswith(("sk_live_", "rk_live_"))
