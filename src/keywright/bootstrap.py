@@ -23,6 +23,9 @@ from keywright.flows.context import Channel, Context, Policy, new_id
 from keywright.flows.credentials import Credentials, Kinds, complete
 from keywright.flows.provider_setup import setting_of
 from keywright.ports import Clock, Mailer, ProviderSetup, Vault
+from keywright.providers.paystack.api import PaystackApi
+from keywright.providers.paystack.billing import PaystackBilling
+from keywright.providers.paystack.hook import PaystackEvents
 from keywright.providers.stripe.api import StripeApi
 from keywright.providers.stripe.hook import StripeEvents
 from keywright.providers.stripe.setup import StripeSetup
@@ -37,7 +40,7 @@ from keywright.workflows import engine
 from keywright.workflows.engine import DBOSFollowups
 
 _UNNAMED_SELLER = "Software store"
-_STRIPE_PAGES = "https://checkout.stripe.com"
+_PAY_PAGES = ("https://checkout.stripe.com", "https://checkout.paystack.com")
 
 
 class SystemClock:
@@ -117,6 +120,8 @@ def build(settings: Settings, database: Database) -> Context:
 
 
 def _policy(settings: Settings) -> Policy:
+    sandboxes = (settings.stripe_api_base, settings.paystack_api_base, settings.paypal_api_base)
+    publishable = {"stripe": settings.stripe_publishable_key, "paystack": settings.paystack_public_key}
     return Policy(
         base_url=settings.base_url,
         sandbox=settings.is_sandbox,
@@ -124,10 +129,8 @@ def _policy(settings: Settings) -> Policy:
         alert_email=settings.alert_email,
         return_origins=listed(settings.allowed_return_origins),
         website_origins=listed(settings.website_origins),
-        pay_origins=(_STRIPE_PAGES, settings.stripe_api_base) if settings.is_sandbox else (_STRIPE_PAGES,),
-        publishable_keys=(
-            {"stripe": settings.stripe_publishable_key} if settings.stripe_publishable_key else {}
-        ),
+        pay_origins=(*_PAY_PAGES, *sandboxes) if settings.is_sandbox else _PAY_PAGES,
+        publishable_keys={provider: key for provider, key in publishable.items() if key},
         outbox=settings.data_dir / "outbox" if settings.smtp_url is None else None,
     )
 
@@ -232,8 +235,16 @@ _SETUPS: Final[Mapping[str, Callable[[Settings, Credentials], ProviderSetup]]] =
 }
 
 
+def _paystack(settings: Settings, found: Credentials, account: ProviderAccount, clock: Clock) -> Channel:
+    events = PaystackEvents(live=account.live)
+    if not found.keys:
+        return Channel(account, events, found.secrets)
+    api = PaystackApi(found.keys[0], clock, base=settings.paystack_api_base)
+    return Channel(account, events, found.secrets, api, PaystackBilling(api.http))
+
+
 _ChannelBuilder = Callable[[Settings, Credentials, ProviderAccount, Clock], Channel]
-_CHANNELS: Final[Mapping[str, _ChannelBuilder]] = {"stripe": _stripe}
+_CHANNELS: Final[Mapping[str, _ChannelBuilder]] = {"stripe": _stripe, "paystack": _paystack}
 
 
 def _clock(settings: Settings) -> Clock:

@@ -129,7 +129,8 @@ def open_checkout(context: Context, ask: Ask, *, idempotency_key: str | None = N
     Raises:
         NotFound: `PLAN_UNKNOWN`.
         Invalid: `PRICE_UNKNOWN`, `PRICE_AMBIGUOUS`, `QUANTITY_INVALID`, `EMAIL_INVALID`,
-            `RETURN_URL_REFUSED`, `IDEMPOTENCY_KEY_INVALID`, `NOT_IN_THIS_RELEASE`.
+            `RETURN_URL_REFUSED`, `IDEMPOTENCY_KEY_INVALID`, `NOT_IN_THIS_RELEASE`; and what the provider
+            cannot do: `EMAIL_REQUIRED`, `QUANTITY_UNSUPPORTED`, `TRIAL_UNSUPPORTED`.
         Conflict: `IDEMPOTENCY_MISMATCH`, the key was used with another body.
         ProviderUnavailable: the provider gave no answer, or refused.
     """
@@ -256,17 +257,20 @@ def _send(context: Context, checkout: Checkout, channel: Channel, request: Check
     """Call the provider and complete the row. A refusal, unlike silence, takes the row away again."""
     if channel.api is None:
         raise ProviderUnavailable("The payment provider is not set up for checkouts.")
-    refusal = ""
+    refusal: KeywrightError | None = None
     try:
         created = channel.api.create_checkout(request)
     except ProviderUnavailable:
         raise
     except KeywrightError as error:
-        refusal = error.detail
-    if refusal:
-        log.error("checkout_refused", provider=channel.account.provider, detail=refusal)
+        refusal = error
+    if refusal is not None:
         with context.database.write() as connection:
             checkouts.drop(connection, checkout.tenant_id, checkout.reference)
+        if isinstance(refusal, Invalid) and refusal.code != Invalid.code:
+            # Something this provider cannot sell so, by its own code: the buyer can ask for it otherwise.
+            raise Invalid(refusal.detail, code=refusal.code)
+        log.error("checkout_refused", provider=channel.account.provider, detail=refusal.detail)
         raise ProviderUnavailable("The payment provider refused this checkout. The seller's log says why.")
     with context.database.write() as connection:
         checkouts.opened(connection, checkout.tenant_id, checkout.reference, created.session, created.url)
