@@ -14,10 +14,12 @@ CANONICAL_LENGTH: Final = 25
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _VALUES: Final = {character: value for value, character in enumerate(_ALPHABET)}
 _BASE: Final = len(_ALPHABET)
+# The value of a doubled character with its carry added again, as the check character counts every second one.
+_DOUBLED: Final = {character: value * 2 // _BASE + value * 2 % _BASE for character, value in _VALUES.items()}
 _GROUP: Final = 5
 
 _PREFIX: Final = re.compile(r"[A-Z0-9]{0,16}")
-_TYPED: Final = re.compile(rf"[A-Z0-9]{{0,16}}([{_ALPHABET}]{{{CANONICAL_LENGTH}}})")
+_BODY: Final = re.compile(rf"[{_ALPHABET}]{{{CANONICAL_LENGTH}}}")
 _TYPED_MAX: Final = 128  # a key is 46 characters at most; the rest is room for blanks that mail programs add
 
 # Dashes and blanks as keyboards, word processors and mail programs write them, with the invisible ones.
@@ -68,10 +70,10 @@ def canonical(text: str) -> str | None:
     """
     if len(text) > _TYPED_MAX:
         return None
-    match = _TYPED.fullmatch(text.translate(_READ))
-    if match is None:
+    typed = text.translate(_READ)
+    prefix, key = typed[:-CANONICAL_LENGTH], typed[-CANONICAL_LENGTH:]
+    if _BODY.fullmatch(key) is None or _PREFIX.fullmatch(prefix) is None:
         return None
-    key = match[1]
     return key if _check_character(key[:-1]) == key[-1] else None
 
 
@@ -96,10 +98,5 @@ def last5(canonical: str) -> str:
 
 def _check_character(body: str) -> str:
     """Luhn mod 32: catches every single wrong character (doubling permutes the values of an even base)."""
-    total = 0
-    for position, character in enumerate(reversed(body)):
-        value = _VALUES[character]
-        if position % 2 == 0:
-            value = value * 2 // _BASE + value * 2 % _BASE
-        total += value
+    total = sum(map(_DOUBLED.__getitem__, body[::-2])) + sum(map(_VALUES.__getitem__, body[-2::-2]))
     return _ALPHABET[-total % _BASE]

@@ -210,13 +210,19 @@ def found_from_row(row: Sequence[Any]) -> Found:
     if row[n + 5] is not None:
         activation = _activation(held, row[n + 5 :])
     try:
-        plan = Plan(held.plan_id, held.product_id, slug, name, version, decode_terms(terms))
+        plan = _plan(held.plan_id, held.product_id, slug, name, version, terms)
         if product is not None:
             return Found(held, plan, product, activation)
     except _NOT_OURS:
         pass
     nowhere = Plan(held.plan_id, held.product_id, slug or "", name or "", version or 0, _NO_TERMS)
     return Found(msgspec.structs.replace(held, mac=""), nowhere, product or "", activation)
+
+
+@lru_cache(maxsize=2048)
+def _plan(id_: str, product: str, slug: str, name: str, version: int, terms: str) -> Plan:
+    """The same few plans come with every license that is read."""
+    return Plan(id_, product, slug, name, version, decode_terms(terms))
 
 
 def _activation(held: License, row: Sequence[Any]) -> Activation:
