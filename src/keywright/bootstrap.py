@@ -222,6 +222,21 @@ def typed_credentials(settings: Settings, provider: str, keys: tuple[str, ...]) 
     return Credentials(provider, is_live_key(keys[0]), keys)
 
 
+def given_secrets(settings: Settings, provider: str) -> tuple[str, ...]:
+    """The webhook secrets that the environment gives."""
+    return _GIVEN[provider](settings).secrets
+
+
+def sandbox_address(settings: Settings, provider: str) -> str | None:
+    """Where a sandbox of ours stands in for this provider; None when the real one is asked."""
+    base = {
+        "stripe": settings.stripe_api_base,
+        "paystack": settings.paystack_api_base,
+        "paypal": settings.paypal_api_base,
+    }[provider]
+    return base.rstrip("/") if settings.is_sandbox and base.startswith("http://") else None
+
+
 def open_setup(settings: Settings, found: Credentials) -> ProviderSetup:
     """What going live at a provider takes. Raises Misconfigured without a key, or for an impossible one."""
     if not found.keys:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from keywright import __version__
-from keywright.cli import catalog, checks, demo, doctor, event, key, license, sandbox, serve, token  # noqa: A004  # as its command
+from keywright.cli import catalog, checks, demo, doctor, event, key, license, provider, sandbox, serve, token  # noqa: A004  # as its command
 from keywright.domain.errors import KeywrightError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command("doctor")(doctor.doctor)
 app.command("verify")(checks.verify)
 app.command("integrity")(checks.integrity)
 app.add_typer(catalog.app, name="catalog")
+app.add_typer(provider.app, name="provider")
 app.add_typer(license.app, name="license")
 app.add_typer(event.app, name="event")
 app.add_typer(key.app, name="key")

@@ -89,6 +89,14 @@ def settle(connection: sa.Connection, changes: Sequence[dict[str, Any]]) -> None
     rows.update(connection, announcements, sorted(changes, key=lambda c: str(c["id"])))
 
 
+def newest(connection: sa.Connection, tenant: str, kind: str) -> datetime | None:
+    """When the newest of a kind was owed. Reads them all: for commands, not for requests."""
+    query = sa.select(sa.func.max(announcements.c.created_at)).where(
+        announcements.c.tenant_id == tenant, announcements.c.kind == kind
+    )
+    return connection.execute(query).scalar()
+
+
 def counts(connection: sa.Connection) -> dict[str, int]:
     query = sa.select(announcements.c.status, sa.func.count()).group_by(announcements.c.status)
     return {status: count for status, count in connection.execute(query)}  # noqa: C416  # rows, not pairs

@@ -1,0 +1,245 @@
+"""What `doctor` and `provider test` find out about a provider: key, mode, webhook, secret, prices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from keywright.domain.errors import Forbidden, KeywrightError, Unsupported
+
+if TYPE_CHECKING:
+    import httpx
+
+    from keywright.flows.context import Channel, Context
+    from keywright.ports import Delivery, Endpoint, ProviderSetup
+    from keywright.settings import Settings
+
+_SECONDS = 5.0
+_LOOKED_AT = 50
+_RECENT = timedelta(days=1)
+State = Literal["ok", "note", "wrong"]
+
+
+class Line(msgspec.Struct, frozen=True):
+    """`note`: works, but know this. `wrong`: does not work; `says` tells what to do."""
+
+    check: str
+    state: State
+    says: str
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What is looked at. `strict`: a server must be running, and credentials must be there."""
+
+    context: Context
+    settings: Settings
+    provider: str
+    strict: bool
+
+    @property
+    def url(self) -> str:
+        return webhook_url(self.settings.base_url, self.provider)
+
+    @property
+    def less(self) -> State:
+        """How bad it is when nothing is set up yet, or no server runs."""
+        return "wrong" if self.strict else "note"
+
+
+def webhook_url(base: str, provider: str) -> str:
+    """Where a provider delivers to the master tenant."""
+    return f"{base.rstrip('/')}/api/webhooks/{provider}"
+
+
+def check_provider(asked: Asked) -> Iterator[Line]:
+    """All there is to say about one provider, the key first. Later lines are left out where they would only
+    repeat an earlier one."""
+    channel = asked.context.channels.get(asked.provider)
+    if channel is None:
+        yield not_set_up(asked.provider, asked.less)
+        return
+    setup, who = _open(asked, channel)
+    yield who
+    reachable = who.state != "wrong"
+    if not channel.secrets:
+        name = _names(asked.provider)[1]
+        yield Line(_hook(asked), "wrong", f"no webhook is believed: set {name}, or run: keywright provider "
+                   f"setup {asked.provider}")  # fmt: skip
+    elif setup is None:
+        yield Line(_hook(asked), "ok", f"point {asked.provider.capitalize()} at {asked.url}")
+    else:
+        yield knock(asked, setup.greeting(channel.secrets[0], asked.context.clock.now()))
+    if setup is not None and reachable:
+        yield from _endpoint(asked, setup, channel)
+        yield from _prices(asked, setup, channel)
+
+
+def not_set_up(provider: str, state: State) -> Line:
+    names = ", ".join(_names(provider)[0])
+    return Line(provider, state, f"not set up: set {names}, and run: keywright provider setup {provider}")
+
+
+def _names(provider: str) -> tuple[list[str], str]:
+    """The settings of a provider's keys, and that of its webhook secret."""
+    from keywright import bootstrap
+    from keywright.flows.provider_setup import setting_of
+
+    kinds = bootstrap.CREDENTIAL_KINDS[provider]
+    return [setting_of(kind) for kind in kinds.keys], setting_of(kinds.secret)
+
+
+def _hook(asked: Asked) -> str:
+    return f"{asked.provider} webhook"
+
+
+def _open(asked: Asked, channel: Channel) -> tuple[ProviderSetup | None, Line]:
+    """The way to the provider, and what its key is worth."""
+    from keywright import bootstrap
+
+    context, provider = asked.context, asked.provider
+    names = " and ".join(_names(provider)[0])
+    found = bootstrap.find_credentials(
+        asked.settings, context.database, context.vault, context.master, provider
+    )
+    if not found.keys:
+        return None, Line(provider, "note", f"webhooks only: set {names} to sell from here.")
+    setup = None
+    try:
+        setup = bootstrap.open_setup(asked.settings, found)
+        who = setup.whose()
+    except Forbidden as error:
+        return setup, Line(provider, "note", f"the key works, and may not say whose it is: {error.detail}")
+    except KeywrightError as error:
+        says = error.detail if error.detail.endswith(".") else f"{error.detail}."
+        return setup, Line(provider, "wrong", f"{says} See {names}.")
+    if not channel.account.live and not context.policy.sandbox:
+        return setup, Line(provider, "ok", f"test mode, {who}: no real money moves")
+    return setup, Line(provider, "ok", f"{'live' if channel.account.live else 'test'} mode, {who}")
+
+
+def knock(asked: Asked, greeting: Delivery) -> Line:
+    """Deliver something harmless to ourselves, the way the provider would, and judge the answer."""
+    import httpx
+
+    check, url = _hook(asked), asked.url
+    headers = {"content-type": "application/json", **greeting.headers}
+    try:
+        answer = httpx.post(url, content=greeting.raw, headers=headers, timeout=_SECONDS)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        says = f"{url} cannot be reached ({type(error).__name__}): start the server, or set APP_BASE_URL."
+        return Line(check, asked.less, says)
+    told = _told(answer)
+    if answer.status_code == 200 and told.get("received") is True:
+        if told.get("reason") == "WRONG_MODE":
+            return Line(check, "wrong", f"the server at {url} runs with a key of the other mode: restart it.")
+        return Line(check, "ok", f"{url} answers, and believes what our secret signed")
+    if told.get("code") == "BAD_SIGNATURE":
+        if greeting.genuine:
+            return Line(check, "wrong", f"the server at {url} checks with another secret: restart it, so "
+                        "that it takes the present one.")  # fmt: skip
+        return Line(check, "ok", f"{url} answers, and refuses what is not signed")
+    if answer.is_redirect:
+        return Line(check, "wrong", f"{url} leads elsewhere, and providers do not follow: set APP_BASE_URL.")
+    return Line(check, "wrong", f"{url} answers {answer.status_code}: something else is there, or a proxy "
+                "keeps webhooks away.")  # fmt: skip
+
+
+def _told(answer: httpx.Response) -> dict[str, object]:
+    try:
+        told = answer.json()
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _endpoint(asked: Asked, setup: ProviderSetup, channel: Channel) -> Iterator[Line]:
+    check = f"{asked.provider} endpoint"
+    again = f"Run: keywright provider setup {asked.provider}"
+    try:
+        found = setup.list_endpoints(asked.url)
+    except Unsupported as error:
+        yield Line(check, "note", error.detail)
+        yield _secret(asked, setup, channel, None)
+        return
+    except KeywrightError as error:
+        yield Line(check, "note", f"it cannot be looked at: {error.detail}")
+        yield _secret(asked, setup, channel, None)
+        return
+    if not found:
+        says = f"{asked.provider.capitalize()} has no endpoint for {asked.url} in this mode. {again}"
+        yield Line(check, asked.less, says)
+        return
+    first = found[0]
+    if lacks := [lack for one in found for lack in one.lacks]:
+        yield Line(check, "wrong", f"{first.id}: {', '.join(lacks)}. {again}")
+    elif len(found) > 1:
+        others = ", ".join(one.id for one in found[1:])
+        yield Line(check, "note", f"events come {len(found)} times: remove {others} at the provider.")
+    elif first.differs:
+        yield Line(check, "note", f"{first.id}: {', '.join(first.differs)}.")
+    else:
+        yield Line(check, "ok", f"{first.id} is sent exactly what is read")
+    yield _secret(asked, setup, channel, first)
+
+
+def _secret(asked: Asked, setup: ProviderSetup, channel: Channel, endpoint: Endpoint | None) -> Line:
+    """Whether what the provider signs with is what we check with: as far as can be known from here."""
+    from keywright.flows import provider_evidence
+
+    check, name = f"{asked.provider} secret", _names(asked.provider)[1]
+    now = asked.context.clock.now()
+    found = provider_evidence.gather(asked.context, channel.account, _LOOKED_AT)
+    if endpoint is not None and endpoint.secret is not None and endpoint.secret not in channel.secrets:
+        return Line(check, "wrong", f"{name} is not that of {endpoint.id}: every event is refused. "
+                    f"Run: keywright provider setup {asked.provider}")  # fmt: skip
+    if found.wrong_mode:
+        return Line(check, "wrong", "events of the other mode arrive: the endpoint was made in one mode, and "
+                    f"the key is of the other. See {_names(asked.provider)[0][0]}.")  # fmt: skip
+    since = max(now - _RECENT, found.believed_at or now - _RECENT)
+    failed = _undelivered(setup, since)
+    if (failed and found.believed_at is None) or (found.refused_at is not None and found.refused_at > since):
+        return Line(check, "wrong", f"events are sent and not taken: {name} is likely not that of the "
+                    "endpoint. Copy it from the provider, or run: keywright provider setup "
+                    f"{asked.provider} --replace")  # fmt: skip
+    if failed:
+        return Line(check, "note", f"since an event was last believed, {failed} could not be delivered, to us "
+                    f"or to another endpoint of this account. If to us: see {name}.")  # fmt: skip
+    if found.believed_at is not None:
+        return Line(check, "ok", f"proven: an event of {found.believed_at:%Y-%m-%d %H:%M:%SZ} was believed")
+    if endpoint is not None and (endpoint.secret is not None or found.endpoint == endpoint.id):
+        return Line(check, "ok", f"as the provider told it for {endpoint.id}")
+    return Line(check, "note", "not proven yet: no event has come. One purchase in test mode proves it.")
+
+
+def _undelivered(setup: ProviderSetup, since: datetime) -> int:
+    try:
+        return setup.count_undelivered(since) or 0
+    except KeywrightError:
+        return 0
+
+
+def _prices(asked: Asked, setup: ProviderSetup, channel: Channel) -> Iterator[Line]:
+    from keywright.flows import provider_setup
+
+    check = f"{asked.provider} prices"
+    try:
+        found = provider_setup.compare_prices(asked.context, channel.account, setup.list_prices())
+    except KeywrightError as error:
+        yield Line(check, "note", f"they cannot be looked at: {error.detail}")
+        return
+    mode = "live" if channel.account.live else "test"
+    if found.unknown:
+        names = ", ".join(price.external_id for price in found.unknown)
+        yield Line(check, "wrong", f"{names}: not on sale at the provider in {mode} mode; of the other mode, "
+                   "archived, or mistyped. Correct the catalog.")  # fmt: skip
+    elif differing := [price for price in found.mapped if price.differs]:
+        said = "; ".join(f"{price.external_id}: {price.differs}" for price in differing)
+        yield Line(check, "note", f"{said}.")
+    elif found.lines:
+        says = f"{len(found.mapped)} mapped, {len(found.lines)} not: keywright provider setup"
+        yield Line(check, "note", f"{says} {asked.provider} shows them as lines for the catalog.")
+    else:
+        yield Line(check, "ok", f"{len(found.mapped)} mapped")
