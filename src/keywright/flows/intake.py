@@ -196,22 +196,32 @@ def _is_conflict(error: sa.exc.OperationalError) -> bool:
 
 
 def _commit(context: Context, arrivals: Sequence[Arrival]) -> list[Outcome]:
-    now = context.clock.now()
     with context.database.write() as connection:
-        items = [_item(context, arrival, now) for arrival in arrivals]
-        fresh = inbox.insert(connection, items)
-        works: dict[ProviderAccount, list[Work]] = {}
-        for item, arrival in zip(items, arrivals, strict=True):
-            if item.id in fresh and arrival.reading is not None:
-                work = Work(item.id, arrival.projected.type, arrival.reading)
-                works.setdefault(arrival.account, []).append(work)
-        outcomes: dict[str, Outcome] = {}
-        for account, several in works.items():
-            outcomes |= settle(context, connection, account, several, now)
-        return [
-            outcomes.get(item.id, arrival.outcome) if item.id in fresh else Outcome("duplicate")
-            for item, arrival in zip(items, arrivals, strict=True)
-        ]
+        return admit(context, connection, arrivals, context.clock.now())
+
+
+def admit(
+    context: Context,
+    connection: sa.Connection,
+    arrivals: Sequence[Arrival],
+    now: datetime,
+    passes: list[Fulfillment] | None = None,
+) -> list[Outcome]:
+    """Store and apply a batch in the caller's transaction. `passes` collects each pass, to be looked at."""
+    items = [_item(context, arrival, now) for arrival in arrivals]
+    fresh = inbox.insert(connection, items)
+    works: dict[ProviderAccount, list[Work]] = {}
+    for item, arrival in zip(items, arrivals, strict=True):
+        if item.id in fresh and arrival.reading is not None:
+            work = Work(item.id, arrival.projected.type, arrival.reading)
+            works.setdefault(arrival.account, []).append(work)
+    outcomes: dict[str, Outcome] = {}
+    for account, several in works.items():
+        outcomes |= settle(context, connection, account, several, now, passes=passes)
+    return [
+        outcomes.get(item.id, arrival.outcome) if item.id in fresh else Outcome("duplicate")
+        for item, arrival in zip(items, arrivals, strict=True)
+    ]
 
 
 def _item(context: Context, arrival: Arrival, now: datetime) -> InboxItem:
@@ -236,14 +246,17 @@ def settle(
     works: Sequence[Work],
     now: datetime,
     attempts: Mapping[str, int] | None = None,
+    passes: list[Fulfillment] | None = None,
 ) -> dict[str, Outcome]:
     """Fulfill events that are in the inbox as `applied`, and those that waited for what they bring.
 
     Writes the inbox rows whose outcome differs, and enqueues one workflow when something is owed. `attempts`
-    counts the tries of events that are not here for the first time.
+    counts the tries of events that are not here for the first time; `passes` collects each pass it took.
     """
     fulfillment = Fulfillment(context, connection, account, now)
     outcomes = fulfillment.run(works)
+    if passes is not None:
+        passes.append(fulfillment)
     if fulfillment.changes:
         outcomes = {id_: msgspec.structs.replace(o, changed=True) for id_, o in outcomes.items()}
     parked = {id_: o for id_, o in outcomes.items() if o.outcome == "parked"}
@@ -261,7 +274,7 @@ def settle(
         _await_answers(connection, account, accepted)
     names = [(alias.kind, alias.external_id) for alias in fulfillment.new_aliases]
     # What was parked a moment ago is among them: its partner may have come later in this very batch.
-    return outcomes | _release(context, connection, account, names, now)
+    return outcomes | _release(context, connection, account, names, now, passes)
 
 
 def release(
@@ -281,10 +294,11 @@ def _release(
     account: ProviderAccount,
     names: Sequence[tuple[str, str]],
     now: datetime,
+    passes: list[Fulfillment] | None = None,
 ) -> dict[str, Outcome]:
     """As `release`, with what became of them. Ends, because only names that are new lead on."""
     waiting = inbox.waiting_for(connection, account.id, names)
-    return retry(context, connection, account, waiting, now) if waiting else {}
+    return retry(context, connection, account, waiting, now, passes=passes) if waiting else {}
 
 
 def answer_waiting(
@@ -310,17 +324,19 @@ def retry(
     now: datetime,
     *,
     answered: bool = False,
+    passes: list[Fulfillment] | None = None,
 ) -> dict[str, Outcome]:
     """Apply kept events again, oldest first. Facts are read from the projection, so a replay is identical.
 
-    `answered`: what they had us fetch is here, so it is not fetched again.
+    `answered`: what they had us fetch is here, so it is not fetched again. `passes` as for `settle`.
     """
     channel = context.channels[account.provider]
     items = inbox.get_many(connection, ids)
     inbox.stop_waiting(connection, ids)
     works = [Work(i.id, i.projected.type, channel.events.read(i.projected), answered) for i in items]
     inbox.settle(connection, [_settled(i.id, Outcome("applied"), i.attempts + 1, now) for i in items])
-    return settle(context, connection, account, works, now, {i.id: i.attempts for i in items})
+    attempts = {i.id: i.attempts for i in items}
+    return settle(context, connection, account, works, now, attempts, passes)
 
 
 def _settled(id_: str, outcome: Outcome, attempts: int, now: datetime) -> dict[str, object]:
