@@ -222,9 +222,10 @@ def typed_credentials(settings: Settings, provider: str, keys: tuple[str, ...]) 
     return Credentials(provider, is_live_key(keys[0]), keys)
 
 
-def given_secrets(settings: Settings, provider: str) -> tuple[str, ...]:
-    """The webhook secrets that the environment gives."""
-    return _GIVEN[provider](settings).secrets
+def is_given(settings: Settings, provider: str) -> tuple[bool, bool]:
+    """Whether the environment gives keys, and whether it gives webhook secrets."""
+    given = _GIVEN[provider](settings)
+    return bool(given.keys), bool(given.secrets)
 
 
 def sandbox_address(settings: Settings, provider: str) -> str | None:
@@ -255,7 +256,7 @@ def _paystack(settings: Settings, found: Credentials, account: ProviderAccount, 
     if not found.keys:
         return Channel(account, events, found.secrets)
     api = PaystackApi(found.keys[0], clock, base=settings.paystack_api_base)
-    return Channel(account, events, found.secrets, api, PaystackBilling(api.http))
+    return Channel(account, events, found.secrets, api, PaystackBilling(api.http), needs_email=True)
 
 
 _ChannelBuilder = Callable[[Settings, Credentials, ProviderAccount, Clock], Channel]

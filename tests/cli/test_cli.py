@@ -129,10 +129,10 @@ def test_an_unprepared_database_says_what_to_do(tmp_path: Path) -> None:
     told = new.run("doctor", fails=1).stdout
     assert not (tmp_path / "data").exists()
     assert "Run: keywright migrate" in told
-    assert "ok     webhook: point Stripe at" in told
+    assert "ok     stripe webhook: point Stripe at" in told
     Database(f"sqlite:///{tmp_path / 'data' / 'keywright.sqlite'}").dispose()
     assert "Run: keywright migrate" in new.refusal("license", "list")
-    assert "ok     webhook: point Stripe at" in new.run("doctor", fails=1).stdout
+    assert "ok     stripe webhook: point Stripe at" in new.run("doctor", fails=1).stdout
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_an_empty_inbox(shell: Shell) -> None:
 
 def test_doctor_says_what_to_do(shell: Shell, tmp_path: Path) -> None:
     found = {line["check"]: line["state"] for line in shell.json("doctor")}
-    assert found["database"] == found["vault"] == found["schema"] == found["webhook"] == "ok"
+    assert found["database"] == found["vault"] == found["schema"] == found["stripe webhook"] == "ok"
     assert set(found.values()) == {"ok", "note"}
     new = Shell(tmp_path, LOG_LEVEL="Debug").run("doctor", fails=1, apart=True)
     assert "keywright migrate" in new.stdout

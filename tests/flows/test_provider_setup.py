@@ -33,7 +33,7 @@ slug = "pro"
 name = "Pro"
 prices = [
   {{ key = "monthly", provider = "stripe", id = "{}", amount = 5000, currency = "USD", interval = "month" }},
-  {{ key = "yearly", provider = "stripe", id = "price_gone", amount = 1, currency = "USD", interval = "year" }},
+  {{ key = "late", provider = "stripe", id = "price_gone", amount = 9, currency = "USD", interval = "year" }},
 ]
 """
 
@@ -161,7 +161,7 @@ def test_prices_are_compared_with_the_catalog(
     yearly += ', interval = "year" },  # Team "XL"'
     once = f'{{ key = "once", provider = "stripe", id = "{sticker}", amount = 100, currency = "USD" }},'
     assert set(prices.lines) == {yearly, f"{once}  # Sticker"}
-    pasted = CATALOG.format(pro).replace('key = "yearly"', 'key = "other"')
+    pasted = CATALOG.format(pro).replace("price_gone", "price_other")
     pasted = pasted.replace("prices = [", f"prices = [\n{yearly}")
     parsed = catalog_file.parse(pasted, source="x", environment={})
     assert team in {price.external_id for price in parsed.products[0].plans[0].prices}

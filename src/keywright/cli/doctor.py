@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-import msgspec
 import typer
 
+from keywright.cli.provider_checks import (
+    Asked,
+    Line,
+    check_provider,
+    not_set_up,
+    quiet_probes,
+    webhook_url,
+)
 from keywright.cli.session import AsJson, missing_file, print_json
 from keywright.domain.errors import KeywrightError, Misconfigured
 
@@ -21,18 +27,6 @@ if TYPE_CHECKING:
     from keywright.store.engine import Database
 
 _SECONDS = 5.0
-
-
-class Line(msgspec.Struct, frozen=True):
-    """`note`: works, but know this. `wrong`: does not work; `says` tells what to do."""
-
-    check: str
-    state: Literal["ok", "note", "wrong"]
-    says: str
-
-
-_NO_STRIPE = Line("stripe", "note", "not set up: set STRIPE_SECRET_KEY and STRIPE_WEBHOOK_SECRET.")
-_NO_KEY = Line("stripe", "note", "webhooks only: set STRIPE_SECRET_KEY to sell from here.")
 
 
 def doctor(json: AsJson = False) -> None:
@@ -58,10 +52,10 @@ def _lines() -> Iterator[Line]:
         yield Line("settings", "wrong", error.detail)
         return
     bootstrap.configure_logging(settings)
-    for talkative in ("httpcore", "httpx", "stripe", "urllib3"):  # the lines of our own probes
-        logging.getLogger(talkative).setLevel(logging.WARNING)
+    quiet_probes()
     yield from _of_settings(settings)
     if (missing := missing_file(settings)) is not None:
+        yield _key_backup(settings, in_use=False)
         yield Line("database", "wrong", f"there is no {missing} yet. Run: keywright migrate")
         yield from _unprepared(settings)
         return
@@ -86,7 +80,6 @@ def _of_settings(settings: Settings) -> Iterator[Line]:
     yield _mail(settings)
     if settings.alert_email is None:
         yield Line("alerts", "note", "nobody is told of trouble: set ALERT_EMAIL.")
-    yield _key_backup(settings)
 
 
 def _base_url(settings: Settings) -> Line:
@@ -125,12 +118,16 @@ def _mail(settings: Settings) -> Line:
     return Line("mail", "ok", f"{server.host}:{server.port} answers")
 
 
-def _key_backup(settings: Settings) -> Line:
+def _key_backup(settings: Settings, *, in_use: bool) -> Line:
+    """`in_use`: the database holds what some master key has sealed; a new one would open none of it."""
     if settings.keywright_master_key is not None:
         return Line(
             "master key", "ok", "from KEYWRIGHT_MASTER_KEY; keep a copy of it apart from the database."
         )
     path = settings.data_dir / "master.key"
+    if not path.exists() and in_use:
+        return Line("master key", "wrong", f"{path} is missing, and it opens this database: put it back, or "
+                    "set KEYWRIGHT_MASTER_KEY. No other key opens it.")  # fmt: skip
     if not path.exists():
         return Line("master key", "note", f"{path} will be made at the first start.")
     if path.stat().st_mode & 0o077:
@@ -147,6 +144,7 @@ def _of_database(settings: Settings, database: Database) -> Iterator[Line]:
         yield Line("database", "wrong", "it does not answer: see DATABASE_URL, and whether its server runs.")
         return
     yield Line("database", "ok", _version(database))
+    yield _key_backup(settings, in_use=_is_sealed(database))
     if not migrate.is_current(database):
         yield Line("schema", "wrong", "not that of this release. Run: keywright migrate")
         yield from _unprepared(settings)
@@ -158,28 +156,40 @@ def _of_database(settings: Settings, database: Database) -> Iterator[Line]:
         yield Line("vault", "wrong", f"{error.detail}. See KEYWRIGHT_MASTER_KEY.".replace("..", "."))
         return
     yield Line("vault", "ok", "the master key opens it")
-    checks: tuple[Callable[[Context, Settings], Line], ...] = (
-        _clock,
-        _stripe,
-        _webhook,
-        _catalog,
-        _inbox,
-        _owed,
-    )
-    for check in checks:
-        yield check(context, settings)
+    yield _clock(context, settings)
+    if not context.channels:
+        yield from (not_set_up(provider, "note") for provider in bootstrap.CREDENTIAL_KINDS)
+    for provider in context.channels:
+        yield from check_provider(Asked(context, settings, provider, strict=False))
+    for check in (_catalog, _inbox, _owed):
+        yield check(context)
 
 
 def _unprepared(settings: Settings) -> Iterator[Line]:
-    """What can be said without a prepared database."""
-    if settings.stripe_secret_key is not None:
-        yield Line("stripe", "note", "its key is tried once the database is prepared.")
-    elif settings.stripe_webhook_secrets:
-        yield _NO_KEY
-    else:
-        yield _NO_STRIPE
-    yield _webhook_of(settings)
+    """What can be said without a prepared database, where the vault may hold credentials, too."""
+    from keywright import bootstrap
+
+    for provider in bootstrap.CREDENTIAL_KINDS:
+        keys, secrets = bootstrap.is_given(settings, provider)
+        if keys:
+            yield Line(provider, "note", "its key is tried once the database is prepared.")
+        if keys or secrets:
+            says = f"point {provider.capitalize()} at {webhook_url(settings.base_url, provider)}"
+            yield Line(f"{provider} webhook", "ok", says)
     yield Line("catalog", "note", "read once the database is prepared.")
+
+
+def _is_sealed(database: Database) -> bool:
+    """Whether the database was prepared: its keys were sealed then."""
+    import sqlalchemy as sa
+
+    from keywright.store import keys
+
+    try:
+        with database.read() as connection:
+            return keys.any_data_key(connection)
+    except sa.exc.DatabaseError:  # no such table yet
+        return False
 
 
 def _version(database: Database) -> str:
@@ -215,35 +225,7 @@ def _clock(context: Context, settings: Settings) -> Line:
     return Line("clock", "ok", f"{datetime.now(UTC):%Y-%m-%d %H:%M:%SZ}")
 
 
-def _stripe(context: Context, settings: Settings) -> Line:  # noqa: ARG001  # each check has one shape
-    channel = context.channels.get("stripe")
-    if channel is None:
-        return _NO_STRIPE
-    mode = "live" if channel.account.live else "test"
-    if channel.api is None:
-        return _NO_KEY
-    try:
-        who = channel.api.check()
-    except KeywrightError as error:
-        return Line("stripe", "wrong", f"{error.detail} See STRIPE_SECRET_KEY.")
-    return Line("stripe", "ok", f"{mode} mode, {who}")
-
-
-def _webhook(context: Context, settings: Settings) -> Line:  # noqa: ARG001  # as above
-    return _webhook_of(settings)
-
-
-def _webhook_of(settings: Settings) -> Line:
-    if settings.stripe_secret_key is None and not settings.stripe_webhook_secrets:
-        return Line("webhook", "note", "no provider is set up.")
-    where = f"{settings.base_url}/api/webhooks/stripe"
-    if not settings.stripe_webhook_secrets:
-        return Line("webhook", "wrong", f"no webhook is believed: set STRIPE_WEBHOOK_SECRET to the secret "
-                    f"that Stripe shows for {where}.")  # fmt: skip
-    return Line("webhook", "ok", f"point Stripe at {where}")
-
-
-def _catalog(context: Context, settings: Settings) -> Line:  # noqa: ARG001  # as above
+def _catalog(context: Context) -> Line:
     from keywright.flows import catalog
 
     found = catalog.load(context)
@@ -252,7 +234,7 @@ def _catalog(context: Context, settings: Settings) -> Line:  # noqa: ARG001  # a
     return Line("catalog", "ok", f"{sum(len(p.plans) for p in found.products)} plans on sale")
 
 
-def _inbox(context: Context, settings: Settings) -> Line:  # noqa: ARG001  # as above
+def _inbox(context: Context) -> Line:
     from keywright.store import inbox
 
     with context.database.read() as connection:
@@ -264,7 +246,7 @@ def _inbox(context: Context, settings: Settings) -> Line:  # noqa: ARG001  # as 
     return Line("events", "ok", f"{sum(counts.values())} kept, none waits")
 
 
-def _owed(context: Context, settings: Settings) -> Line:  # noqa: ARG001  # as above
+def _owed(context: Context) -> Line:
     from keywright.store import announcements
 
     with context.database.read() as connection:

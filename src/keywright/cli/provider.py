@@ -11,7 +11,14 @@ from urllib.parse import urlsplit
 
 import typer
 
-from keywright.cli.provider_checks import Asked, Line, check_provider, not_set_up, webhook_url
+from keywright.cli.provider_checks import (
+    Asked,
+    Line,
+    check_provider,
+    not_set_up,
+    quiet_probes,
+    webhook_url,
+)
 from keywright.cli.session import AsJson, opened, print_json
 from keywright.domain.errors import Invalid, KeywrightError, ProviderUnavailable
 
@@ -59,6 +66,7 @@ def set_up(
     settings = bootstrap.read_settings()
     kinds = bootstrap.CREDENTIAL_KINDS[provider]
     with opened() as context:
+        quiet_probes()
         found, typed = _credentials(context, settings, provider)
         setup = bootstrap.open_setup(settings, found)
         with context.database.write() as connection:
@@ -73,7 +81,7 @@ def set_up(
         wish = Wish(
             url=_address(url or settings.base_url, provider),
             kinds=kinds,
-            given=bool(bootstrap.given_secrets(settings, provider)),
+            given=bootstrap.is_given(settings, provider.value)[1],
             replace=replace,
             keys=tuple(zip(kinds.keys, found.keys, strict=False)) if typed or store_key else (),
         )
@@ -144,6 +152,7 @@ def try_out(
     settings = bootstrap.read_settings()
     lines = []
     with opened() as context:
+        quiet_probes()
         for line in _lines(context, settings, provider):
             lines.append(line)
             if not json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
@@ -47,6 +48,12 @@ class Asked(msgspec.Struct, frozen=True):
     def less(self) -> State:
         """How bad it is when nothing is set up yet, or no server runs."""
         return "wrong" if self.strict else "note"
+
+
+def quiet_probes() -> None:
+    """Keep the lines about our own requests out of the log."""
+    for talkative in ("httpcore", "httpx", "stripe", "urllib3"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)
 
 
 def webhook_url(base: str, provider: str) -> str:
@@ -205,8 +212,8 @@ def _secret(asked: Asked, setup: ProviderSetup, channel: Channel, endpoint: Endp
                     "endpoint. Copy it from the provider, or run: keywright provider setup "
                     f"{asked.provider} --replace")  # fmt: skip
     if failed:
-        return Line(check, "note", f"since an event was last believed, {failed} could not be delivered, to us "
-                    f"or to another endpoint of this account. If to us: see {name}.")  # fmt: skip
+        return Line(check, "note", f"since an event was last believed, {failed} could not be delivered, to "
+                    f"us or to another endpoint of this account. If to us: see {name}.")  # fmt: skip
     if found.believed_at is not None:
         return Line(check, "ok", f"proven: an event of {found.believed_at:%Y-%m-%d %H:%M:%SZ} was believed")
     if endpoint is not None and (endpoint.secret is not None or found.endpoint == endpoint.id):
