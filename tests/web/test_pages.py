@@ -34,7 +34,7 @@ def order(client: Client, headers: dict[str, str] = ORIGIN, /, **more: str) -> h
     form = {
         "check": field(page, "check"),
         "once": field(page, "once"),
-        "choice": "plan-0/price_once",
+        "choice": "plan-0/stripe/price_once",
         "quantity": "1",
         **more,
     }
@@ -160,7 +160,7 @@ def test_a_form_without_its_cookie_is_refused(shop: Context, client: Client) -> 
     page = client.get("/buy/dashcaddy").text
     check = field(page, "check")
     client.cookies.clear()
-    form = {"check": check, "choice": "plan-0/price_once", "quantity": "1"}
+    form = {"check": check, "choice": "plan-0/stripe/price_once", "quantity": "1"}
     assert client.post("/buy/dashcaddy", data=form, headers=ORIGIN).status_code == 403
     assert world.count(shop, checkouts) == 0
 
@@ -191,7 +191,7 @@ def test_a_paid_order_is_not_offered_again(shop: Context, client: Client, desk: 
         ({"quantity": "two"}, "from 1 to 100,000"),
         ({"quantity": "\u0661"}, "from 1 to 100,000"),
         ({"choice": ""}, "choose a plan"),
-        ({"choice": "plan-0/price_none"}, "No price of this plan fits"),
+        ({"choice": "plan-0/stripe/price_none"}, "No price of this plan fits"),
     ],
 )
 def test_what_is_wrong_with_an_order_is_said_in_the_form(
@@ -306,7 +306,7 @@ def test_an_order_that_ran_out_of_time_is_explained(client: Client, clock: Turna
 def test_a_paid_subscription_without_its_license_is_waited_for(
     shop: Context, client: Client, clock: TurnableClock
 ) -> None:
-    reference = reference_of(order(client, choice="plan-1/price_monthly"))
+    reference = reference_of(order(client, choice="plan-1/stripe/price_monthly"))
     session = stripe.session(f"cs_{reference[3:]}", mode="subscription", reference=reference, sub="sub_1")
     world.hand_in(shop, stripe.event("checkout.session.completed", session, clock.now()))
     page = client.get(f"/checkout/{reference}").text

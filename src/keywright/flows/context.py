@@ -39,6 +39,7 @@ class Channel:
     secrets: tuple[str, ...]
     api: PaymentApi | None = None
     billing: BillingApi | None = None
+    needs_email: bool = False  # the provider opens no checkout without the buyer's address
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import re
 import secrets
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,18 +19,26 @@ from litestar.response import Redirect
 from keywright.domain.errors import Conflict, Forbidden, Invalid, NotFound, ProviderUnavailable
 from keywright.domain.plan import Product
 from keywright.flows.checkout import MOST, Ask, Opened
+from keywright.flows.context import Channel
 from keywright.flows.return_urls import origin_of
 from keywright.store.catalog import Offer
 from keywright.web import wire
 from keywright.web.api.public import offers_of
 from keywright.web.storefront.pages import Pages
-from keywright.web.storefront.words import ShownPrice, facts_of, price_shown, quantity_label
+from keywright.web.storefront.words import (
+    ShownPrice,
+    facts_of,
+    price_shown,
+    provider_name,
+    quantity_label,
+)
 from keywright.web.till import Till
 
 CLAIM_COOKIE = "keywright_claim"
 _FORM_COOKIE = "keywright_form"
 _CLAIM_SECONDS = 14 * 86400  # a bank debit takes days to settle, and the key is shown after that
 _LARGEST_FORM = 8 * 1024
+_LONGEST_EMAIL = 320
 _NUMBER = re.compile(r"[0-9]{1,6}")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{22,64}")
 
@@ -49,6 +58,8 @@ class ShownProduct(msgspec.Struct, frozen=True):
     name: str
     plans: list[ShownPlan]
     quantity_label: str
+    choose_provider: bool
+    needs_email: str
 
 
 def routes(pages: Pages, till: Till) -> list[Any]:
@@ -85,6 +96,7 @@ def routes(pages: Pages, till: Till) -> list[Any]:
                 shown,
                 chosen=form.get("choice", ""),
                 quantity=form.get("quantity", "1"),
+                email=form.get("email", ""),
                 problem=error.detail,
                 status=error.status,
             )
@@ -94,13 +106,20 @@ def routes(pages: Pages, till: Till) -> list[Any]:
 
 
 async def _open(till: Till, request: Web, shown: ShownProduct, form: dict[str, str]) -> Opened:
-    plan, _, price = form.get("choice", "").partition("/")
+    plan, _, chosen = form.get("choice", "").partition("/")
+    provider, _, price = chosen.partition("/")
     if not price:
         raise Invalid("Please choose a plan.")
     quantity = form.get("quantity", "")
     if not _NUMBER.fullmatch(quantity) or not 1 <= int(quantity) <= MOST:
         raise Invalid(f"Please enter a whole number from 1 to {MOST:,}.")
-    ask = Ask(plan=f"{shown.slug}/{plan}", price=price, quantity=int(quantity))
+    ask = Ask(
+        plan=f"{shown.slug}/{plan}",
+        provider=provider,
+        price=price,
+        quantity=int(quantity),
+        email=form.get("email", "").strip() or None,
+    )
     address = wire.address_of(request.scope)
     once = form.get("once", "")
     if not _TOKEN.fullmatch(once):
@@ -124,6 +143,7 @@ def _form(
     plan: str = "",
     chosen: str = "",
     quantity: str = "1",
+    email: str = "",
     problem: str = "",
     status: int = 200,
 ) -> Response[str]:
@@ -141,6 +161,7 @@ def _form(
         most=MOST,
         chosen=chosen,
         quantity=quantity,
+        email=email[:_LONGEST_EMAIL],
         problem=problem,
         check=check,
         once=secrets.token_urlsafe(24),
@@ -201,7 +222,7 @@ def _product(till: Till, slug: str) -> ShownProduct:
 
 
 def _products(till: Till) -> list[ShownProduct]:
-    selling = {name for name, channel in till.context.channels.items() if channel.api is not None}
+    selling = {name: channel for name, channel in till.context.channels.items() if channel.api is not None}
     by_product: dict[str, tuple[Product, list[Offer]]] = {}
     for offer in offers_of(till.context):
         if offer.plan.terms.profile == "signed" and any(p.provider in selling for p in offer.prices):
@@ -209,7 +230,7 @@ def _products(till: Till) -> list[ShownProduct]:
     return [_shown(product, offers, selling) for product, offers in by_product.values()]
 
 
-def _shown(product: Product, offers: list[Offer], selling: set[str]) -> ShownProduct:
+def _shown(product: Product, offers: list[Offer], selling: Mapping[str, Channel]) -> ShownProduct:
     def cheapest(offer: Offer) -> tuple[str, int]:
         price = min((p for p in offer.prices if p.provider in selling), key=lambda p: p.amount)
         return price.currency, price.amount
@@ -224,4 +245,12 @@ def _shown(product: Product, offers: list[Offer], selling: set[str]) -> ShownPro
         )
         for offer in sorted(offers, key=cheapest)
     ]
-    return ShownProduct(product.slug, product.name, plans, quantity_label([o.plan for o in offers]))
+    providers = {p.provider for offer in offers for p in offer.prices if p.provider in selling}
+    return ShownProduct(
+        product.slug,
+        product.name,
+        plans,
+        quantity_label([o.plan for o in offers]),
+        choose_provider=len(providers) > 1,
+        needs_email=" and ".join(provider_name(n) for n in sorted(providers) if selling[n].needs_email),
+    )

@@ -41,16 +41,18 @@ _EVERY: Final[Mapping[str | None, str]] = {
     "quarter": "every 3 months",
     "year": "a year",
 }
+_PROVIDERS: Final[Mapping[str, str]] = {"stripe": "Stripe", "paystack": "Paystack", "paypal": "PayPal"}
 _DAY: Final = 86400
 
 
 class ShownPrice(msgspec.Struct, frozen=True):
-    """`amount` like `$50`, `every` like `a month`; `id` names the price in a form."""
+    """`amount` like `$50`, `every` like `a month`; `id` names it in a form, `by` takes the money."""
 
     id: str
     amount: str
     currency: str
     every: str
+    by: str
 
 
 def money(amount: int, currency: str) -> str:
@@ -63,10 +65,18 @@ def money(amount: int, currency: str) -> str:
 
 
 def price_shown(price: Price) -> ShownPrice:
-    every = _EVERY.get(price.interval, f"every {price.interval}")
     return ShownPrice(
-        price.external_id or price.key, money(price.amount, price.currency), price.currency, every
+        f"{price.provider}/{price.external_id or price.key}",
+        money(price.amount, price.currency),
+        price.currency,
+        _EVERY.get(price.interval, f"every {price.interval}"),
+        provider_name(price.provider),
     )
+
+
+def provider_name(provider: str) -> str:
+    """A provider as it writes itself."""
+    return _PROVIDERS.get(provider, provider)
 
 
 def facts_of(plan: Plan) -> list[str]:
