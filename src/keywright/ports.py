@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from keywright.domain.facts import Projected, Reading, Refetch
 from keywright.domain.license_token import VerifyFn
+from keywright.domain.plan import NoticeKind
 
 
 class PaymentEvents(Protocol):
@@ -278,6 +279,29 @@ class LicenseLetter(msgspec.Struct, frozen=True):
     trial: bool
 
 
+class NoticeLetter(msgspec.Struct, frozen=True):
+    """What a customer is told about a license he has. Nothing in here was typed by a buyer, either.
+
+    `detail` is the notice's own (`domain/notice.py`). `works`: the license is good now. `stops_at`: when it
+    stops, or stopped, if no payment comes. `cause`: why it ended. `manage_url`: where the customer looks
+    after the purchase; `shop_url`: where it is for sale.
+    """
+
+    kind: NoticeKind
+    seller: str
+    product: str
+    plan: str
+    key_last5: str
+    seats: int
+    works: bool
+    entitled_until: datetime | None
+    stops_at: datetime | None
+    cause: str
+    detail: Mapping[str, str | int]
+    manage_url: str
+    shop_url: str
+
+
 class Letter(msgspec.Struct, frozen=True):
     """The words of a mail, without the envelope."""
 
@@ -289,6 +313,10 @@ class Letter(msgspec.Struct, frozen=True):
 class Letters(Protocol):
     def license_issued(self, told: LicenseLetter) -> Letter:
         """The letter that brings a license key."""
+        ...
+
+    def notice(self, told: NoticeLetter) -> Letter:
+        """The letter that tells of one thing that became of a license, and what to do about it."""
         ...
 
     def alarm(self, kind: str, subject: str, detail: Mapping[str, Any]) -> Letter:

@@ -46,7 +46,7 @@ def apply(
 @app.command()
 def show(tenant: TenantSlug = None, json: AsJson = False) -> None:
     """Print the catalog as it stands."""
-    from keywright.flows import catalog
+    from keywright.flows import catalog, catalog_file
 
     with opened() as context:
         found = catalog.load(context, tenant_of(context, tenant))
@@ -60,11 +60,18 @@ def show(tenant: TenantSlug = None, json: AsJson = False) -> None:
             plan.terms.quantity,
             _span(plan.terms.term),
             _prices(plan.prices),
+            _mails(catalog_file.show_notices(plan.terms)),
         )
         for product in (found.products if found is not None else ())
         for plan in product.plans
     ]
-    print_table(("plan", "name", "quantity", "term", "prices"), rows)
+    print_table(("plan", "name", "quantity", "term", "prices", "mails"), rows)
+
+
+def _mails(shown: dict[str, str]) -> str:
+    """The mails that are on; a reminder with the times at which it goes out."""
+    on = [(kind, said) for kind, said in shown.items() if said != "false"]
+    return ", ".join(kind if said == "true" else f"{kind} {said}" for kind, said in on)
 
 
 def _span(term: object) -> str:

@@ -155,7 +155,7 @@ def _engine(settings: Settings, database: Database) -> Iterator[_Running]:
     from keywright.flows import announce, refetching
     from keywright.store.slots import executor_slot
     from keywright.workflows.engine import Engine
-    from keywright.workflows.sweep import sweep
+    from keywright.workflows.sweep import Sweep
 
     try:
         context = bootstrap.build(settings, database)
@@ -167,7 +167,7 @@ def _engine(settings: Settings, database: Database) -> Iterator[_Running]:
                     executor=executor,
                     announce=lambda batch: announce.send_due(context, batch),
                     refetch=lambda: refetching.run_due(context),
-                    sweep=lambda: sweep(context),
+                    sweep=Sweep(context),
                 ),
             )
     finally:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from keywright.delivery import notice_words
+from keywright.delivery.wording import day, line
 from keywright.domain.plan import FOREVER
-from keywright.ports import Letter, LicenseLetter
+from keywright.ports import Letter, LicenseLetter, NoticeLetter
 
 
 class _Alarm(msgspec.Struct, frozen=True):
@@ -62,7 +63,7 @@ class Stationery:
 
     def license_issued(self, told: LicenseLetter) -> Letter:
         """Product, plan, key, seats, machines, validity, how to activate, and who sells."""
-        product, seller = _line(told.product), _line(told.seller)
+        product, seller = line(told.product), line(told.seller)
         return self._letter(
             "license_issued",
             f"Your {product} license key",
@@ -72,17 +73,31 @@ class Stationery:
             facts=_facts(told),
         )
 
+    def notice(self, told: NoticeLetter) -> Letter:
+        """What happened to a license, what follows, what to do, and which license it is."""
+        words = notice_words.words_of(told)
+        return self._letter(
+            "notice",
+            words.subject,
+            heading=words.heading,
+            paragraphs=words.paragraphs,
+            action=words.action,
+            url=words.url,
+            facts=notice_words.facts_of(told),
+            seller=line(told.seller),
+        )
+
     def alarm(self, kind: str, subject: str, detail: Mapping[str, Any]) -> Letter:
         """What happened, what it means, what to type. An unknown kind is told with its details alone."""
         known = _ALARMS.get(kind, _UNNAMED)
-        facts = [("What", _line(kind)), ("Which", _line(subject))]
-        facts += [(_line(name), _line(str(value))) for name, value in detail.items()]
+        facts = [("What", line(kind)), ("Which", line(subject))]
+        facts += [(line(name), line(str(value))) for name, value in detail.items()]
         return self._letter(
             "alarm",
             f"Keywright: {known.title}",
             title=known.title,
             meaning=known.meaning,
-            advice=[command.format(subject=_line(subject)) for command in known.advice],
+            advice=[command.format(subject=line(subject)) for command in known.advice],
             facts=facts,
             base_url=self._base_url,
         )
@@ -94,7 +109,7 @@ class Stationery:
 
 
 def _facts(told: LicenseLetter) -> list[tuple[str, str]]:
-    facts = [("Product", _line(told.product)), ("Plan", _line(told.plan))]
+    facts = [("Product", line(told.product)), ("Plan", line(told.plan))]
     facts.append(("Seats", str(told.seats)))
     facts.append(("Machines", "any number" if told.machines is None else f"{told.machines} at a time"))
     facts.append(("Valid", _validity(told)))
@@ -106,23 +121,7 @@ def _validity(told: LicenseLetter) -> str:
         return "not at present"
     if told.valid_until == FOREVER:
         return "does not expire"
-    until = f"until {_day(told.valid_until)}"
+    until = f"until {day(told.valid_until)}"
     if told.trial:
         return f"{until} (trial)"
     return f"{until}, extended with each payment" if told.renews else until
-
-
-_MONTHS: Final = (
-    *("January", "February", "March", "April", "May", "June"),
-    *("July", "August", "September", "October", "November", "December"),
-)
-
-
-def _day(moment: datetime) -> str:
-    # Not strftime: the names of months would follow the locale of the server.
-    return f"{moment.day} {_MONTHS[moment.month - 1]} {moment.year}, {moment:%H:%M} UTC"
-
-
-def _line(text: str) -> str:
-    """On one line, without control characters: fit for a subject, and for a row of a table."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -17,11 +17,26 @@ def later_by(moment: datetime, seconds: int) -> datetime:
     return moment + timedelta(seconds=seconds) if seconds < left.total_seconds() else max(moment, FOREVER)
 
 
+NoticeKind = Literal[
+    "payment_failed", "grace_ending", "expired", "trial_ending", "renewed", "seats_changed", "refunded"
+]
+"""What a customer is written about, beside the mail that brings a key."""
+
+NOTICE_KINDS: Final[tuple[NoticeKind, ...]] = (
+    *("payment_failed", "grace_ending", "expired", "trial_ending"),
+    *("renewed", "seats_changed", "refunded"),
+)
+# Providers write a receipt for every renewal themselves; a second mail each month only teaches people to
+# ignore ours.
+_USUAL_NOTICES: Final = tuple(kind for kind in NOTICE_KINDS if kind != "renewed")
+
+
 class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one purchase of a plan grants. Durations are in seconds, so a stored row reads the same for ever.
 
     `max_activations` None means "as many as seats", 0 means unlimited. `moves` None means unlimited.
-    `term` is `subscription`, `perpetual` or seconds.
+    `term` is `subscription`, `perpetual` or seconds. `notices` are the mails that customers get, and the
+    reminders how long before the end of the grace period, or of the trial, one goes out; longest first.
     """
 
     quantity: Literal["seats", "keys"] = "seats"
@@ -45,6 +60,9 @@ class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
     on_dispute: Literal["suspend", "keep"] = "suspend"
     seat_decrease: Literal["period_end", "now"] = "period_end"
     profile: Literal["signed", "hmac"] = "signed"
+    notices: tuple[NoticeKind, ...] = _USUAL_NOTICES
+    grace_reminders: tuple[int, ...] = (3 * 86400,)
+    trial_reminders: tuple[int, ...] = (3 * 86400,)
 
     def machines(self, seats: int) -> int | None:
         """How many machines a license with `seats` seats may run on at a time; None: no limit."""

@@ -19,7 +19,7 @@ import structlog
 from keywright.domain import license_key
 from keywright.domain.errors import MailDelayed, MailRefused
 from keywright.domain.license import License, seats_at
-from keywright.flows import alarms
+from keywright.flows import alarms, notices
 from keywright.flows.context import Context
 from keywright.flows.intake import name_of
 from keywright.flows.license_writes import resealed
@@ -40,9 +40,12 @@ _PAUSES = (0.1, 0.3, 1.0, 3.0, None)  # seconds before marking is tried again
 
 
 class _Result(msgspec.Struct, frozen=True):
-    """What became of one announcement. `domain`: of the address, the only part of it that may be told."""
+    """What became of one announcement. `domain`: of the address, the only part of it that may be told.
 
-    status: Literal["sent", "failed", "delayed", "waiting"]
+    `outdated`: it is not true any more, or no news, and was not sent.
+    """
+
+    status: Literal["sent", "failed", "delayed", "waiting", "outdated"]
     error: str | None = None
     domain: str | None = None
 
@@ -139,6 +142,8 @@ def _send_one(context: Context, owed: Announcement, source: LetterSource | None)
         return _Result("waiting") if owed.license_id else _Result("failed", "NO_ALERT_EMAIL")
     domain = to.rpartition("@")[2]
     try:
+        if source is not None and notices.is_outdated(owed, source.license, context.clock.now()):
+            return _Result("outdated")
         written = _letter(context, owed, source)
         message_id = _message_id(context, owed.id)
         context.mailer.send(Mail(to, written.subject, written.text, written.html, message_id))
@@ -166,6 +171,8 @@ def _letter(context: Context, owed: Announcement, source: LetterSource | None) -
         return context.letters.alarm(owed.kind.removeprefix("alarm."), owed.subject_id, detail)
     if owed.kind == "license.issued" and source is not None:
         return context.letters.license_issued(_license_letter(context, source))
+    if owed.kind.startswith(notices.PREFIX) and source is not None:
+        return context.letters.notice(notices.letter_of(context, owed, source))
     raise MailRefused("there is no letter of this kind")
 
 
@@ -264,7 +271,7 @@ def _told_meanwhile(
 
 def _change(owed: Announcement, result: _Result, now: datetime) -> dict[str, Any]:
     delayed = result.status == "delayed"
-    attempts = owed.attempts + (result.status != "waiting")
+    attempts = owed.attempts + (result.status not in ("waiting", "outdated"))
     return {
         "id": owed.id,
         "status": "pending" if delayed else result.status,

@@ -15,7 +15,7 @@ import msgspec
 
 from keywright.domain.currencies import CURRENCIES
 from keywright.domain.errors import Invalid
-from keywright.domain.plan import Terms
+from keywright.domain.plan import NOTICE_KINDS, NoticeKind, Terms
 from keywright.flows.toml_table import (
     ANY_TEXT,
     DAY,
@@ -43,6 +43,7 @@ _CURRENCY = Rule(
 )
 _MOVES = Rule(re.compile(r"[0-9]{1,9}/[0-9]{1,7}[hdy]"), 'a number and a period such as "5/30d"')
 _MOST = 2**31 - 1
+_EARLIEST_REMINDER = 90 * DAY
 
 _DEFAULT = Terms()
 _QUANTITY: tuple[Literal["seats", "keys"], ...] = ("seats", "keys")
@@ -186,6 +187,7 @@ def _plan(table: Table, product: Table) -> CatalogPlan:
 
 def _terms(table: Table) -> Terms:
     moves, moves_period = _moves(table)
+    notices, reminders = _notices(table)
     return Terms(
         quantity=table.choice("quantity", _QUANTITY, _DEFAULT.quantity),
         seats_per_unit=table.whole("seats_per_unit", 1, _MOST, _DEFAULT.seats_per_unit),
@@ -208,7 +210,27 @@ def _terms(table: Table) -> Terms:
         on_dispute=table.choice("on_dispute", _ON_DISPUTE, _DEFAULT.on_dispute),
         seat_decrease=table.choice("seat_decrease", _SEAT_DECREASE, _DEFAULT.seat_decrease),
         profile=table.choice("profile", _PROFILE, _DEFAULT.profile),
+        notices=notices,
+        grace_reminders=reminders["grace_ending"],
+        trial_reminders=reminders["trial_ending"],
     )
+
+
+def _notices(table: Table) -> tuple[tuple[NoticeKind, ...], dict[str, tuple[int, ...]]]:
+    """Which mails customers get, and when reminders go out. A kind that is not written stays as usual."""
+    reminders = {"grace_ending": _DEFAULT.grace_reminders, "trial_ending": _DEFAULT.trial_reminders}
+    written = table.table("notices")
+    if written is None:
+        return _DEFAULT.notices, reminders
+    found: list[NoticeKind] = []
+    for kind in NOTICE_KINDS:
+        if kind in reminders and written.is_array(kind):
+            reminders[kind] = written.durations(kind, HOUR, _EARLIEST_REMINDER) or reminders[kind]
+            found.append(kind)
+        elif written.flag(kind, kind in _DEFAULT.notices):
+            found.append(kind)
+    written.finish()
+    return tuple(found), reminders
 
 
 def _term(table: Table) -> Literal["subscription", "perpetual"] | int:
@@ -356,12 +378,24 @@ def _plan_rows(plan: CatalogPlan, product: str) -> Iterator[_Row]:
     period = show_duration(plan.terms.moves_period)
     del terms["moves_period"]
     terms["moves"] = None if plan.terms.moves is None else f"{plan.terms.moves}/{period}"
+    del terms["grace_reminders"], terms["trial_reminders"]
+    terms["notices"] = show_notices(plan.terms)
     yield from _members(place, path, {"name": plan.name, "code": plan.code, **terms})
     for price in plan.prices:
         words = (price.key, price.provider, price.currency, price.interval or "one-off")
         inner = f"{path}.prices[{' '.join(words)}]"
         yield _Row(place, inner, "", f"{price.amount} {price.currency}")
         yield from _members(place, inner, {"id": price.external_id, "amount": price.amount})
+
+
+def show_notices(terms: Terms) -> dict[str, str]:
+    """The mails of a plan as the file would write them: kind -> `true`, `false` or the reminders."""
+    shown: dict[str, str] = {kind: str(kind in terms.notices).lower() for kind in NOTICE_KINDS}
+    reminders = {"grace_ending": terms.grace_reminders, "trial_ending": terms.trial_reminders}
+    for kind, durations in reminders.items():
+        if shown[kind] == "true":
+            shown[kind] = json.dumps([show_duration(seconds) for seconds in durations])
+    return shown
 
 
 def _members(place: tuple[str, ...], owner: str, members: Mapping[str, object]) -> Iterator[_Row]:

@@ -208,6 +208,30 @@ class Table:
             return seconds
         return default
 
+    def durations(self, name: str, least: int, most: int) -> tuple[int, ...]:
+        """An array of one or more different durations in seconds, longest first; () when it was refused."""
+        bounds = f"from {show_duration(least)} to {show_duration(most)}"
+        found: list[int] = []
+        texts = self.texts(name, ANY_TEXT)
+        if not texts and self.sound(name) and self._members.get(name) == []:
+            self.refuse(name, f"{name} is empty: write false for none")
+        for position, text in enumerate(texts):
+            seconds = read_duration(text)
+            if seconds is None or not least <= seconds <= most:
+                wanted = f'durations such as "3d", {bounds}'
+                self._document.refuse(
+                    (*self.path, name, position), f"{name} must have {wanted}, not {quoted(text)}"
+                )
+            elif seconds in found:
+                self._document.refuse((*self.path, name, position), f"{name} has {quoted(text)} twice")
+            else:
+                found.append(seconds)
+        return tuple(sorted(found, reverse=True))
+
+    def is_array(self, name: str) -> bool:
+        """Whether the member is written as an array: some may be that or something else."""
+        return isinstance(self._members.get(name), list)
+
     def numbers(self, name: str, rule: Rule) -> dict[str, int]:
         """A table of whole numbers whose names follow the rule."""
         table = self.table(name)

@@ -34,20 +34,25 @@ class Announcement(msgspec.Struct, frozen=True):
 
 
 def insert(connection: sa.Connection, owed: Sequence[Announcement]) -> None:
-    rows.insert(
-        connection,
-        announcements,
-        [
-            {
-                **msgspec.structs.asdict(a),
-                "created_at": micros(a.created_at),
-                "next_attempt_at": micros(a.next_attempt_at),
-                "sent_at": micros(a.sent_at),
-            }
-            for a in sorted(owed, key=lambda a: a.id)
-        ],
-        ignore=True,
-    )
+    """Owe these, less those that are owed already, or were."""
+    rows.insert(connection, announcements, _rows(owed), ignore=True)
+
+
+def insert_counted(connection: sa.Connection, owed: Sequence[Announcement]) -> int:
+    """The same; returns how many are new."""
+    return len(rows.insert(connection, announcements, _rows(owed), ignore=True, returning="id"))
+
+
+def _rows(owed: Sequence[Announcement]) -> list[dict[str, Any]]:
+    return [
+        {
+            **msgspec.structs.asdict(a),
+            "created_at": micros(a.created_at),
+            "next_attempt_at": micros(a.next_attempt_at),
+            "sent_at": micros(a.sent_at),
+        }
+        for a in sorted(owed, key=lambda a: a.id)
+    ]
 
 
 def pending(connection: sa.Connection, batch: str) -> list[Announcement]:

@@ -22,6 +22,7 @@ class LetterSource(msgspec.Struct, frozen=True):
     license: License
     seller: str
     product: str
+    product_slug: str
     key_prefix: str
     plan: str
     terms: Terms
@@ -35,7 +36,7 @@ def sources(connection: sa.Connection, owed: Sequence[Announcement]) -> dict[str
         return {}
     source = rows.recordset(connection, "k", {"id": "text", "tenant_id": "text"})
     text = sa.text(
-        f"SELECT {SELECTED}, t.name, pr.name, pr.key_prefix, p.name, p.terms, c.email"  # noqa: S608  # our own names
+        f"SELECT {SELECTED}, t.name, pr.name, pr.slug, pr.key_prefix, p.name, p.terms, c.email"  # noqa: S608  # our own names
         f" FROM {source} CROSS JOIN licenses l"
         " JOIN tenants t ON t.id = l.tenant_id JOIN plans p ON p.id = l.plan_id"
         " JOIN products pr ON pr.id = l.product_id LEFT JOIN customers c ON c.id = l.customer_id"
@@ -43,9 +44,9 @@ def sources(connection: sa.Connection, owed: Sequence[Announcement]) -> dict[str
     )
     found = {}
     for row in connection.execute(text, {"rows": rows.json_of(asked)}):
-        seller, product, prefix, plan, terms, email = row[len(MEMBERS) :]
+        seller, product, slug, prefix, plan, terms, email = row[len(MEMBERS) :]
         held = licenses.from_row(row)
-        found[held.id] = LetterSource(held, seller, product, prefix, plan, decode_terms(terms), email)
+        found[held.id] = LetterSource(held, seller, product, slug, prefix, plan, decode_terms(terms), email)
     return found
 
 
