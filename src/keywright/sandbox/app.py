@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from email.utils import format_datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,8 +15,9 @@ from typing import Any
 import uvicorn
 from litestar import Litestar, Request, Response, route
 from litestar.di import Provide
+from litestar.types import Message, Scope
 
-from keywright.sandbox import control
+from keywright.sandbox import control, paystack_app
 from keywright.sandbox.pay_page import (
     PayController,
     PortalController,
@@ -24,6 +26,7 @@ from keywright.sandbox.pay_page import (
     page,
     stylesheet,
 )
+from keywright.sandbox.paystack_state import PaystackRefusal
 from keywright.sandbox.sandbox import Sandbox
 from keywright.sandbox.stripe_api import MAX_BODY_BYTES, ApiRequest
 from keywright.sandbox.stripe_errors import StripeRefusal
@@ -61,7 +64,7 @@ async def _tick(sandbox: Sandbox) -> None:
     """What real time brings due happens without anybody asking; another process may turn the clock, too."""
     while True:
         await asyncio.sleep(TICK_SECONDS)
-        sandbox.api.catch_up()
+        sandbox.catch_up()
 
 
 def create_app(sandbox: Sandbox) -> Litestar:
@@ -69,23 +72,32 @@ def create_app(sandbox: Sandbox) -> Litestar:
 
     @asynccontextmanager
     async def living(_: Litestar) -> AsyncIterator[None]:
-        await sandbox.dispatcher.start()
+        for sender in sandbox.dispatchers:
+            await sender.start()
         ticking = asyncio.create_task(_tick(sandbox))
         try:
             yield
         finally:
             ticking.cancel()
             await asyncio.gather(ticking, return_exceptions=True)
-            await sandbox.dispatcher.stop()
+            for sender in sandbox.dispatchers:
+                await sender.stop()
 
     async def catch_up(_: Request[Any, Any, Any]) -> None:
-        sandbox.api.catch_up()
+        sandbox.catch_up()
+
+    async def date(message: Message, _: Scope) -> None:
+        # The time of the sandbox, not of the machine: what is fetched is dated by it.
+        if message["type"] == "http.response.start":
+            told = format_datetime(sandbox.clock.now(), usegmt=True)
+            message["headers"] = [*message["headers"], (b"date", told.encode())]
 
     return Litestar(
         logging_config=None,
         route_handlers=[
             stripe_call,
             control.ControlController,
+            *paystack_app.HANDLERS,
             PayController,
             PortalController,
             hosted_invoice,
@@ -93,8 +105,9 @@ def create_app(sandbox: Sandbox) -> Litestar:
             stylesheet,
         ],
         dependencies={"sandbox": Provide(lambda: sandbox, sync_to_thread=False)},
-        exception_handlers={StripeRefusal: _refused},
+        exception_handlers={StripeRefusal: _refused, PaystackRefusal: paystack_app.refused},
         before_request=catch_up,
+        before_send=[date],
         lifespan=[living],
         openapi_config=None,
         request_max_body_size=MAX_BODY_BYTES,
@@ -103,7 +116,9 @@ def create_app(sandbox: Sandbox) -> Litestar:
 
 def _server(app: Litestar) -> uvicorn.Server:
     # No access log: the address of a pay page is as good as a ticket to pay.
-    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, date_header=False
+    )
     return uvicorn.Server(config)
 
 

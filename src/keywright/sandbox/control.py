@@ -6,10 +6,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Controller, Request, get, post
-from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
 from litestar.exceptions import ClientException
-from litestar.handlers import BaseRouteHandler
 from litestar.params import FromPath, JSONBody
 
 from keywright.sandbox import stripe_agenda as agenda
@@ -17,8 +15,12 @@ from keywright.sandbox import stripe_checkout as checkout
 from keywright.sandbox import stripe_invoices as invoices
 from keywright.sandbox import stripe_payments as payments
 from keywright.sandbox.cards import GENERIC_DECLINE, Decline, read_card
+from keywright.sandbox.guards import json_only
+from keywright.sandbox.paystack_triggers import RECIPES as PAYSTACK_RECIPES
+from keywright.sandbox.paystack_triggers import trigger as trigger_at_paystack
 from keywright.sandbox.sandbox import Sandbox
 from keywright.sandbox.stripe_errors import StripeRefusal
+from keywright.sandbox.triggers import RECIPES as STRIPE_RECIPES
 from keywright.sandbox.triggers import TriggerWish, trigger
 from keywright.sandbox.webhooks import Switches
 
@@ -80,16 +82,6 @@ class RedeliverWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     event: str | None = None
 
 
-def json_only(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """A page of another site cannot send JSON here without asking first, so nothing else is taken."""
-    kind = connection.headers.get("content-type", "")
-    if (
-        connection.scope.get("method") != "GET"
-        and kind.partition(";")[0].strip().lower() != "application/json"
-    ):
-        raise ClientException("The control interface takes application/json.", status_code=415)
-
-
 class ControlController(Controller):
     """The levers. Each answers with what there is to know about what it did."""
 
@@ -115,50 +107,57 @@ class ControlController(Controller):
     @post("/clock/advance", status_code=200)
     async def advance(self, data: JSONBody[AdvanceWish], sandbox: Box) -> Answer:
         """Turn the clock; renewals, trial ends, scheduled ends and dunning happen in order of time."""
-        before = len(sandbox.state.every("event"))
+        before = sandbox.count_events()
         try:
             sandbox.advance(data.seconds)
         except ValueError as error:
             raise ClientException(str(error)) from error
-        return {"now": sandbox.state.now(), "events": len(sandbox.state.every("event")) - before}
+        return {"now": sandbox.state.now(), "events": sandbox.count_events() - before}
 
     @post("/switches", status_code=200)
     async def switch(self, data: JSONBody[SwitchWish], sandbox: Box) -> Answer:
-        """Change how deliveries and dunning behave."""
+        """Change how deliveries and dunning behave, of all stand-ins."""
         given = {name: value for name, value in msgspec.structs.asdict(data).items() if value is not None}
         sandbox.state.dunning_end = given.pop("dunning_end", sandbox.state.dunning_end)
-        sandbox.dispatcher.set_switches(msgspec.structs.replace(sandbox.dispatcher.switches, **given))
+        sandbox.switch(**given)
         return _switches(sandbox)
 
     @post("/hold", status_code=200)
     async def hold(self, sandbox: Box) -> Answer:
         """Keep all deliveries back."""
-        sandbox.dispatcher.set_switches(msgspec.structs.replace(sandbox.dispatcher.switches, hold=True))
+        sandbox.switch(hold=True)
         return _switches(sandbox)
 
     @post("/release", status_code=200)
     async def release(self, sandbox: Box) -> Answer:
         """Let go of what was kept back."""
-        sandbox.dispatcher.set_switches(msgspec.structs.replace(sandbox.dispatcher.switches, hold=False))
+        sandbox.switch(hold=False)
         return _switches(sandbox)
 
     @get("/deliveries")
     async def deliveries(self, sandbox: Box) -> Answer:
         """Every delivery with its attempts and their answers, and whether anything is still on its way."""
-        found = [msgspec.to_builtins(delivery) for delivery in sandbox.dispatcher.deliveries]
-        return {"idle": sandbox.dispatcher.idle(), "deliveries": found}
+        senders = sandbox.dispatchers
+        found = [msgspec.to_builtins(delivery) for sender in senders for delivery in sender.deliveries]
+        return {"idle": all(sender.idle() for sender in senders), "deliveries": found}
 
     @post("/redeliver", status_code=200)
     async def redeliver(self, data: JSONBody[RedeliverWish], sandbox: Box) -> Answer:
         """Send an event again, or all that were not delivered."""
-        return {"queued": sandbox.dispatcher.redeliver(data.event)}
+        return {"queued": sandbox.redeliver(data.event)}
 
     @post("/trigger", status_code=200)
     async def trigger(self, data: JSONBody[TriggerWish], sandbox: Box) -> Answer:
         """Make an event happen by name, with everything that leads to it."""
-        before = len(sandbox.state.every("event"))
-        trigger(sandbox.state, data)
-        made = sandbox.state.every("event")[before:]
+        at_paystack = data.event.removeprefix("paystack:")
+        # Two names are Stripe's, too: there the prefix says whose is meant.
+        if at_paystack in PAYSTACK_RECIPES and data.event not in STRIPE_RECIPES:
+            wish = msgspec.structs.replace(data, event=at_paystack)
+            made = trigger_at_paystack(sandbox.paystack.state, wish)
+        else:
+            before = len(sandbox.state.every("event"))
+            trigger(sandbox.state, data)
+            made = sandbox.state.every("event")[before:]
         return {"events": [{"id": event["id"], "type": event["type"]} for event in made]}
 
     @post("/stripe/pay", status_code=200)

@@ -5,19 +5,23 @@ from __future__ import annotations
 import os
 import random
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from keywright.sandbox import stripe_endpoints as endpoints
 from keywright.sandbox.clock import CLOCK_FILE_NAME, TurnableClock
+from keywright.sandbox.paystack import PaystackStandIn
 from keywright.sandbox.stripe_api import StripeApi
 from keywright.sandbox.stripe_state import Ids, StripeState
 from keywright.sandbox.webhooks import Dispatcher
 
 
 class Sandbox:
-    """One stand-in for Stripe.
+    """The stand-ins for all providers, on one clock.
 
-    `data_dir` holds the clock file and nothing else; `base_url` is where browsers reach the pay page;
-    `seed` fixes the order that shuffling gives.
+    `state`, `api` and `dispatcher` are Stripe's. `data_dir` holds the clock file and nothing else; `base_url`
+    is where browsers reach the pay pages; `seed` fixes the order that shuffling gives.
     """
 
     def __init__(self, *, data_dir: Path, base_url: str, api_key: str, seed: int | None = None) -> None:
@@ -25,7 +29,36 @@ class Sandbox:
         self.state = StripeState(clock=self.clock, ids=Ids(os.urandom), base_url=base_url)
         self.api = StripeApi(self.state, api_key=api_key)
         # Not for secrets: it only mixes the order of deliveries.
-        self.dispatcher = Dispatcher(self.state, chance=random.Random(seed))  # noqa: S311 - see above
+        chance = random.Random(seed)  # noqa: S311 - see above
+        self.dispatcher = Dispatcher(self.state, chance=chance)
+        self.paystack = PaystackStandIn(clock=self.clock, base_url=base_url, chance=chance)
+
+    @property
+    def dispatchers(self) -> tuple[Dispatcher, ...]:
+        """Who delivers, for each stand-in."""
+        return (self.dispatcher, self.paystack.dispatcher)
+
+    def switch(self, **changed: Any) -> None:
+        """Turn the delivery switches of all stand-ins; what is left out stays."""
+        for sender in self.dispatchers:
+            sender.set_switches(msgspec.structs.replace(sender.switches, **changed))
+
+    def redeliver(self, event: str | None) -> int:
+        """Send an event again, or all that were not delivered; returns how many deliveries are queued."""
+        if event is not None and self.paystack.state.find("event", event) is not None:
+            return self.paystack.dispatcher.redeliver(event)
+        if event is not None:
+            return self.dispatcher.redeliver(event)
+        return sum(sender.redeliver(None) for sender in self.dispatchers)
+
+    def count_events(self) -> int:
+        """How many events there were so far."""
+        return len(self.state.every("event")) + len(self.paystack.state.every("event"))
+
+    def catch_up(self) -> None:
+        """Let everything happen that time has brought due."""
+        self.api.catch_up()
+        self.paystack.catch_up()
 
     def register_webhook(self, url: str, secret: str, kinds: list[str] | None = None) -> str:
         """Deliver events to `url`, signed with `secret`; a url that is known gets the new secret.
@@ -47,5 +80,6 @@ class Sandbox:
         Raises ValueError as `TurnableClock.advance` does.
         """
         self.clock.advance(seconds)
-        self.dispatcher.clock_turned()
-        self.api.catch_up()
+        for sender in self.dispatchers:
+            sender.clock_turned()
+        self.catch_up()

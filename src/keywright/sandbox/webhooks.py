@@ -13,15 +13,14 @@ import asyncio
 import hashlib
 import hmac
 import random
-from collections.abc import Coroutine
-from typing import Any, Literal
+from collections.abc import Callable, Coroutine
+from typing import Any, Literal, Protocol
 
 import httpx
 import msgspec
 
 from keywright.sandbox.clock import CACHE_SECONDS
 from keywright.sandbox.stripe_shapes import Obj
-from keywright.sandbox.stripe_state import StripeState
 
 RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0)
 ANSWER_SECONDS = 10.0
@@ -61,18 +60,55 @@ class Delivery(msgspec.Struct):
     attempts: list[Attempt] = []
 
 
+class Source(Protocol):
+    """Where events come from: a stand-in's state, with its webhook endpoints and their secrets.
+
+    An event has `id`, `type` and `pending_webhooks`, an endpoint `id`, `url`, `status` and `enabled_events`.
+    """
+
+    endpoint_secrets: dict[str, str]
+    undelivered: set[str]
+    on_event: Callable[[Obj], None]
+
+    def now(self) -> int: ...
+    def every(self, kind: str) -> list[Obj]: ...
+    def find(self, kind: str, object_id: str | None) -> Obj | None: ...
+    def get(self, kind: str, object_id: str, param: str = "id") -> Obj: ...
+
+
+Signed = Callable[[Obj, str, int], tuple[bytes, dict[str, str]]]
+"""Body and headers of an event, signed with an endpoint's secret at a moment (unix seconds)."""
+
+
 def signature_header(secret: str, body: bytes, timestamp: int) -> str:
     """`Stripe-Signature` over `timestamp.body`, keyed with the secret as given, prefix included."""
     digest = hmac.new(secret.encode(), f"{timestamp}.".encode() + body, hashlib.sha256).hexdigest()
     return f"t={timestamp},v1={digest}"
 
 
+def stripe_signed(event: Obj, secret: str, now: int) -> tuple[bytes, dict[str, str]]:
+    """An event as Stripe delivers it."""
+    body = msgspec.json.encode(event)
+    headers = {
+        "Content-Type": "application/json; charset=utf-8",
+        "Stripe-Signature": signature_header(secret, body, now),
+        "User-Agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
+    }
+    return body, headers
+
+
 class Dispatcher:
     """Delivers a state's events. Lives on one event loop: `start` and `stop` it there."""
 
     def __init__(
-        self, state: StripeState, *, chance: random.Random, retry_seconds: tuple[float, ...] = RETRY_SECONDS
+        self,
+        state: Source,
+        *,
+        chance: random.Random,
+        signed: Signed = stripe_signed,
+        retry_seconds: tuple[float, ...] = RETRY_SECONDS,
     ) -> None:
+        self._signed = signed
         self.switches = Switches()
         self.deliveries: list[Delivery] = []
         self._state = state
@@ -210,13 +246,8 @@ class Dispatcher:
         if secret is None or self._client is None:
             delivery.attempts.append(Attempt(self._state.now(), None, None, "the endpoint was deleted"))
             return False
-        body = msgspec.json.encode(self._state.get("event", delivery.event))
         now = self._state.now()
-        headers = {
-            "Content-Type": "application/json; charset=utf-8",
-            "Stripe-Signature": signature_header(secret, body, now),
-            "User-Agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
-        }
+        body, headers = self._signed(self._state.get("event", delivery.event), secret, now)
         try:
             answer = await self._client.post(delivery.url, content=body, headers=headers)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
