@@ -335,6 +335,10 @@ class Followups(Protocol):
         """Fetch what is due from the providers."""
         ...
 
+    def reconcile(self, connection: Connection, batch: str, wish: str) -> str:
+        """Compare with the providers. `wish`: what exactly, as JSON. Returns the id of the work."""
+        ...
+
 
 class Clock(Protocol):
     def now(self) -> datetime:

@@ -152,7 +152,7 @@ class _Running:
 @contextmanager
 def _engine(settings: Settings, database: Database) -> Iterator[_Running]:
     from keywright import bootstrap
-    from keywright.flows import announce, refetching
+    from keywright.flows import announce, reconcile, refetching
     from keywright.store.slots import executor_slot
     from keywright.workflows.engine import Engine
     from keywright.workflows.sweep import Sweep
@@ -167,6 +167,7 @@ def _engine(settings: Settings, database: Database) -> Iterator[_Running]:
                     executor=executor,
                     announce=lambda batch: announce.send_due(context, batch),
                     refetch=lambda: refetching.run_due(context),
+                    reconcile=lambda wish: reconcile.run(context, wish),
                     sweep=Sweep(context),
                 ),
             )

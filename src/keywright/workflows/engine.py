@@ -28,6 +28,10 @@ _ANNOUNCE = "announce.1"
 # A queue of its own: a provider that hangs holds up questions, and never a mail.
 _REFETCHES = "refetches"
 _REFETCH = "refetch.1"
+# One run at a time: a second one would find what the first is about to repair.
+_RECONCILIATIONS = "reconciliations"
+_RECONCILE = "reconcile.1"
+_HOURLY = "reconcile_hourly.1"
 _SWEEP = "sweep.1"
 
 
@@ -52,6 +56,15 @@ class DBOSFollowups:
             batch,
         )
 
+    def reconcile(self, connection: sa.Connection, batch: str, wish: str) -> str:
+        id_ = f"reconcile-{batch}"
+        self._connected().enqueue_in_transaction(
+            connection,
+            {"queue_name": _RECONCILIATIONS, "workflow_name": _RECONCILE, "workflow_id": id_},
+            wish,
+        )
+        return id_
+
     def _connected(self) -> DBOSClient:
         if self._client is None:
             self._client = DBOSClient(
@@ -72,12 +85,14 @@ class Engine:
         executor: str,
         announce: Callable[[str], float | None],
         refetch: Callable[[], object],
+        reconcile: Callable[[str | None], object],
         sweep: Callable[[], None],
     ) -> None:
         self._database = database
         self._executor = executor
         self._announce = announce
         self._refetch = refetch
+        self._reconcile = reconcile
         self._sweep = sweep
         self._launched = False
 
@@ -99,15 +114,21 @@ class Engine:
         DBOS.launch()
         DBOS.register_queue(_QUEUE, worker_concurrency=2, polling_interval_sec=0.2)
         DBOS.register_queue(_REFETCHES, worker_concurrency=4, polling_interval_sec=0.2)
+        DBOS.register_queue(_RECONCILIATIONS, concurrency=1, polling_interval_sec=1.0)
         # Written over, not made: several processes of one database may start at the same moment.
         DBOS.apply_schedules(
-            [{"schedule_name": _SWEEP, "workflow_fn": self._sweeper, "schedule": "*/10 * * * * *"}]
+            [
+                {"schedule_name": _SWEEP, "workflow_fn": self._sweeper, "schedule": "*/10 * * * * *"},
+                # Not at the full hour, when everybody asks the providers.
+                {"schedule_name": _HOURLY, "workflow_fn": self._comparer, "schedule": "0 17 * * * *"},
+            ]
         )
         self._launched = True
 
     def _register(self) -> None:
         announce_step = DBOS.step(name="announce.send")(self._announce)
         refetch_step = DBOS.step(name="refetch.run")(self._refetch)
+        reconcile_step = DBOS.step(name="reconcile.run")(self._reconcile)
         sweep_step = DBOS.step(name="sweep.run")(self._sweep)
 
         @DBOS.workflow(name=_ANNOUNCE)
@@ -121,11 +142,20 @@ class Engine:
             # Whatever is due by now, of this batch or of another: the rows are the truth.
             refetch_step()
 
+        @DBOS.workflow(name=_RECONCILE)
+        def reconcile(wish: str) -> None:
+            reconcile_step(wish)
+
+        @DBOS.workflow(name=_HOURLY)
+        def compare(_scheduled: datetime, _context: Any) -> None:
+            reconcile_step(None)
+
         @DBOS.workflow(name=_SWEEP)
         def sweep(_scheduled: datetime, _context: Any) -> None:
             sweep_step()
 
         self._sweeper = sweep
+        self._comparer = compare
 
     def is_alive(self) -> bool:
         return self._launched

@@ -1,0 +1,354 @@
+"""Reconciling: what the providers have had is listed, compared with what is here, and taken in.
+
+A webhook that never arrived must not cost a buyer the license. What a provider lists goes the way of its
+webhooks, in batches. Each batch is first taken in and rolled back: everything is really done, and looked at.
+Then what matters of it is taken in for good, if that is wished. So a second run finds nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+import sqlalchemy as sa
+import structlog
+
+from keywright.domain.errors import Invalid, KeywrightError, Misconfigured, NotFound, ProviderUnavailable
+from keywright.flows import findings
+from keywright.flows.comparing import Came, Comparison, grouped
+from keywright.flows.context import Channel, Context
+from keywright.flows.findings import Finding
+from keywright.flows.intake import arrive, name_of, take_in
+from keywright.flows.license_views import check_limit
+from keywright.ports import ChangePage, PaymentApi
+from keywright.store import license_views, reconciliations
+from keywright.store.reconciliations import Reconciliation
+
+log = structlog.get_logger(__name__)
+
+# A provider may list what happened a while after it did, and clocks differ.
+_OVERLAP = timedelta(hours=1)
+# Stripe and PayPal list events for 30 days; what is older shows in the objects.
+_FIRST = timedelta(days=30)
+# Held in memory while the rest is listed: a purchase's events are looked at together.
+_AT_ONCE = 2000
+_SHOWN = 500
+_TROUBLE = (ProviderUnavailable, Misconfigured, Invalid)
+_running: dict[str, threading.Lock] = {}
+
+Progress = Callable[[str, int, int | None], None]
+
+
+class Wish(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What to compare: one provider or all, from when on (None: where the last run began), and whether to
+    repair what differs."""
+
+    provider: str | None = None
+    since: datetime | None = None
+    fix: bool = False
+
+
+class AccountReport(msgspec.Struct, frozen=True):
+    """What one run found at one account. `missing`: how many events the inbox did not have, or could not take
+    in before; `applied`: how many of them it has now. `findings` are the newest, `counts` are of all.
+
+    `error`: why the run ended early; the next one starts where this one started.
+    """
+
+    id: str
+    provider: str
+    live: bool
+    fixed: bool
+    since: datetime
+    started_at: datetime
+    finished_at: datetime | None
+    looked_at: int
+    missing: int
+    applied: int
+    found: int
+    counts: dict[str, int]
+    findings: list[Finding]
+    error: str | None = None
+
+
+class Report(msgspec.Struct, frozen=True):
+    accounts: list[AccountReport]
+
+
+class ReconciliationPage(msgspec.Struct, frozen=True):
+    items: list[AccountReport]
+    next_cursor: str | None
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """What a stored run's document holds beside the columns."""
+
+    missing: int = 0
+    applied: int = 0
+    counts: dict[str, int] = {}
+    items: list[Finding] = []
+
+
+def reconcile(context: Context, wish: Wish, progress: Progress | None = None) -> Report:
+    """Compare with every provider that is set up, one after the other.
+
+    Trouble with one provider ends its run, is told in its report, and leaves the others alone. Raises
+    NotFound for a provider that is not set up, Invalid for a time to come.
+    """
+    reports = []
+    for channel in _check(context, wish):
+        lock = _running.setdefault(f"{id(context)}:{channel.account.id}", threading.Lock())
+        with lock:
+            reports.append(_Run(context, channel, wish, progress).run())
+    return Report(reports)
+
+
+def enqueue(context: Context, wish: Wish) -> str:
+    """Have it done in the background. Returns the id of the work. Raises NotFound, Invalid as `reconcile`."""
+    _check(context, wish)
+    with context.database.write() as connection:
+        told = msgspec.json.encode(wish).decode()
+        return context.followups.reconcile(connection, context.new_id("bat"), told)
+
+
+def run(context: Context, wish: str | None) -> None:
+    """In the background: what `enqueue` was told, or None, the hourly run, which repairs what it finds."""
+    if wish is not None:
+        reconcile(context, msgspec.json.decode(wish, type=Wish))
+    elif any(channel.api is not None for channel in context.channels.values()):
+        reconcile(context, Wish(fix=True))
+
+
+def list_runs(
+    context: Context, tenant: str, *, provider: str | None, cursor: str | None = None, limit: int = 50
+) -> ReconciliationPage:
+    """The runs so far, newest first. Raises Invalid."""
+    check_limit(limit)
+    with context.database.read() as connection:
+        accounts = license_views.list_accounts(connection, tenant)
+        account = next((id_ for id_, name in accounts.items() if name == provider), None)
+        if provider is not None and account is None:
+            return ReconciliationPage([], None)
+        found = reconciliations.list_page(connection, tenant, account=account, after=cursor, limit=limit + 1)
+    items = [_shown(context, accounts, one) for one in found[:limit]]
+    return ReconciliationPage(items, found[limit - 1].id if len(found) > limit else None)
+
+
+def show(context: Context, tenant: str, id_: str) -> AccountReport:
+    """One run. Raises NotFound."""
+    with context.database.read() as connection:
+        accounts = license_views.list_accounts(connection, tenant)
+        found = reconciliations.find(connection, tenant, id_)
+    if found is None:
+        raise NotFound("There is no such reconciliation.")
+    return _shown(context, accounts, found)
+
+
+def _shown(context: Context, accounts: dict[str, str], run: Reconciliation) -> AccountReport:
+    channel = context.find_channel(run.provider_account_id)
+    kept = msgspec.json.decode(run.findings, type=_Kept) if run.findings.startswith("{") else _Kept()
+    return AccountReport(
+        id=run.id,
+        provider=accounts.get(run.provider_account_id, ""),
+        live=channel is not None and channel.account.live,
+        fixed=run.fixed,
+        since=run.since_at,
+        started_at=run.started_at,
+        finished_at=run.finished_at,
+        looked_at=run.looked_at,
+        missing=kept.missing,
+        applied=kept.applied,
+        found=run.found,
+        counts=kept.counts,
+        findings=kept.items,
+        error=run.error,
+    )
+
+
+def _check(context: Context, wish: Wish) -> list[Channel]:
+    """The accounts to compare with. Raises NotFound, Invalid."""
+    if wish.since is not None and wish.since > context.clock.now():
+        raise Invalid("`since` lies in the future.")
+    chosen = [c for name, c in sorted(context.channels.items()) if wish.provider in (None, name)]
+    if wish.provider is not None and not chosen:
+        raise NotFound(f"The provider {wish.provider} is not set up here.", code="PROVIDER_UNKNOWN")
+    # One that only listens has nothing to ask with. Asked for by name, it says so.
+    able = [channel for channel in chosen if channel.api is not None or wish.provider is not None]
+    if not able:
+        raise NotFound("No provider is set up with a key to ask it with.", code="PROVIDER_UNKNOWN")
+    return able
+
+
+class _Run:
+    """One run for one account. Use once."""
+
+    def __init__(self, context: Context, channel: Channel, wish: Wish, progress: Progress | None) -> None:
+        self.context = context
+        self.channel = channel
+        self.fix = wish.fix
+        self.progress = progress
+        self.missing = self.applied = self.looked_at = 0
+        self.counts: Counter[str] = Counter()
+        # Beside each other, so that hundreds of harmless events do not push out what matters.
+        self.grave: deque[Finding] = deque(maxlen=_SHOWN)
+        self.harmless: deque[Finding] = deque(maxlen=_SHOWN)
+        self._met: set[str] = set()
+        now = context.clock.now()
+        with context.database.read() as connection:
+            until = reconciliations.compared_until(connection, channel.account.id)
+        usual = min(until, now) - _OVERLAP if until is not None else now - _FIRST
+        since = wish.since or usual
+        # A run that looked at less than there was to look at must not make the next one skip the rest.
+        self.moves_on = wish.fix and since <= usual
+        self.row = Reconciliation(
+            id=context.new_id("rec"),
+            tenant_id=channel.account.tenant_id,
+            provider_account_id=channel.account.id,
+            since_at=since,
+            started_at=now,
+            fixed=wish.fix,
+        )
+
+    def run(self) -> AccountReport:
+        """Compare, write down what was found, and move the cursor when nothing stood in the way."""
+        with self.context.database.write() as connection:
+            reconciliations.insert(connection, self.row)
+        error = None
+        try:
+            self._compare_all()
+        except sa.exc.OperationalError:
+            raise  # the database is away: there is nothing to go on with
+        except _TROUBLE as trouble:
+            error = trouble.detail
+        except Exception as trouble:  # noqa: BLE001  # the other providers must have their turn
+            error = name_of(trouble)
+        return self._finish(error)
+
+    def _finish(self, error: str | None) -> AccountReport:
+        account, items = self.channel.account, [*self.grave, *self.harmless][:_SHOWN]
+        kept = _Kept(self.missing, self.applied, dict(self.counts), items)
+        self.row = msgspec.structs.replace(
+            self.row,
+            finished_at=self.context.clock.now(),
+            looked_at=self.looked_at,
+            found=self.counts.total(),
+            findings=msgspec.json.encode(kept).decode(),
+            error=error,
+        )
+        with self.context.database.write() as connection:
+            reconciliations.update(connection, self.row)
+            if error is None and self.moves_on:
+                reconciliations.move_on(connection, account.id, self.row.started_at)
+        tell = log.warning if error is not None else log.info
+        tell(
+            "reconciled",
+            provider=account.provider,
+            looked_at=self.looked_at,
+            missing=self.missing,
+            applied=self.applied,
+            found=self.row.found,
+            error=error,
+        )
+        return _shown(self.context, {account.id: account.provider}, self.row)
+
+    def _compare_all(self) -> None:
+        """List page by page; compare each time enough has come together, and what came before trouble too."""
+        if self.channel.api is None:
+            raise Misconfigured("There is no API key to ask the provider with.")
+        gathered: list[Came] = []
+        page, trouble = self._page(self.channel.api, None)
+        while True:
+            gathered += self._sift(page)
+            cursor = page.next
+            if cursor is None or len(gathered) >= _AT_ONCE:
+                self._compare(gathered)
+                gathered = []
+            if trouble is not None:
+                raise trouble
+            if cursor is None:
+                return
+            page, trouble = self._page(self.channel.api, cursor)
+
+    def _page(self, api: PaymentApi, cursor: str | None) -> tuple[ChangePage, KeywrightError | None]:
+        """The next page; an empty last one and the reason when there is none to be had."""
+        try:
+            page = api.list_changes(self.row.since_at, cursor)
+        except _TROUBLE as trouble:
+            return ChangePage(()), trouble
+        if page.next is not None and page.next == cursor:
+            return ChangePage(page.changes), ProviderUnavailable("The provider's list does not go on.")
+        self.looked_at += len(page.changes)
+        if self.progress is not None:
+            self.progress(self.channel.account.provider, self.looked_at, page.total)
+        return page, None
+
+    def _sift(self, page: ChangePage) -> list[Came]:
+        """What of a page is not here, or could not be taken in before."""
+        now = self.context.clock.now()
+        listed = [
+            Came(arrive(self.channel, change.raw, now, fetched=change.fetched), change.fetched)
+            for change in page.changes
+        ]
+        with self.context.database.read() as connection:
+            known = reconciliations.known_events(
+                connection, self.channel.account.id, [came.key for came in listed]
+            )
+        sifted = []
+        for came in listed:
+            if came.key in self._met:
+                continue
+            self._met.add(came.key)
+            here = known.get(came.key)
+            if came.arrival.reading is None:
+                if came.arrival.error is not None and here is None:
+                    self._unreadable(came)
+            elif here is None:
+                sifted.append(came)
+            elif here.status in ("failed", "dead"):
+                sifted.append(msgspec.structs.replace(came, again=here.id))
+            elif here.status == "parked" and here.reason in findings.PARKED:
+                self._note(findings.of_parked(came.key, here.reason))
+        return sifted
+
+    def _unreadable(self, came: Came) -> None:
+        self._note(findings.of_trouble("unreadable", came.key, came.arrival.error))
+        if self.fix and not came.fetched:
+            take_in(self.context, [came.arrival])  # kept once, like a webhook's: digest, size and time
+
+    def _compare(self, gathered: Sequence[Came]) -> None:
+        """Compare in batches. What belongs to one purchase is in one batch, so that a look sees all of it."""
+        if not gathered:
+            return
+        comparison = Comparison(self.context, self.channel, fix=self.fix)
+        for batch in grouped(self.context, self.channel.account, gathered):
+            self._compare_batch(comparison, batch)
+
+    def _compare_batch(self, comparison: Comparison, batch: Sequence[Came]) -> None:
+        try:
+            result = comparison.compare(batch)
+        except (sa.exc.OperationalError, *_TROUBLE):
+            raise
+        except Exception as error:  # noqa: BLE001  # one bad event must not take its neighbors down
+            if len(batch) == 1:
+                self._failed(batch[0], error)
+                return
+            middle = len(batch) // 2
+            self._compare_batch(comparison, batch[:middle])
+            self._compare_batch(comparison, batch[middle:])
+            return
+        self.missing += result.missing
+        self.applied += result.missing if self.fix else 0
+        for finding in result.findings:
+            self._note(finding)
+
+    def _failed(self, came: Came, error: Exception) -> None:
+        self._note(findings.of_trouble("failed-event", came.key, name_of(error)))
+        if self.fix and came.again is None and not came.fetched:
+            take_in(self.context, [came.arrival])  # kept with its error, and tried again by the sweep
+
+    def _note(self, finding: Finding) -> None:
+        self.counts[finding.kind] += 1
+        (self.harmless if finding.kind == "missed-event" else self.grave).append(finding)
