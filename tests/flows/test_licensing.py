@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64decode
 from datetime import timedelta
 
 import msgspec
@@ -133,15 +134,51 @@ def test_the_limit_and_its_way_out(context: Context, key: str) -> None:
     assert validate(context, key, "A").code == "NOT_ACTIVATED"
 
 
-def test_fewer_seats_cut_nobody_off_but_admit_nobody(
-    context: Context, key: str, clock: TurnableClock
-) -> None:
-    activate(context, key, "A")
-    activate(context, key, "B")
+def _buy_fewer(context: Context, clock: TurnableClock) -> None:
     fewer = stripe.subscription("sub_1", clock.now(), clock.now() + MONTH, quantity=1)
     world.outcome(
         context, stripe.event("customer.subscription.updated", fewer, clock.now() + timedelta(seconds=9))
     )
+
+
+def test_fewer_seats_begin_with_the_next_period_and_cut_nobody_off(
+    context: Context, key: str, clock: TurnableClock
+) -> None:
+    activate(context, key, "A")
+    activate(context, key, "B")
+    _buy_fewer(context, clock)
+    assert deactivate(context, key, "A") is None
+    assert activate(context, key, "C").code == "VALID"
+    until = clock.now() + MONTH
+    held = world.the_license(context)
+    assert (held.seats, held.seats_after, held.seats_after_at) == (2, 1, until)
+    clock.turn(seconds=MONTH.total_seconds() + 60)
+    assert [shown_seats(context, key, m) for m in "BC"] == [1, 1]
+    assert [validate(context, key, m).code for m in "BC"] == ["VALID", "VALID"]
+    assert deactivate(context, key, "B") is None
+    assert activate(context, key, "D").code == "TOO_MANY_ACTIVATIONS"
+
+
+def shown_seats(context: Context, key: str, machine: str) -> int:
+    """As the answer says, and the lease in it."""
+    answer = validate(context, key, machine)
+    assert answer.license is not None
+    assert answer.lease is not None
+    claims = msgspec.json.decode(urlsafe_b64decode(answer.lease.split(".")[1] + "=="))
+    assert claims["seats"] == answer.license.seats
+    return answer.license.seats
+
+
+def test_where_a_decrease_counts_at_once_nobody_is_cut_off_and_nobody_admitted(
+    context: Context, clock: TurnableClock
+) -> None:
+    world.stock(context, price_pro=Terms(seat_decrease="now"))
+    sold = stripe.subscription("sub_1", clock.now(), clock.now() + MONTH, quantity=2)
+    world.outcome(context, stripe.event("customer.subscription.created", sold, clock.now()))
+    key = world.key_of(context, world.the_license(context))
+    activate(context, key, "A")
+    activate(context, key, "B")
+    _buy_fewer(context, clock)
     assert [validate(context, key, m).code for m in "AB"] == ["VALID", "VALID"]
     assert deactivate(context, key, "A") is None
     assert activate(context, key, "C").code == "TOO_MANY_ACTIVATIONS"

@@ -2,7 +2,8 @@
 
 A grant carries clocks, not verdicts. No job has to run for it to be right at a later moment; `verdict.py`
 reads the clocks against a `now`. The rules are those of design section 3, "What a purchase is worth"; which
-periods count is decided in `period.py`.
+periods count is decided in `period.py`, what was given back in `money_back.py`, how many were bought in
+`quantity.py`.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from typing import Literal
 
 import msgspec
 
-from keywright.domain.facts import Item, PaymentSeen, SubscriptionSeen
+from keywright.domain.facts import PaymentSeen, SubscriptionSeen
+from keywright.domain.money_back import disputed_since, taken_back
 from keywright.domain.period import Period, paid_once, periods_of
 from keywright.domain.plan import Plan, later_by
-from keywright.domain.purchase import Purchase, prices_of
+from keywright.domain.purchase import Purchase, prices_of, settled_stamp
+from keywright.domain.quantity import Leaving, Line, bought, leaving, quantity, seats_until
 
 Standing = Literal["ok", "paused", "suspended", "revoked"]
 
@@ -30,6 +33,8 @@ class Grant(msgspec.Struct, frozen=True):
     `entitled_until` is the end of the time that counts (None: nothing was ever granted, FOREVER: never ends),
     `active_until` adds the silent slack while a renewal is being collected, `grace_until` the grace period.
     `lost_until` is the end of time that was paid for, taken back by a refund and not paid for again since.
+    `leaving` are units beyond `units`, and how long they still run: `of_unit` reads it. `standing_since` is
+    when a dispute suspended it; a reinstatement from before that does not lift it.
     `seats_after`, from `seats_after_at` on: fewer than `seats`, which are paid for until then. None: no step.
     """
 
@@ -48,20 +53,14 @@ class Grant(msgspec.Struct, frozen=True):
     past_due: bool = False
     seats_after: int | None = None
     seats_after_at: datetime | None = None
-
-
-class _Line(msgspec.Struct, frozen=True):
-    """One product of a purchase: the prices that lead to it, and its items in the newest snapshot."""
-
-    purchase: Purchase
-    prices: frozenset[str]
-    items: tuple[Item, ...]
-    plans: Mapping[str, Plan]
+    leaving: tuple[Leaving, ...] = ()
+    standing_since: datetime | None = None
 
 
 class _Clocks(msgspec.Struct, frozen=True):
     entitled_until: datetime | None = None
     lost_until: datetime | None = None
+    lost: str = ""
     on_trial: bool = False
 
 
@@ -74,7 +73,24 @@ def worth(purchase: Purchase, plans: Mapping[str, Plan]) -> tuple[Grant, ...]:
     return tuple(_grant_of(line) for line in _lines(purchase, plans))
 
 
-def _lines(purchase: Purchase, plans: Mapping[str, Plan]) -> list[_Line]:
+def of_unit(grant: Grant, unit: int) -> Grant:
+    """What one of the numbered units is worth.
+
+    A unit that is not bought any more runs to the end of the time it was paid for. Nothing is collected for
+    it: neither slack nor grace follows. One whose time was never paid for is revoked, and every one where a
+    decrease counts at once (`seat_decrease = "now"`). Growing again brings the same unit back.
+    """
+    if unit < grant.units:
+        return grant
+    until = max((step.until for step in grant.leaving if unit < step.units), default=None)
+    if until is None:
+        return msgspec.structs.replace(grant, standing="revoked", reason="fewer keys")
+    return msgspec.structs.replace(
+        grant, entitled_until=until, active_until=until, grace_until=until, reason="fewer keys"
+    )
+
+
+def _lines(purchase: Purchase, plans: Mapping[str, Plan]) -> list[Line]:
     items = purchase.subscription.items if purchase.subscription is not None else ()
     metered = {item.price for item in items if item.quantity is None}
     by_product: dict[str, set[str]] = {}
@@ -83,7 +99,7 @@ def _lines(purchase: Purchase, plans: Mapping[str, Plan]) -> list[_Line]:
         if price in plans and price not in metered:
             by_product.setdefault(plans[price].product_id, set()).add(price)
     return [
-        _Line(
+        Line(
             purchase,
             frozenset(prices),
             tuple(item for item in items if item.quantity is not None and item.price in prices),
@@ -93,19 +109,21 @@ def _lines(purchase: Purchase, plans: Mapping[str, Plan]) -> list[_Line]:
     ]
 
 
-def _grant_of(line: _Line) -> Grant:
+def _grant_of(line: Line) -> Grant:
     plan = _plan_of(line)
     if plan.terms.term != "subscription":
         return _once_grant(line, plan)
     return _subscription_grant(line, plan)
 
 
-def _once_grant(line: _Line, plan: Plan) -> Grant:
+def _once_grant(line: Line, plan: Plan) -> Grant:
     """Bought once: it counts when its payment settled; each settled payment is a period of its own."""
     ordered = line.purchase.ordered
     ours = ordered is not None and ordered.price in line.prices
-    clocks = _clocks(paid_once(line.purchase, line.prices, plan.terms, ours=ours))
-    seats, units = _quantity(plan, _bought(line, plan))
+    taken = taken_back(line.purchase, plan.terms)
+    clocks = _clocks(paid_once(line.purchase, line.prices, plan.terms, taken, ours=ours))
+    seats, units = quantity(plan, bought(line, plan))
+    disputed = disputed_since(line.purchase, line.prices, plan.terms)
     return Grant(
         product_id=plan.product_id,
         plan=plan,
@@ -115,23 +133,29 @@ def _once_grant(line: _Line, plan: Plan) -> Grant:
         active_until=clocks.entitled_until,
         grace_until=clocks.entitled_until,
         lost_until=clocks.lost_until,
-        reason="refunded" if clocks.lost_until is not None else "",
+        standing="ok" if disputed is None else "suspended",
+        reason=clocks.lost or ("" if disputed is None else "disputed"),
+        standing_since=disputed,
     )
 
 
-def _subscription_grant(line: _Line, plan: Plan) -> Grant:
+def _subscription_grant(line: Line, plan: Plan) -> Grant:
     seen, terms = line.purchase.subscription, plan.terms
-    periods = periods_of(line.purchase, line.prices, revoke=terms.on_refund == "revoke")
+    taken = taken_back(line.purchase, terms)
+    periods = periods_of(line.purchase, line.prices, taken)
     gone_at = _gone_at(line, periods)
     clocks = _clocks(_cut(periods, seen, gone_at, now=terms.on_cancel == "now"))
     until, status = clocks.entitled_until, seen.status if seen is not None else "active"
     # Nothing is collected for time that was given back, so neither slack nor grace follows it.
     expected = gone_at is None and clocks.lost_until is None and _renewal_expected(seen)
-    seats, units = _quantity(plan, _bought(line, plan))
+    count = bought(line, plan)
+    seats, units = quantity(plan, count)
+    most = max(seats, seats_until(line, plan, until, periods)) if gone_at is None else seats
+    disputed = disputed_since(line.purchase, line.prices, terms)
     return Grant(
         product_id=plan.product_id,
         plan=plan,
-        seats=seats,
+        seats=most,
         units=units,
         entitled_until=until,
         active_until=later_by(until, terms.slack) if expected and until is not None else until,
@@ -139,11 +163,16 @@ def _subscription_grant(line: _Line, plan: Plan) -> Grant:
             later_by(until, terms.grace) if expected and until is not None and not clocks.on_trial else until
         ),
         lost_until=clocks.lost_until,
-        standing=_standing(status, clocks),
-        reason=_reason(status, refunded=clocks.lost_until is not None, gone=gone_at is not None),
+        standing="suspended" if disputed is not None else _standing(status, clocks),
+        reason=clocks.lost
+        or ("disputed" if disputed is not None else _reason(seen, gone=gone_at is not None)),
         trial=status == "trialing" and gone_at is None,
         canceling=seen is not None and seen.canceling and status not in _OVER,
         past_due=status in ("past_due", "unpaid") or (status not in _OVER and _payment_failed(line)),
+        seats_after=seats if most > seats else None,
+        seats_after_at=until if most > seats else None,
+        leaving=leaving(line, plan, periods),
+        standing_since=disputed,
     )
 
 
@@ -153,16 +182,25 @@ def _clocks(periods: Sequence[Period]) -> _Clocks:
     A payment for a later time restores what a refund took, for good: when that time is over too, the license
     has expired, and is not revoked once more.
     """
-    counting = [period for period in periods if not period.lost]
-    if not counting:
-        if not periods:
+    last: Period | None = None
+    taken = False
+    for period in periods:
+        if period.lost:
+            taken = True
+        elif last is None or (period.ends_at, last.trial) > (last.ends_at, period.trial):
+            last = period
+    if last is None:
+        if not taken:
             return _Clocks()
         # All that was granted was taken back: it ended when it began.
-        return _Clocks(min(p.began_at for p in periods), max(p.ends_at for p in periods))
-    last = max(counting, key=lambda period: (period.ends_at, not period.trial))
-    newest = max(period.began_at for period in counting)
-    lost = [p.ends_at for p in periods if p.lost and p.ends_at > last.ends_at and p.began_at >= newest]
-    return _Clocks(last.ends_at, max(lost, default=None), last.trial)
+        return _Clocks(min(p.began_at for p in periods), max(periods).ends_at, max(periods).lost)
+    lost: list[Period] = []
+    if taken:
+        newest = max(period.began_at for period in periods if not period.lost)
+        lost = [p for p in periods if p.lost and p.ends_at > last.ends_at and p.began_at >= newest]
+    if not lost:
+        return _Clocks(last.ends_at, None, "", last.trial)
+    return _Clocks(last.ends_at, max(lost).ends_at, max(lost).lost, last.trial)
 
 
 def _cut(
@@ -191,7 +229,7 @@ def _cut(
     return cut
 
 
-def _gone_at(line: _Line, periods: Sequence[Period]) -> datetime | None:
+def _gone_at(line: Line, periods: Sequence[Period]) -> datetime | None:
     """When the line was taken out of the subscription; None while it is part of it.
 
     The first snapshot we still know of that came without it. A line that was paid for after the newest
@@ -213,21 +251,26 @@ def _standing(status: str, clocks: _Clocks) -> Standing:
     return "suspended" if clocks.on_trial else "paused"
 
 
-def _reason(status: str, *, refunded: bool, gone: bool) -> str:
-    if refunded:
-        return "refunded"
+def _reason(seen: SubscriptionSeen | None, *, gone: bool) -> str:
     if gone:
         return "removed"
+    status = seen.status if seen is not None else "active"
+    if seen is not None and not seen.collecting and status in ("active", "past_due", "unpaid"):
+        return "collection paused"
     return status if status in ("paused", "ended", "past_due", "unpaid") else ""
 
 
-def _plan_of(line: _Line) -> Plan:
+def _plan_of(line: Line) -> Plan:
     """The plan of the newest snapshot; else of the newest settled payment or period; else the one ordered."""
     for item in line.items:
         return line.plans[item.price]
     payments = line.purchase.payments.values()
     told = [
-        (0 if paid.prorated else 2 if payment.state == "paid" else 1, payment.stamp, paid.price)
+        (
+            0 if paid.prorated else 2 if payment.state == "paid" else 1,
+            settled_stamp(line.purchase, payment),
+            paid.price,
+        )
         for payment in payments
         for paid in payment.lines
         if paid.price in line.prices
@@ -240,48 +283,22 @@ def _plan_of(line: _Line) -> Plan:
     return line.plans[max(told)[2] if told else min(line.prices)]
 
 
-def _bought(line: _Line, plan: Plan) -> int:
-    """How many were bought. Quantities of one plan add up; of several plans of one product, `plan` counts."""
-    mine = {price for price in line.prices if line.plans[price].id == plan.id}
-    if line.items:
-        return sum(item.quantity or 0 for item in line.items if item.price in mine)
-    ordered = line.purchase.ordered
-    if plan.terms.term != "subscription" and ordered is not None and ordered.price in mine:
-        return ordered.quantity
-    told = []
-    for payment in line.purchase.payments.values():
-        paid = [p.quantity or 0 for p in payment.lines if p.price in mine and not p.prorated]
-        if paid:
-            told.append((payment.state == "paid", payment.stamp, sum(paid)))
-    told += [(True, p.stamp, p.quantity) for p in line.purchase.periods.values() if p.price in mine]
-    if told:
-        return max(told)[2]
-    return ordered.quantity if ordered is not None and ordered.price in mine else 1
-
-
-def _quantity(plan: Plan, quantity: int) -> tuple[int, int]:
-    """Seats per license and number of licenses."""
-    if plan.terms.quantity == "keys":
-        return plan.terms.seats_per_unit, quantity
-    return quantity * plan.terms.seats_per_unit, 1
-
-
 def _renewal_expected(seen: SubscriptionSeen | None) -> bool:
-    return seen is None or (not seen.canceling and seen.status in _RENEWING)
+    return seen is None or (not seen.canceling and seen.collecting and seen.status in _RENEWING)
 
 
-def _payment_failed(line: _Line) -> bool:
+def _payment_failed(line: Line) -> bool:
     """Whether the newest word on this line's money is a failure that no later snapshot took back."""
     payments = line.purchase.payments.values()
     if not any(payment.state == "failed" for payment in payments):
         return False
     mine = (p for p in payments if any(one.price in line.prices for one in p.lines))
-    newest = max(mine, key=_age, default=None)
+    newest = max(mine, key=lambda payment: _age(line.purchase, payment), default=None)
     if newest is None or newest.state != "failed":
         return False
     seen = line.purchase.subscription
     return seen is None or newest.stamp.at >= seen.stamp.at
 
 
-def _age(payment: PaymentSeen) -> tuple[object, ...]:
-    return (payment.stamp, payment.state == "paid", payment.payment)
+def _age(purchase: Purchase, payment: PaymentSeen) -> tuple[object, ...]:
+    return (settled_stamp(purchase, payment), payment.state == "paid", payment.payment)

@@ -66,8 +66,9 @@ def extend(overrides: Overrides, until: datetime) -> Overrides:
 def apply(grant: Grant, overrides: Overrides) -> Grant:
     """The grant as the operator wants it. Operator over provider.
 
-    A reinstatement lifts staff decisions and a provider's pause. Time that a refund took comes back with a
-    payment, or with `extend`: a decision must not give away refunds that come after it.
+    A reinstatement lifts staff decisions, a provider's pause, and a dispute that staff could know of; one
+    that was opened later suspends. Time that a refund took comes back with a payment, or with `extend`: a
+    decision must not give away what comes after it.
     """
     if overrides == NO_OVERRIDES:
         return grant
@@ -84,6 +85,6 @@ def apply(grant: Grant, overrides: Overrides) -> Grant:
         if decision.kind != "reinstate":
             changed["standing"] = "suspended" if decision.kind == "suspend" else "revoked"
             changed["reason"] = f"{decision.kind} by staff"
-        elif grant.standing != "ok":
+        elif grant.standing != "ok" and (grant.standing_since is None or grant.standing_since <= decision.at):
             changed["standing"], changed["reason"] = "ok", ""
     return msgspec.structs.replace(grant, **changed)

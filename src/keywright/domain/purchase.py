@@ -36,7 +36,9 @@ _EVIDENT = {"active": True, "trialing": True, "past_due": False, "unpaid": False
 class PeriodSeen(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the newest snapshot of a period said about it. Keyed by price and end.
 
-    `quantity` outlives the item: a line that is gone from the subscription keeps the seats it had.
+    `quantity` outlives the item: a line that is gone from the subscription keeps the seats it had. `most` is
+    the largest quantity that a snapshot told of while it counted (0: `quantity`), `since` the moment of the
+    first snapshot of it (None: the newest is the first). Neither depends on which snapshot is the newest.
     """
 
     stamp: Stamp
@@ -46,6 +48,18 @@ class PeriodSeen(msgspec.Struct, frozen=True, omit_defaults=True):
     trial: bool = False
     starts_at: datetime | None = None
     quantity: int = 1
+    most: int = 0
+    since: datetime | None = None
+
+    @property
+    def peak(self) -> int:
+        """The largest quantity it counted with."""
+        return max(self.most, self.quantity if self.counts else 0)
+
+    @property
+    def first_at(self) -> datetime:
+        """When it was first told of."""
+        return self.stamp.at if self.since is None else self.since
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -56,7 +70,12 @@ class Told(msgspec.Struct, frozen=True):
 
 
 class Purchase(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The registers. An empty one is the neutral element of `merge`."""
+    """The registers. An empty one is the neutral element of `merge`.
+
+    Beside those that keep the newest word, three keep a first moment: `settled`, when a payment was told as
+    paid (where that is not its newest word), `opened`, when a dispute was opened, and `uncollected`, when the
+    provider was seen not to collect for a period.
+    """
 
     subscription: SubscriptionSeen | None = None
     periods: dict[str, PeriodSeen] = {}
@@ -68,9 +87,12 @@ class Purchase(msgspec.Struct, frozen=True, omit_defaults=True):
     ordered: Ordered | None = None
     holder: dict[str, Told] = {}
     checkouts: dict[str, CheckoutSeen] = {}
+    settled: dict[str, datetime] = {}
+    opened: dict[str, datetime] = {}
+    uncollected: dict[str, datetime] = {}
 
 
-_V = TypeVar("_V", PeriodSeen, PaymentSeen, RefundSeen, RefundPart, DisputeSeen, CheckoutSeen, Told, str)
+_V = TypeVar("_V", PaymentSeen, RefundSeen, RefundPart, DisputeSeen, CheckoutSeen, Told, str)
 
 
 def absorb(purchase: Purchase, fact: Fact) -> Purchase:
@@ -79,13 +101,13 @@ def absorb(purchase: Purchase, fact: Fact) -> Purchase:
         case SubscriptionSeen():
             return _absorb_subscription(purchase, fact)
         case PaymentSeen():
-            return _with(purchase, "payments", _put(purchase.payments, fact.payment, fact))
+            return _absorb_payment(purchase, fact)
         case RefundSeen():
             return _with(purchase, "refunds", _put(purchase.refunds, fact.charge, fact))
         case RefundPart():
             return _with(purchase, "parts", _put(purchase.parts, fact.refund, fact))
         case DisputeSeen():
-            return _with(purchase, "disputes", _put(purchase.disputes, fact.dispute, fact))
+            return _absorb_dispute(purchase, fact)
         case CheckoutSeen():
             return _with(purchase, "checkouts", _put(purchase.checkouts, fact.session, fact))
         case PaymentLinked():
@@ -104,8 +126,16 @@ def merge(one: Purchase, other: Purchase) -> Purchase:
         merged = absorb(merged, fact)
     periods = merged.periods
     for key, period in other.periods.items():
-        periods = _put(periods, key, period)
-    return _with(merged, "periods", periods)
+        periods = _put_period(periods, key, period)
+    merged = _with(merged, "periods", periods)
+    for payment, at in other.settled.items():
+        merged = _settle(merged, payment, at)
+    for member in ("opened", "uncollected"):
+        earliest = getattr(merged, member)
+        for key, at in getattr(other, member).items():
+            earliest = _first(earliest, key, at)
+        merged = _with(merged, member, earliest)
+    return merged
 
 
 def _facts_of(purchase: Purchase) -> list[Fact]:
@@ -141,9 +171,18 @@ def _absorb_subscription(purchase: Purchase, seen: SubscriptionSeen) -> Purchase
     counts = _EVIDENT.get(seen.status)
     if counts is None:
         return purchase
+    told = _periods_of(seen, counts=counts)
+    if not seen.collecting and seen.status != "trialing":
+        # Nobody is asked to pay for it, so that it runs proves nothing.
+        uncollected = purchase.uncollected
+        for key in told:
+            uncollected = _first(uncollected, key, seen.stamp.at)
+        purchase = _with(purchase, "uncollected", uncollected)
+        if counts:
+            return purchase
     periods = purchase.periods
-    for key, period in _periods_of(seen, counts=counts).items():
-        periods = _put(periods, key, period)
+    for key, period in told.items():
+        periods = _put_period(periods, key, period)
     return _with(purchase, "periods", periods)
 
 
@@ -152,7 +191,7 @@ def _periods_of(seen: SubscriptionSeen, *, counts: bool) -> dict[str, PeriodSeen
     for item in seen.items:
         if item.ends_at is None or item.quantity is None:
             continue
-        key = f"{item.price}@{int(item.ends_at.timestamp())}"
+        key = period_key(item.price, item.ends_at)
         twin = found.get(key)
         # Two items of one price are one period with both quantities, in whichever order they are listed.
         starts = (item.starts_at, twin.starts_at if twin is not None else None)
@@ -166,6 +205,76 @@ def _periods_of(seen: SubscriptionSeen, *, counts: bool) -> dict[str, PeriodSeen
             quantity=item.quantity + (twin.quantity if twin is not None else 0),
         )
     return found
+
+
+def period_key(price: str, ends_at: datetime) -> str:
+    """The name of a period in the registers of a purchase."""
+    return f"{price}@{int(ends_at.timestamp())}"
+
+
+def _put_period(register: dict[str, PeriodSeen], key: str, value: PeriodSeen) -> dict[str, PeriodSeen]:
+    known = register.get(key)
+    if known is not None:
+        value = _joined(known, value)
+        if value is known or value == known:
+            return register
+    return {**register, key: value}
+
+
+def _joined(one: PeriodSeen, other: PeriodSeen) -> PeriodSeen:
+    """The newer word on a period, with the largest quantity and the first moment that either knew."""
+    newer, older = (other, one) if _is_newer_word(other, one) else (one, other)
+    most = older.peak if older.peak > newer.peak else newer.most
+    since = older.first_at if older.first_at < newer.first_at else newer.since
+    if most == newer.most and since == newer.since:
+        return newer
+    return msgspec.structs.replace(newer, most=most, since=since)
+
+
+def _is_newer_word(value: PeriodSeen, known: PeriodSeen) -> bool:
+    if value.stamp != known.stamp:
+        return value.stamp > known.stamp
+    # What is gathered from all words has no say in which of them is the newest.
+    bare = [msgspec.structs.replace(one, most=0, since=None) for one in (value, known)]
+    return _content(bare[0]) > _content(bare[1])
+
+
+def _absorb_payment(purchase: Purchase, seen: PaymentSeen) -> Purchase:
+    known = purchase.payments.get(seen.payment)
+    told = _with(purchase, "payments", _put(purchase.payments, seen.payment, seen))
+    if known is None or known.state != "paid" or seen.state != "paid":
+        return told
+    first = min(settled_at(purchase, known), seen.stamp.at)
+    return _settle(told, seen.payment, first)
+
+
+def _absorb_dispute(purchase: Purchase, seen: DisputeSeen) -> Purchase:
+    if seen.state == "open":
+        purchase = _with(purchase, "opened", _first(purchase.opened, seen.dispute, seen.stamp.at))
+    return _with(purchase, "disputes", _put(purchase.disputes, seen.dispute, seen))
+
+
+def _settle(purchase: Purchase, payment: str, at: datetime) -> Purchase:
+    """Note that a payment was told as paid at that moment."""
+    if at >= settled_at(purchase, purchase.payments[payment]):
+        return purchase
+    return _with(purchase, "settled", {**purchase.settled, payment: at})
+
+
+def settled_at(purchase: Purchase, payment: PaymentSeen) -> datetime:
+    """When a payment was first told. What is told again, as an answer to a question, is not paid again."""
+    return purchase.settled.get(payment.payment, payment.stamp.at)
+
+
+def settled_stamp(purchase: Purchase, payment: PaymentSeen) -> Stamp:
+    """The stamp of a payment, as of when it was first told."""
+    at = purchase.settled.get(payment.payment)
+    return payment.stamp if at is None else msgspec.structs.replace(payment.stamp, at=at)
+
+
+def _first(register: dict[str, datetime], key: str, at: datetime) -> dict[str, datetime]:
+    known = register.get(key)
+    return register if known is not None and known <= at else {**register, key: at}
 
 
 def _put(register: dict[str, _V], key: str, value: _V) -> dict[str, _V]:
@@ -194,7 +303,7 @@ def _order(value: object) -> tuple[bool, Stamp]:
         case PaymentSeen() | CheckoutSeen():
             # Paid stays paid: what takes money back is a refund or a dispute, each with its own register.
             return (value.state == "paid", value.stamp)
-        case PeriodSeen() | RefundSeen() | RefundPart() | DisputeSeen() | Told():
+        case RefundSeen() | RefundPart() | DisputeSeen() | Told():
             return (False, value.stamp)
         case _:  # what never changes at the provider carries no stamp: an order, a link
             return (False, _NO_STAMP)
@@ -213,8 +322,8 @@ def _with(purchase: Purchase, member: str, value: object) -> Purchase:
     return msgspec.structs.replace(purchase, **{member: value})
 
 
-def payments_of(purchase: Purchase, refund: RefundSeen) -> frozenset[str]:
-    """The known payments a refund took back; empty while none of this purchase is known for it.
+def payments_of(purchase: Purchase, refund: RefundSeen | RefundPart | DisputeSeen) -> frozenset[str]:
+    """The known payments a refund or a dispute is about; empty while none of this purchase is known for it.
 
     One charge may stand behind two of them: a one-off order that also made an invoice was told of twice.
     """

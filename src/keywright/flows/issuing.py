@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 import sqlalchemy as sa
 
-from keywright.domain.grant import Grant
+from keywright.domain.grant import Grant, of_unit
 from keywright.domain.license import License, change_of, granted
 from keywright.domain.override import apply
 from keywright.domain.purchase import Purchase
@@ -60,7 +60,7 @@ class Issuing:
         mine = {(one.product_id, one.unit): one for one in held}
         for grant, unit in _units(grants, mine):
             known = mine.pop((grant.product_id, unit), None)
-            if known is None and grant.entitled_until is not None:
+            if known is None and _is_to_issue(grant, unit, self.now):
                 self._issue(purchase, grant, unit)
             elif known is not None:
                 self._regrant(purchase, known, grant)
@@ -143,14 +143,14 @@ def _units(grants: Sequence[Grant], held: Mapping[tuple[str, int], License]) -> 
     """Each grant with each of its numbered units. A unit that is no longer bought ends, highest first."""
     pairs = []
     for grant in grants:
-        known = [unit for product, unit in held if product == grant.product_id]
-        for unit in range(max([grant.units, *(u + 1 for u in known)])):
-            if unit < grant.units:
-                pairs.append((grant, unit))
-            elif unit in known:
-                pairs.append((_ended(grant), unit))
+        known = [unit + 1 for product, unit in held if product == grant.product_id]
+        paid_for = [step.units for step in grant.leaving]
+        units = range(max([grant.units, *known, *paid_for]))
+        pairs += [(of_unit(grant, unit), unit) for unit in units]
     return pairs
 
 
-def _ended(grant: Grant) -> Grant:
-    return msgspec.structs.replace(grant, standing="revoked", reason="fewer keys")
+def _is_to_issue(grant: Grant, unit: int, now: datetime) -> bool:
+    """Whether a unit that nobody holds is given out. One that is not bought any more only while it runs."""
+    until = grant.entitled_until
+    return until is not None and (unit < grant.units or (grant.standing != "revoked" and now < until))

@@ -17,7 +17,7 @@ from keywright.domain import license_key, override
 from keywright.domain.card_numbers import redact
 from keywright.domain.email_address import is_email_address
 from keywright.domain.errors import Conflict, Invalid, NotFound
-from keywright.domain.grant import Grant, worth
+from keywright.domain.grant import Grant, of_unit, worth
 from keywright.domain.license import License, granted
 from keywright.domain.override import Decision, Overrides
 from keywright.domain.plan import FOREVER, Plan, later_by
@@ -267,7 +267,7 @@ def _base(connection: sa.Connection, opened: _Opened) -> Grant:
         plans = catalog.plans_by_price(connection, held.tenant_id, provider, prices_of(stored.state))
         for grant in worth(stored.state, plans):
             if grant.product_id == held.product_id:
-                return grant if held.unit < grant.units else _unit_gone(grant)
+                return of_unit(grant, held.unit)
     return _as_it_stands(opened)
 
 
@@ -281,11 +281,6 @@ def _nothing_paid(plan: Plan) -> Grant:
         active_until=None,
         grace_until=None,
     )
-
-
-def _unit_gone(grant: Grant) -> Grant:
-    """As fulfillment ends a unit that is no longer bought: no decision brings it back."""
-    return msgspec.structs.replace(grant, standing="revoked", reason="fewer keys")
 
 
 def _as_it_stands(opened: _Opened) -> Grant:
