@@ -166,7 +166,7 @@ def take_in(context: Context, arrivals: Sequence[Arrival]) -> list[Outcome | Exc
             # Another process met one of these purchases first. It has committed: read again.
             failure: Exception = error
         except sa.exc.OperationalError as error:
-            if last or not _is_conflict(error):
+            if last or not is_conflict(error):
                 return [_not_stored(error, len(arrivals))] * len(arrivals)
         except Exception as error:  # noqa: BLE001  # one bad event must not take its neighbors down
             failure = error
@@ -190,7 +190,7 @@ def _not_stored(error: sa.exc.SQLAlchemyError, events: int) -> Unavailable:
     return Unavailable("The event could not be stored. Please send it again.")
 
 
-def _is_conflict(error: sa.exc.OperationalError) -> bool:
+def is_conflict(error: sa.exc.OperationalError) -> bool:
     """Deadlock or serialization failure: PostgreSQL asks for another try."""
     return getattr(error.orig, "sqlstate", None) in ("40P01", "40001")
 
