@@ -23,10 +23,13 @@ from keywright.flows.context import Channel, Context, Policy, new_id
 from keywright.flows.credentials import Credentials, Kinds, complete
 from keywright.flows.provider_setup import setting_of
 from keywright.ports import Clock, Mailer, ProviderSetup, Vault
+from keywright.providers.paypal.setup import PayPalSetup
 from keywright.providers.paystack.api import PaystackApi
 from keywright.providers.paystack.billing import PaystackBilling
 from keywright.providers.paystack.hook import PaystackEvents
+from keywright.providers.paystack.setup import PaystackSetup
 from keywright.providers.stripe.api import StripeApi
+from keywright.providers.stripe.billing import StripeBilling
 from keywright.providers.stripe.hook import StripeEvents
 from keywright.providers.stripe.setup import StripeSetup
 from keywright.sandbox.clock import FileClock
@@ -41,6 +44,7 @@ from keywright.workflows.engine import DBOSFollowups
 
 _UNNAMED_SELLER = "Software store"
 _PAY_PAGES = ("https://checkout.stripe.com", "https://checkout.paystack.com")
+_PAYPAL_PAGES = {True: "https://www.paypal.com", False: "https://www.sandbox.paypal.com"}
 
 
 class SystemClock:
@@ -211,8 +215,11 @@ _GIVEN: Final[Mapping[str, Callable[[Settings], Credentials]]] = {
 
 
 def _stripe(settings: Settings, found: Credentials, account: ProviderAccount, clock: Clock) -> Channel:
-    api = StripeApi(found.keys[0], clock, base=settings.stripe_api_base) if found.keys else None
-    return Channel(account, StripeEvents(), found.secrets, api)
+    if not found.keys:
+        return Channel(account, StripeEvents(), found.secrets)
+    api = StripeApi(found.keys[0], clock, base=settings.stripe_api_base)
+    billing = StripeBilling(found.keys[0], clock, base=settings.stripe_api_base)
+    return Channel(account, StripeEvents(), found.secrets, api, billing)
 
 
 def typed_credentials(settings: Settings, provider: str, keys: tuple[str, ...]) -> Credentials:
@@ -248,6 +255,12 @@ def open_setup(settings: Settings, found: Credentials) -> ProviderSetup:
 
 _SETUPS: Final[Mapping[str, Callable[[Settings, Credentials], ProviderSetup]]] = {
     "stripe": lambda settings, found: StripeSetup(found.keys[0], base=settings.stripe_api_base),
+    "paystack": lambda settings, found: PaystackSetup(
+        found.keys[0], _clock(settings), base=settings.paystack_api_base
+    ),
+    "paypal": lambda settings, found: PayPalSetup(
+        (found.keys[0], found.keys[1]), _clock(settings), base=settings.paypal_api_base
+    ),
 }
 
 

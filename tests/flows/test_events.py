@@ -15,7 +15,7 @@ from tests.life import stripe, world
 
 @pytest.mark.parametrize("dry_run", [True, False])
 @pytest.mark.parametrize(
-    ("kind", "reason"), [("charge.dispute.created", "NOT_BUILT"), ("plan.created", "UNKNOWN_TYPE")]
+    ("kind", "reason"), [("invoice.overdue", "NOT_BUILT"), ("plan.created", "UNKNOWN_TYPE")]
 )
 def test_what_is_not_applied_stays_as_it_was(
     context: Context, clock: TurnableClock, kind: str, reason: str, dry_run: bool

@@ -358,7 +358,7 @@ def verify_now(context: Context, reference: str) -> Standing:
         return status(context, reference)
     channel = _channel_of(context, checkout)
     now = context.clock.now()
-    arrivals = [arrive(channel, raw, now) for raw in _fetch(channel, checkout.session)]
+    arrivals = [arrive(channel, raw, now, fetched=True) for raw in _fetch(channel, checkout.session)]
     if any(arrival.error is not None for arrival in arrivals):
         raise ProviderUnavailable("The payment provider's answer could not be read.")
     telling = [arrival for arrival in arrivals if arrival.reading is not None]

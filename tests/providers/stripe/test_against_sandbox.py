@@ -11,7 +11,7 @@ import httpx
 import pytest
 import stripe
 
-from keywright.domain.errors import Invalid, Misconfigured
+from keywright.domain.errors import Misconfigured, NotFound
 from keywright.domain.facts import (
     CheckoutSeen,
     PaymentLinked,
@@ -86,7 +86,9 @@ def readings(sandbox: SandboxServer) -> dict[str, Reading]:
 
 def fetched(api: StripeApi, session: str) -> list[Reading]:
     events = StripeEvents()
-    return [events.read(events.project(told)) for told in api.fetch(Refetch("checkout", session))]
+    return [
+        events.read(events.project(told, fetched=True)) for told in api.fetch(Refetch("checkout", session))
+    ]
 
 
 def test_a_one_off_order_is_read_alike_from_event_and_fetch(sandbox: SandboxServer, api: StripeApi) -> None:
@@ -100,7 +102,7 @@ def test_a_one_off_order_is_read_alike_from_event_and_fetch(sandbox: SandboxServ
     assert announced.aliases == asked.aliases
     for reading in (announced, asked):
         (payment,) = [fact for fact in reading.facts if isinstance(fact, PaymentSeen)]
-        assert (payment.payment, payment.state, payment.amount) == (checkout.session, "paid", 2700)
+        assert (payment.payment, payment.state, payment.amount) == (payment.intent, "paid", 2700)
         assert payment.intent is not None
 
 
@@ -154,7 +156,7 @@ def test_a_trial_is_asked_for(sandbox: SandboxServer, api: StripeApi) -> None:
 
 def test_refusals_of_the_stand_in_are_told_apart(sandbox: SandboxServer, api: StripeApi) -> None:
     assert api.check()
-    with pytest.raises(Invalid, match="resource_missing"):
+    with pytest.raises(NotFound, match="resource_missing"):
         api.fetch(Refetch("checkout", "cs_test_nobody"))
     with pytest.raises(Misconfigured):
         StripeApi("sk_test_wrong", sandbox.sandbox.clock, base=sandbox.url).check()

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 import stripe
 
-from keywright.domain.errors import Invalid, KeywrightError, Misconfigured, ProviderUnavailable
+from keywright.domain.errors import Invalid, KeywrightError, Misconfigured, NotFound, ProviderUnavailable
 from keywright.domain.facts import CheckoutSeen, HolderSeen, PaymentSeen, Refetch, SubscriptionSeen
 from keywright.ports import CheckoutCreated, CheckoutRequest
 from keywright.providers.stripe.api import API_VERSION, StripeApi
@@ -207,7 +207,7 @@ def error(kind: str, **members: str) -> dict[str, Any]:
          Invalid, "resource_missing at line_items[0][price]"),
         (400, error("idempotency_error"), Invalid, "HTTP status 400"),
         (402, error("card_error", code="card_declined"), Invalid, "card_declined"),
-        (404, error("invalid_request_error", code=SECRET + "!"), Invalid, "HTTP status 404"),
+        (404, error("invalid_request_error", code=SECRET + "!"), NotFound, "HTTP status 404"),
         (401, error("invalid_request_error"), Misconfigured, "refuses the API key"),
         (403, error("invalid_request_error"), Misconfigured, "refuses the API key"),
         (409, error("idempotency_error", code="idempotency_key_in_use"), ProviderUnavailable, "409"),
@@ -268,7 +268,9 @@ def test_a_fetched_checkout_reads_like_its_event(server: ScriptedServer, api: St
     (told,) = api.fetch(Refetch("checkout", "cs_test_1"))
     projected = events.project(told)
     assert server.asked[0].path == "/v1/checkout/sessions/cs_test_1"
-    assert server.asked[0].query == {"expand[0]": ["payment_intent"], "expand[1]": ["subscription"]}
+    assert server.asked[0].query == {
+        "expand[0]": ["payment_intent"], "expand[1]": ["subscription"], "expand[2]": ["line_items"]
+    }  # fmt: skip
     assert projected.type == "checkout.session.completed"
     assert projected.occurred_at == datetime(2026, 11, 20, 13, tzinfo=UTC)
     assert projected.dedupe_key.startswith("fetch_cs_test_1_1795179600_")
@@ -319,9 +321,11 @@ def test_a_subscription_is_told_with_its_checkout(
     session = {**SESSION, "mode": "subscription", "payment_intent": None, "subscription": running}
     server.answers = [Answer(200, session, {"Date": DATE})]
     events = StripeEvents()
-    checkout, subscription = (events.project(told) for told in api.fetch(Refetch("checkout", "cs_test_1")))
+    told = api.fetch(Refetch("checkout", "cs_test_1"))
+    checkout, subscription = (events.project(raw, fetched=True) for raw in told)
+    assert events.project(told[1]).standing == "unknown", "nobody else may say so"
     assert checkout.type == "checkout.session.completed"
-    assert subscription.type == "customer.subscription.updated"
+    assert subscription.type == "fetched.subscription"
     assert subscription.occurred_at == checkout.occurred_at == datetime(2026, 11, 20, 13, tzinfo=UTC)
     assert re.fullmatch(r"fetch_sub_1_1795179600_[0-9a-f]{12}", subscription.dedupe_key)
     snapshot = events.read(subscription).facts[0]

@@ -152,14 +152,17 @@ def test_what_a_checkout_says(
 ) -> None:
     session = {
         "id": "cs_1", "mode": "payment", "payment_status": payment_status, "amount_total": 900,
-        "currency": "usd", "payment_intent": "pi_1",
+        "currency": "usd", "payment_intent": "pi_1", "metadata": OURS,
     }  # fmt: skip
     reading = read(f"checkout.session.{event}", session)
+    assert only(reading, PaymentSeen).payment == "pi_1"
+    assert reading.refetches == (), "for our own sessions nothing is asked"
     assert only(reading, PaymentSeen).state == payment
     assert only(reading, CheckoutSeen).state == checkout
     assert reading.founds is founds
     # A subscription is worth what its own events say: its checkout alone grants nothing.
     bought = {**session, "mode": "subscription", "subscription": "sub_1", "payment_intent": None}
+    del bought["metadata"]
     reading = read(f"checkout.session.{event}", bought)
     assert reading.aliases == aliases(session="cs_1", subscription="sub_1")
     assert [type(fact) for fact in reading.facts] == [CheckoutSeen, HolderSeen]
@@ -175,9 +178,10 @@ def test_a_checkout_that_only_saves_a_payment_method_sells_nothing(read: Read) -
 
 
 def test_a_session_of_2019_without_mode_amount_or_status_was_paid(read: Read) -> None:
-    reading = read("checkout.session.completed", {"id": "cs_1", "payment_intent": "pi_1"})
+    session = {"id": "cs_1", "payment_intent": "pi_1", "metadata": OURS}
+    reading = read("checkout.session.completed", session)
     stamp = stamped(reading, 2)
-    assert only(reading, PaymentSeen) == PaymentSeen(stamp, "cs_1", "paid", 0, "XXX", intent="pi_1")
+    assert only(reading, PaymentSeen) == PaymentSeen(stamp, "pi_1", "paid", 0, "XXX", intent="pi_1")
 
 
 def test_an_invoice_of_a_quote_names_no_subscription(read: Read) -> None:

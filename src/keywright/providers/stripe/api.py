@@ -1,64 +1,61 @@
-"""Calls to Stripe, through the official SDK, for one account."""
+"""What we ask Stripe for one account: checkouts opened, objects fetched, changes listed."""
 
 from __future__ import annotations
 
 import hashlib
-import logging
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-import stripe
 
-from keywright.domain.errors import Invalid, KeywrightError, Misconfigured, ProviderUnavailable
+from keywright.domain.errors import Invalid
 from keywright.domain.facts import Refetch
 from keywright.ports import ChangePage, CheckoutCreated, CheckoutRequest, Clock
+from keywright.providers.stripe import changes
+from keywright.providers.stripe.client import (
+    API_BASE,
+    API_VERSION,
+    StripeClient,
+    address,
+    ask,
+    decoded,
+    id_in,
+)
 
 if TYPE_CHECKING:
     from stripe.params.checkout import SessionCreateParams
 
-API_VERSION: Final = "2026-10-28.endive"
-"""Pinned together with the SDK. A newer SDK must not change what we send and get without us knowing."""
+__all__ = ["API_BASE", "API_VERSION", "StripeApi"]
 
-API_BASE: Final = "https://api.stripe.com"
-
-_TIMEOUTS: Final = (5.0, 20.0)  # seconds to connect, seconds between two bytes of the answer
-_RETRIES: Final = 2
-_WORD: Final = re.compile(r"[A-Za-z0-9_.\[\]]{1,64}")
 _UNPAID_FOR_GOOD: Final = frozenset({"requires_payment_method", "canceled"})
-
-# Both are switches of the SDK as a whole. It would measure our requests and report them with the next one,
-# and write what it posts, e-mail addresses included, to a DEBUG log.
-stripe.enable_telemetry = False
-logging.getLogger("stripe").setLevel(logging.WARNING)
-
-T = TypeVar("T")
+# The intent tells a failed payment from one on its way, where the session says "unpaid" for both; and when
+# it was paid. The lines tell what a shop of the seller's own sold.
+_OF_SESSIONS: Final = ("payment_intent", "subscription", "line_items")
 
 
 class StripeApi:
-    """The outbound half of Stripe. Safe to use from several threads."""
+    """Implements PaymentApi. Safe to use from several threads."""
 
     def __init__(self, secret_key: str, clock: Clock, *, base: str = API_BASE) -> None:
         """Make a client; nothing is sent yet.
 
         Args:
             secret_key: `sk_…`, or a restricted `rk_…`.
-            clock: dates a fetched checkout when the answer has no `Date`.
+            clock: dates an answer that has no `Date`, and tells how far back events reach.
             base: where the API answers; the sandbox, in a demo.
         """
-        if not secret_key.strip():
-            raise Misconfigured("there is no Stripe secret key")
+        self._client = StripeClient(secret_key, clock, base)
         self._clock = clock
-        self._client = stripe.StripeClient(
-            secret_key,
-            stripe_version=API_VERSION,
-            base_addresses={"api": base.rstrip("/")},
-            max_network_retries=_RETRIES,
-            http_client=stripe.RequestsClient(timeout=_TIMEOUTS),
-        )
+        self._fetchers: Final[Mapping[str, Callable[[str], tuple[bytes, ...]]]] = {
+            "checkout": self._fetch_checkout,
+            "subscription": self._fetch_subscription,
+            "invoice": self._fetch_invoice,
+            "charge": self._fetch_charge,
+            "payment_intent": self._fetch_payer,
+            "refund": lambda id_: self._fetch_plain("refund", "refunds", id_),
+            "dispute": lambda id_: self._fetch_plain("dispute", "disputes", id_),
+        }
 
     def create_checkout(self, request: CheckoutRequest) -> CheckoutCreated:
         """Open a hosted checkout. Safe to repeat with the same request: the idempotency key is the reference.
@@ -68,8 +65,8 @@ class StripeApi:
             Misconfigured: Stripe refuses the key.
             Invalid: Stripe refuses the request; the detail names Stripe's code and parameter.
         """
-        session = _ask(
-            lambda: self._client.v1.checkout.sessions.create(
+        session = ask(
+            lambda: self._client.sdk.v1.checkout.sessions.create(
                 _checkout_params(request),
                 {"idempotency_key": f"keywright-checkout-{request.reference}"},
             )
@@ -79,55 +76,147 @@ class StripeApi:
         return CheckoutCreated(session.id, session.url, datetime.fromtimestamp(session.expires_at, UTC))
 
     def fetch(self, wanted: Refetch) -> tuple[bytes, ...]:
-        """What Stripe says of an object now. Raises as `create_checkout`."""
-        if wanted.kind != "checkout":
+        """What Stripe says of an object now, shaped like Stripe's events; see `shapes.FETCHED`.
+
+        A `payment_intent` brings what it paid: the invoices, or the checkout. Raises as `create_checkout`;
+        NotFound when there is no such object.
+        """
+        fetcher = self._fetchers.get(wanted.kind)
+        if fetcher is None:
             raise Invalid(f"Stripe is not asked for a {wanted.kind}")
-        return self._fetch_checkout(wanted.external_id)
+        return fetcher(wanted.external_id)
 
     def list_changes(self, since: datetime, cursor: str | None) -> ChangePage:
-        """What happened since then. Raises as `create_checkout`."""
-        raise Invalid(f"Stripe's changes since {since} are not listed, {cursor or 'from the first'} on")
-
-    def _fetch_checkout(self, session: str) -> tuple[bytes, ...]:
-        """The checkout as Stripe sees it now, and the subscription it began, shaped like Stripe's events.
-
-        The checkout's type is the one Stripe would announce its present state with. One that is still open
-        has no such type: it reads as `checkout.session.open`, about which there is nothing to know. The
-        subscription reads as `customer.subscription.updated`, whatever happened to it. Raises as
-        `create_checkout`.
-        """
-        # The intent tells a failed payment from one on its way; the session says "unpaid" for both.
-        expand = ["payment_intent", "subscription"]
-        found = _ask(lambda: self._client.v1.checkout.sessions.retrieve(session, {"expand": expand}))
-        response = found.last_response
-        if response is None:
-            raise ProviderUnavailable("Stripe gave no answer")
-        body = response.body.encode()
-        answered_at = self._answered_at(dict(response.headers))
-        told = [
-            _as_event(_announcing_type(found.to_dict()), found.id, body, answered_at, live=found.livemode)
-        ]
-        begun = _subscription_in(body)
-        if begun is not None:
-            id_, raw = begun
-            kind = "customer.subscription.updated"
-            told.append(_as_event(kind, id_, raw, answered_at, live=found.livemode))
-        return tuple(told)
+        """What happened since then; see `changes.py`. Raises as `create_checkout`."""
+        phases = changes.phases(since, self._clock.now())
+        number, after = changes.place_of(cursor, len(phases))
+        phase = phases[number]
+        listed, answered_at = self._client.page(
+            phase.path, **phase.params, **({"starting_after": after} if after else {})
+        )
+        told = [changes.Change(bytes(raw), fetched=False) for raw in listed.data]
+        if phase.kind is not None:
+            wholes = [self._told(phase.kind, bytes(raw), answered_at) for raw in listed.data]
+            told = [changes.Change(raw, fetched=True) for several in wholes for raw in reversed(several)]
+        last = id_in(listed.data[-1]) if listed.has_more and listed.data else None
+        # Oldest last at Stripe, oldest first here: what founds a purchase comes before what follows it.
+        return ChangePage(tuple(reversed(told)), changes.next_place(number, last, len(phases)))
 
     def check(self) -> str:
         """Ask who we are: the account's name, or its id. Raises ProviderUnavailable, Misconfigured."""
-        account: dict[str, Any] = _ask(self._client.v1.accounts.retrieve_current).to_dict()
+        account: dict[str, Any] = ask(self._client.sdk.v1.accounts.retrieve_current).to_dict()
         settings, profile = account.get("settings") or {}, account.get("business_profile") or {}
         name = (settings.get("dashboard") or {}).get("display_name") or profile.get("name")
         return str(name or account["id"])
 
-    def _answered_at(self, headers: dict[str, str]) -> datetime:
-        date = next((value for name, value in headers.items() if name.lower() == "date"), "")
-        try:
-            answered_at = parsedate_to_datetime(date)
-        except ValueError:
-            return self._clock.now()
-        return answered_at if answered_at.tzinfo is not None else answered_at.replace(tzinfo=UTC)
+    # -- fetching -----------------------------------------------------------------------------------
+
+    def _fetch_checkout(self, session: str) -> tuple[bytes, ...]:
+        """The checkout as Stripe sees it now, and the subscription it began.
+
+        One that is still open has no type that Stripe would announce it with: it reads as
+        `checkout.session.open`, about which there is nothing to know.
+        """
+        found = self._client.get(address("checkout", "sessions", session), expand=list(_OF_SESSIONS))
+        return self._told("checkout", found.body, found.answered_at)
+
+    def _fetch_subscription(self, id_: str) -> tuple[bytes, ...]:
+        found = self._client.get(address("subscriptions", id_))
+        return self._told("subscription", found.body, found.answered_at)
+
+    def _fetch_invoice(self, id_: str) -> tuple[bytes, ...]:
+        found = self._client.get(address("invoices", id_), expand=["payments"])
+        return self._told("invoice", found.body, found.answered_at)
+
+    def _fetch_plain(self, kind: str, path: str, id_: str) -> tuple[bytes, ...]:
+        found = self._client.get(address(path, id_))
+        return self._told(kind, found.body, found.answered_at)
+
+    def _fetch_charge(self, id_: str) -> tuple[bytes, ...]:
+        """The charge, and what it paid: since 2025-03-31 it does not name its invoice itself."""
+        found = self._client.get(address("charges", id_))
+        told = self._told("charge", found.body, found.answered_at)
+        intent = decoded(found.body, _PaidBy).payment_intent
+        return (*self._fetch_payer(intent), *told) if intent is not None else told
+
+    def _fetch_payer(self, intent: str) -> tuple[bytes, ...]:
+        """The invoices that a payment intent paid, else its checkout, else itself.
+
+        https://docs.stripe.com/changelog/basil/2025-03-31/add-support-for-multiple-partial-payments-on-invoices
+        """
+        paid = {"type": "payment_intent", "payment_intent": intent}
+        links, answered_at = self._client.page(
+            address("invoice_payments"), payment=paid, expand=["data.invoice"]
+        )
+        told: list[bytes] = []
+        for raw in links.data:
+            invoice = bytes(decoded(bytes(raw), _Settles).invoice)
+            if invoice.startswith(b"{"):
+                told += self._told("invoice", invoice, answered_at)
+            told += self._told("invoice_payment", bytes(raw), answered_at)
+        if told:
+            return tuple(told)
+        expand = [f"data.{member}" for member in _OF_SESSIONS]
+        sessions, answered_at = self._client.page(
+            address("checkout", "sessions"), payment_intent=intent, expand=expand
+        )
+        for raw in sessions.data:
+            told += self._told("checkout", bytes(raw), answered_at)
+        return tuple(told) or self._fetch_plain("payment_intent", "payment_intents", intent)
+
+    def _told(self, kind: str, raw: bytes, answered_at: datetime) -> tuple[bytes, ...]:
+        """An object in envelopes, the lists whole that Stripe cut."""
+        if kind == "checkout":
+            return self._told_checkout(raw, answered_at)
+        if kind == "subscription":
+            raw = self._client.whole(raw, "items", address("subscription_items"), subscription=id_in(raw))
+        elif kind == "invoice":
+            raw = self._client.whole(raw, "lines", address("invoices", id_in(raw), "lines"))
+            raw = self._client.whole(raw, "payments", address("invoice_payments"), invoice=id_in(raw))
+        return (self._envelope(f"fetched.{kind}", raw, answered_at),)
+
+    def _told_checkout(self, raw: bytes, answered_at: datetime) -> tuple[bytes, ...]:
+        raw = self._client.whole(raw, "line_items", address("checkout", "sessions", id_in(raw), "line_items"))
+        told = [self._envelope(_announcing_type(decoded(raw, dict[str, Any])), raw, answered_at)]
+        begun = bytes(decoded(raw, _Began).subscription)
+        if begun.startswith(b"{"):
+            told += self._told("subscription", begun, answered_at)
+        return tuple(told)
+
+    def _envelope(self, kind: str, raw: bytes, answered_at: datetime) -> bytes:
+        """An answer in the envelope of an event, dated with the moment it was true."""
+        created = int(answered_at.timestamp())
+        said = decoded(raw, _Moded)
+        envelope = {
+            # Two looks within one second may differ, and must not be taken for one event.
+            "id": f"fetch_{said.id}_{created}_{hashlib.sha256(raw).hexdigest()[:12]}",
+            "object": "event",
+            "type": kind,
+            "created": created,
+            # A refund does not say.
+            "livemode": self._client.live if said.livemode is None else said.livemode,
+            "api_version": API_VERSION,
+            # Stripe's own bytes, so that what is read is what was sent.
+            "data": {"object": msgspec.Raw(raw)},
+        }
+        return msgspec.json.encode(envelope)
+
+
+class _Moded(msgspec.Struct, frozen=True):
+    id: str
+    livemode: bool | None = None
+
+
+class _Began(msgspec.Struct, frozen=True):
+    subscription: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _PaidBy(msgspec.Struct, frozen=True):
+    payment_intent: str | None = None
+
+
+class _Settles(msgspec.Struct, frozen=True):
+    invoice: msgspec.Raw = msgspec.Raw(b"null")
 
 
 def _checkout_params(request: CheckoutRequest) -> SessionCreateParams:
@@ -156,41 +245,6 @@ def _checkout_params(request: CheckoutRequest) -> SessionCreateParams:
     return params
 
 
-class _Named(msgspec.Struct, frozen=True):
-    id: str
-
-
-class _Began(msgspec.Struct, frozen=True):
-    subscription: msgspec.Raw = msgspec.Raw(b"null")
-
-
-def _subscription_in(session: bytes) -> tuple[str, bytes] | None:
-    """The id and Stripe's own bytes of the subscription expanded in a session."""
-    try:
-        raw = bytes(msgspec.json.decode(session, type=_Began).subscription)
-        return (msgspec.json.decode(raw, type=_Named).id, raw) if raw.startswith(b"{") else None
-    except msgspec.MsgspecError:
-        pass
-    raise ProviderUnavailable("Stripe's answer cannot be read")
-
-
-def _as_event(kind: str, id_: str, body: bytes, answered_at: datetime, *, live: bool) -> bytes:
-    """An answer in the envelope of an event, dated with the moment it was true."""
-    created = int(answered_at.timestamp())
-    envelope = {
-        # Two looks within one second may differ, and must not be taken for one event.
-        "id": f"fetch_{id_}_{created}_{hashlib.sha256(body).hexdigest()[:12]}",
-        "object": "event",
-        "type": kind,
-        "created": created,
-        "livemode": live,
-        "api_version": API_VERSION,
-        # Stripe's own bytes, so that what is read is what was sent.
-        "data": {"object": msgspec.Raw(body)},
-    }
-    return msgspec.json.encode(envelope)
-
-
 def _announcing_type(session: dict[str, Any]) -> str:
     if session.get("status") == "expired":
         return "checkout.session.expired"
@@ -201,25 +255,3 @@ def _announcing_type(session: dict[str, Any]) -> str:
     if session.get("payment_status") == "unpaid" and failed:
         return "checkout.session.async_payment_failed"
     return "checkout.session.completed"
-
-
-def _ask(question: Callable[[], T]) -> T:
-    try:
-        return question()
-    except stripe.StripeError as error:
-        refusal = _refusal(error)
-    # Raised outside the except block: the SDK's error holds the whole answer, which has no place in a log.
-    raise refusal
-
-
-def _refusal(error: stripe.StripeError) -> KeywrightError:
-    """The SDK's error in our words. Stripe's message is left out: it may quote a key or an address."""
-    if isinstance(error, stripe.AuthenticationError | stripe.PermissionError):
-        return Misconfigured("Stripe refuses the API key: it is wrong, revoked, or lacks a permission")
-    status = error.http_status or 0
-    unreachable = isinstance(error, stripe.APIConnectionError | stripe.RateLimitError | stripe.APIError)
-    # 409: an earlier try with the same idempotency key is still running at Stripe.
-    if unreachable or status in (0, 409, 429) or status >= 500:
-        return ProviderUnavailable(f"Stripe does not answer usefully (HTTP status {status or 'none'})")
-    words = [word for word in (error.code, getattr(error, "param", None)) if word and _WORD.fullmatch(word)]
-    return Invalid(f"Stripe refused the request: {' at '.join(words) or f'HTTP status {status}'}")
