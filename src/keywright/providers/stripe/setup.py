@@ -15,8 +15,8 @@ from keywright.domain.errors import Forbidden, Invalid, KeywrightError, Misconfi
 from keywright.ports import Delivery, Endpoint, PriceSeen
 from keywright.providers.stripe import shapes
 from keywright.providers.stripe.api import API_BASE, API_VERSION
-from keywright.providers.stripe.facts import _iso as iso_minor
 from keywright.providers.stripe.hook import SIGNATURE_HEADER
+from keywright.providers.stripe.values import iso
 
 if TYPE_CHECKING:
     from stripe.params import WebhookEndpointCreateParams, WebhookEndpointUpdateParams
@@ -155,7 +155,7 @@ def _price(seen: dict[str, Any]) -> PriceSeen | None:
     return PriceSeen(
         external_id=str(seen["id"]),
         name=" ".join(part for part in (name, seen.get("nickname")) if part),
-        amount=iso_minor(int(seen["unit_amount"]), currency),
+        amount=iso(int(seen["unit_amount"]), currency),
         currency=currency,
         interval=_interval(recurring),
     )
