@@ -30,6 +30,7 @@ from keywright.store.tenants import ProviderAccount
 _ROUNDS = 3
 _THREADS = 4
 _MOST_DUE = 10_000
+_TIMES = ("stamp", "since")
 _NAMES = ("subscription", "session", "charge", "intent", "invoice", "reference")
 
 
@@ -242,9 +243,9 @@ def _needs_somebody(outcome: Outcome) -> bool:
 
 
 def _matter(state: Any) -> Any:
-    """Registers without their stamps: a newer look at the same thing is no news."""
+    """Registers without the times of looking: a newer look at the same thing is no news."""
     if isinstance(state, Mapping):
-        return {name: _matter(value) for name, value in state.items() if name != "stamp"}
+        return {name: _matter(value) for name, value in state.items() if name not in _TIMES}
     return [_matter(one) for one in state] if isinstance(state, list) else state
 
 
