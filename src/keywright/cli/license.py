@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 import typer
 
+from keywright.cli import license_billing, license_explain
+from keywright.cli.chosen import Reason, Which, act, found
 from keywright.cli.session import (
     AsJson,
     TenantSlug,
-    actor,
     opened,
     print_json,
     print_members,
@@ -26,12 +26,11 @@ from keywright.cli.session import (
 if TYPE_CHECKING:
     from keywright.flows.context import Context
     from keywright.flows.license_views import LicenseRow
-    from keywright.flows.operate import Act
 
 app = typer.Typer(no_args_is_help=True, help="Licenses, by id, key or e-mail.")
+app.add_typer(license_explain.app)
+app.add_typer(license_billing.app)
 
-Which = Annotated[str, typer.Argument(metavar="LICENSE", help="Id, key or e-mail.", show_default=False)]
-Reason = Annotated[str | None, typer.Option(help="Why; shown on the timeline.")]
 Until = Annotated[str | None, typer.Option(metavar="DATE", help="2027-01-31, or with a time and its zone.")]
 
 
@@ -51,12 +50,12 @@ def issue(
 
     order = operate.Order(plan, email, seats, _moment(until), firm)
     with opened() as context:
-        row, key = operate.issue(context, tenant_of(context, tenant).id, order, _act(reason))
+        row, key = operate.issue(context, tenant_of(context, tenant).id, order, act(reason))
         tell_if_unattended(context)
     if json:
         print_json({**msgspec.structs.asdict(row), "key": key})
     else:
-        _show_row(row)
+        show_row(row)
         print_members([("key", key)])
 
 
@@ -101,33 +100,8 @@ def show(which: Which, tenant: TenantSlug = None, json: AsJson = False) -> None:
     """One license."""
     from keywright.flows import license_views
 
-    with _found(which, tenant) as (context, seller, id_):
+    with found(which, tenant) as (context, seller, id_):
         _print(license_views.show(context, seller, id_), json)
-
-
-@app.command()
-def explain(which: Which, tenant: TenantSlug = None, json: AsJson = False) -> None:
-    """The timeline: what happened, by whom, and what it changed."""
-    from keywright.flows import license_views
-
-    with _found(which, tenant) as (context, seller, id_):
-        row = license_views.show(context, seller, id_)
-        entries, cursor = [], None
-        while True:
-            page = license_views.timeline_of(context, seller, id_, cursor=cursor, limit=200)
-            entries += page.items
-            cursor = page.next_cursor
-            if cursor is None:
-                break
-        plans = _plan_names(context, seller)
-    if json:
-        print_json({"license": row, "timeline": entries})
-        return
-    _show_row(row)
-    for entry in entries:
-        print(f"\n{entry.at:%Y-%m-%d %H:%M:%S}Z  {entry.kind}")
-        for line in _explained(entry.detail, plans):
-            print(f"    {line}")
 
 
 @app.command()
@@ -145,8 +119,8 @@ def extend(
     day = _moment(until)
     if (day is None) == (days is None):
         raise typer.BadParameter("Give either --until or --days.")
-    with _found(which, tenant) as (context, seller, id_):
-        _print(operate.extend(context, seller, id_, _act(reason), until=day, days=days), json)
+    with found(which, tenant) as (context, seller, id_):
+        _print(operate.extend(context, seller, id_, act(reason), until=day, days=days), json)
 
 
 @app.command()
@@ -180,7 +154,7 @@ def transfer(
     from keywright.flows import operate
 
     def move(context: Context, seller: str, id_: str) -> LicenseRow:
-        return operate.transfer(context, seller, id_, _act(reason), email=email, keep_machines=keep_machines)
+        return operate.transfer(context, seller, id_, act(reason), email=email, keep_machines=keep_machines)
 
     _do(which, tenant, json, move, mails=True)
 
@@ -190,7 +164,7 @@ def resend(which: Which, reason: Reason = None, tenant: TenantSlug = None, json:
     """Send the license mail again."""
     from keywright.flows import operate
 
-    _do(which, tenant, json, lambda c, t, id_: operate.resend(c, t, id_, _act(reason)), mails=True)
+    _do(which, tenant, json, lambda c, t, id_: operate.resend(c, t, id_, act(reason)), mails=True)
 
 
 @app.command("rotate-key")
@@ -198,13 +172,13 @@ def rotate_key(which: Which, reason: Reason = None, tenant: TenantSlug = None, j
     """A new key, mailed and printed once; the old one is dead at once."""
     from keywright.flows import operate
 
-    with _found(which, tenant) as (context, seller, id_):
-        row, key = operate.rotate_key(context, seller, id_, _act(reason))
+    with found(which, tenant) as (context, seller, id_):
+        row, key = operate.rotate_key(context, seller, id_, act(reason))
         tell_if_unattended(context)
     if json:
         print_json({**msgspec.structs.asdict(row), "key": key})
     else:
-        _show_row(row)
+        show_row(row)
         print_members([("key", key)])
 
 
@@ -212,12 +186,12 @@ def _do(
     which: str,
     tenant: str | None,
     json: bool,
-    act: Callable[[Context, str, str], LicenseRow],
+    do: Callable[[Context, str, str], LicenseRow],
     *,
     mails: bool = False,
 ) -> None:
-    with _found(which, tenant) as (context, seller, id_):
-        _print(act(context, seller, id_), json)
+    with found(which, tenant) as (context, seller, id_):
+        _print(do(context, seller, id_), json)
         if mails:
             tell_if_unattended(context)
 
@@ -231,28 +205,12 @@ def _decide(
 ) -> None:
     from keywright.flows import license_views, operate
 
-    with _found(which, tenant) as (context, seller, id_):
+    with found(which, tenant) as (context, seller, id_):
         before = license_views.show(context, seller, id_)
-        after = operate.decide(context, seller, id_, _act(reason), kind)
+        after = operate.decide(context, seller, id_, act(reason), kind)
     _print(after, json)
     if (before.status, before.reason) == (after.status, after.reason):
         print(f"Nothing changed: the license was {after.status} before.", file=sys.stderr)
-
-
-@contextmanager
-def _found(which: str, tenant: str | None) -> Iterator[tuple[Context, str, str]]:
-    """Context, tenant id and license id."""
-    from keywright.flows import license_views
-
-    with opened() as context:
-        seller = tenant_of(context, tenant).id
-        yield context, seller, license_views.resolve(context, seller, which)
-
-
-def _act(reason: str | None) -> Act:
-    from keywright.flows.operate import Act
-
-    return Act(actor(), reason)
 
 
 def _moment(text: str | None) -> datetime | None:
@@ -274,10 +232,10 @@ def _print(row: LicenseRow, json: bool) -> None:
     if json:
         print_json(row)
     else:
-        _show_row(row)
+        show_row(row)
 
 
-def _show_row(row: LicenseRow) -> None:
+def show_row(row: LicenseRow) -> None:
     holder = row.customer
     members: list[tuple[str, object]] = [
         ("license", row.id),
@@ -306,33 +264,3 @@ def _end(row: LicenseRow) -> object:
     if row.entitled_until is None:
         return None if row.status == "pending" else "never ends"
     return row.entitled_until
-
-
-def _plan_names(context: Context, seller: str) -> dict[str, str]:
-    """`product/plan` by id: the timeline keeps ids, because slugs may change."""
-    from keywright.store import catalog
-
-    with context.database.read() as connection:
-        offers = catalog.list_offers(connection, seller, retired=True)
-    return {offer.plan.id: f"{offer.product.slug}/{offer.plan.slug}" for offer in offers}
-
-
-def _explained(detail: dict[str, object], plans: dict[str, str]) -> Iterator[str]:
-    """A timeline entry's detail in lines: what changed as `before -> after`, the rest as it is."""
-    before, after = detail.get("before"), detail.get("after")
-    for name, value in detail.items():
-        if name not in ("before", "after") and value not in (None, []):
-            yield f"{name}: {value}"
-    if not isinstance(after, dict):
-        if after is not None:
-            yield f"{before} -> {after}"
-        return
-    for name, value in after.items():
-        was = before.get(name) if isinstance(before, dict) else None
-        if was != value:
-            new = _word(value, plans)
-            yield f"{name}: {_word(was, plans)} -> {new}" if before else f"{name}: {new}"
-
-
-def _word(value: object, plans: dict[str, str]) -> str:
-    return "-" if value in (None, "") else plans.get(str(value), str(value))

@@ -71,8 +71,8 @@ def tenant_of(context: Context, slug: str | None) -> Tenant:
     return found
 
 
-def tell_if_unattended(context: Context) -> None:
-    """Say so when no server is there to send the mail that a command has just owed."""
+def tell_if_unattended(context: Context, what: str = "the mail goes out") -> None:
+    """Say so when no server is there to do what a command has just left to it, as to send the mail."""
     from keywright import bootstrap
     from keywright.domain.errors import Misconfigured
     from keywright.store.slots import is_held
@@ -86,7 +86,7 @@ def tell_if_unattended(context: Context) -> None:
     else:
         attended = is_held(context.database)
     if not attended:
-        print("No server is running: the mail goes out when one does.", file=sys.stderr)
+        print(f"No server is running: {what} when one does.", file=sys.stderr)
 
 
 def actor() -> str:

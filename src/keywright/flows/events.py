@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
-from keywright.domain.errors import Conflict, Invalid, NotFound, Unreadable
+from keywright.domain.errors import Conflict, Invalid, NotFound, ProviderUnavailable, Unreadable
 from keywright.flows import replay
 from keywright.flows.context import Context
 from keywright.flows.intake import name_of
@@ -18,7 +18,7 @@ from keywright.flows.replay import Difference
 from keywright.store import inbox, license_views
 from keywright.store.inbox import InboxItem
 
-FILTERS = ("status", "provider", "type")
+FILTERS = ("status", "provider", "type", "since")
 STATUSES = ("applied", "accepted", "parked", "ignored", "failed", "dead")
 # Kept as a trace. What they say is not about this account, or is not there.
 _NEVER_REPLAYED = ("WRONG_MODE", "WRONG_ACCOUNT", "UNREADABLE")
@@ -68,7 +68,7 @@ class Replayed(msgspec.Struct, frozen=True):
 def list_events(
     context: Context, tenant: str, filters: Mapping[str, str], *, cursor: str | None = None, limit: int = 50
 ) -> EventPage:
-    """Newest first. Filters: status, provider, type. Raises Invalid."""
+    """Newest first. Filters: status, provider, type, since (RFC 3339; when it arrived). Raises Invalid."""
     with context.database.read() as connection:
         accounts = license_views.list_accounts(connection, tenant)
         items, onward = _page(connection, tenant, filters, accounts, cursor, limit)
@@ -90,15 +90,22 @@ def show(context: Context, tenant: str, event: str) -> EventShown:
     )
 
 
-def replay_one(context: Context, tenant: str, event: str, *, dry_run: bool) -> Difference:
+def replay_one(
+    context: Context, tenant: str, event: str, *, dry_run: bool, refetch: bool = False
+) -> Difference:
     """Apply one kept event again. One of a kind that is not applied answers `ignored` and stays as it was.
 
-    Raises NotFound, and Conflict for one that must never be applied.
+    With `refetch` the provider is asked for what the event is about; see `replay.refetch`.
+
+    Raises NotFound, and Conflict for one that must never be applied, or without a key to ask with; a dry run
+    that asks also ProviderUnavailable, Misconfigured, Invalid.
     """
     with context.database.read() as connection:
         item = _find(connection, tenant, event)
     if item.reason in _NEVER_REPLAYED:
         raise Conflict(f"This event is never applied: {item.reason}.", code="EVENT_NOT_REPLAYABLE")
+    if refetch:
+        return replay.refetch(context, item, dry_run=dry_run)
     return _again(context, item, dry_run=dry_run)
 
 
@@ -108,15 +115,26 @@ def replay_page(
     filters: Mapping[str, str],
     *,
     dry_run: bool,
+    refetch: bool = False,
     cursor: str | None = None,
     limit: int = 50,
 ) -> Replayed:
-    """Apply one page of kept events again, oldest of the page first. Raises Invalid."""
+    """Apply one page of kept events again, or ask the provider again for what each is about, oldest of the
+    page first. In a dry run each event is tried by itself. Raises Invalid."""
     with context.database.read() as connection:
         accounts = license_views.list_accounts(connection, tenant)
         items, onward = _page(connection, tenant, filters, accounts, cursor, limit)
     wanted = [item for item in reversed(items) if item.reason not in _NEVER_REPLAYED]
-    return Replayed(dry_run, [_again(context, item, dry_run=dry_run) for item in wanted], onward)
+    again = _asked if refetch else _again
+    return Replayed(dry_run, [again(context, item, dry_run=dry_run) for item in wanted], onward)
+
+
+def _asked(context: Context, item: InboxItem, *, dry_run: bool) -> Difference:
+    """One event of a page. What the provider refuses is told, and the next event has its turn."""
+    try:
+        return replay.refetch(context, item, dry_run=dry_run)
+    except (Conflict, Invalid, NotFound, ProviderUnavailable) as refusal:
+        return Difference(item.id, item.projected.dedupe_key, "failed", refusal.code, changed=False)
 
 
 def _again(context: Context, item: InboxItem, *, dry_run: bool) -> Difference:
@@ -169,7 +187,8 @@ def _page(
         raise Invalid(f"There is no filter `{unknown[0]}`; there are {', '.join(FILTERS)}.")
     if filters.get("status", STATUSES[0]) not in STATUSES:
         raise Invalid(f"`status` must be one of {', '.join(STATUSES)}.")
-    wanted = {name: value for name, value in filters.items() if name != "provider"}
+    since = _since(filters.get("since"))
+    wanted = {name: value for name, value in filters.items() if name in ("status", "type")}
     provider = filters.get("provider")
     chosen: list[str | None] = [None]
     if provider is not None:
@@ -179,7 +198,22 @@ def _page(
         by = wanted if account is None else {**wanted, "account": account}
         found += inbox.list_page(connection, tenant, filters=by, after=cursor, limit=limit + 1)
     found.sort(key=lambda item: item.id, reverse=True)
-    return found[:limit], found[limit - 1].id if len(found) > limit else None
+    page, onward = found[:limit], found[limit - 1].id if len(found) > limit else None
+    recent = [item for item in page if since is None or item.received_at >= since]
+    # Events are listed in order of arrival: behind the first one that is too old there are no others.
+    return recent, onward if len(recent) == len(page) else None
+
+
+def _since(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise Invalid("`since` must be a time with its zone, as in 2026-11-01T00:00:00Z.")
+    return moment.astimezone(UTC)
 
 
 def _row(item: InboxItem, accounts: Mapping[str, str]) -> EventRow:

@@ -19,6 +19,7 @@ from keywright.flows.license_views import ActivationPage, LicensePage, LicenseRo
 from keywright.flows.operate import Act, Order
 from keywright.flows.replay import Difference
 from keywright.store import tenants
+from keywright.web.api import license_billing
 from keywright.web.auth import actor_of, needs, token_of
 from keywright.web.strict_body import StrictRequest
 
@@ -58,15 +59,18 @@ class TransferBody(_Body, frozen=True):
 
 class ReplayBody(_Body, frozen=True):
     dry_run: bool = False
+    refetch: bool = False
 
 
 class ReplayManyBody(_Body, frozen=True):
     """At least one filter: a replay of everything is not asked for by an empty body."""
 
     dry_run: bool = False
+    refetch: bool = False
     status: str | None = None
     provider: str | None = None
     type: str | None = None
+    since: str | None = None
     cursor: str | None = None
     limit: int = 50
 
@@ -104,6 +108,7 @@ def routes(context: Context) -> list[HTTPRouteHandler]:
     return [
         *_license_reads(context),
         *_license_acts(context),
+        *license_billing.routes(context),
         *_event_routes(context),
         *_token_routes(context),
     ]
@@ -248,11 +253,12 @@ def _event_routes(context: Context) -> Sequence[HTTPRouteHandler]:
         status: FromQuery[str | None] = None,
         provider: FromQuery[str | None] = None,
         type: FromQuery[str | None] = None,  # noqa: A002  # the name of the filter in the API
+        since: FromQuery[str | None] = None,
         cursor: FromQuery[str | None] = None,
         limit: FromQuery[int] = 50,
     ) -> EventPage:
         _refuse_unknown(request, *events.FILTERS, *_PAGING)
-        given = {"status": status, "provider": provider, "type": type}
+        given = {"status": status, "provider": provider, "type": type, "since": since}
         return events.list_events(
             context, token_of(request).tenant_id, _present(given), cursor=cursor, limit=limit
         )
@@ -265,19 +271,22 @@ def _event_routes(context: Context) -> Sequence[HTTPRouteHandler]:
     def replay_event(
         request: Asked, event_id: FromPath[str], data: JSONBody[ReplayBody | None] = None
     ) -> Difference:
-        dry_run = data is not None and data.dry_run
-        return events.replay_one(context, token_of(request).tenant_id, event_id, dry_run=dry_run)
+        told = data if data is not None else ReplayBody()
+        tenant = token_of(request).tenant_id
+        return events.replay_one(context, tenant, event_id, dry_run=told.dry_run, refetch=told.refetch)
 
     @post("/api/admin/events/replay", status_code=200, guards=writes, **shared)
     def replay_events(request: Asked, data: JSONBody[ReplayManyBody]) -> Replayed:
-        filters = _present({"status": data.status, "provider": data.provider, "type": data.type})
+        given = {"status": data.status, "provider": data.provider, "type": data.type, "since": data.since}
+        filters = _present(given)
         if not filters:
-            raise Invalid("Give at least one of `status`, `provider` and `type`.")
+            raise Invalid("Give at least one of `status`, `provider`, `type` and `since`.")
         return events.replay_page(
             context,
             token_of(request).tenant_id,
             filters,
             dry_run=data.dry_run,
+            refetch=data.refetch,
             cursor=data.cursor,
             limit=data.limit,
         )
