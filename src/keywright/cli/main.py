@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from keywright import __version__
-from keywright.cli import catalog, checks, demo, doctor, event, key, license, provider, sandbox, serve, token  # noqa: A004  # as its command
+from keywright.cli import (
+    catalog,
+    checks,
+    demo,
+    doctor,
+    event,
+    key,
+    license,  # noqa: A004  # as its command
+    provider,
+    reconcile,
+    sandbox,
+    serve,
+    token,
+)
 from keywright.domain.errors import KeywrightError
 
 app = typer.Typer(
@@ -25,6 +38,7 @@ app.command("migrate")(serve.migrate)
 app.command("doctor")(doctor.doctor)
 app.command("verify")(checks.verify)
 app.command("integrity")(checks.integrity)
+app.command("reconcile")(reconcile.reconcile)
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(provider.app, name="provider")
 app.add_typer(license.app, name="license")

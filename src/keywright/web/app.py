@@ -21,7 +21,7 @@ from keywright.flows import alarms
 from keywright.flows.context import Context
 from keywright.flows.intake import Intake
 from keywright.web import errors, hooks
-from keywright.web.api import admin, health
+from keywright.web.api import admin, health, reconcile
 from keywright.web.api.licensing import Desk
 from keywright.web.storefront import site
 from keywright.web.watch import Watch
@@ -73,6 +73,7 @@ def create_app(context: Context, engine: WorkflowEngine, *, metrics_token: str |
             *desk.routes(),
             *health.routes(context, watch, engine.is_alive, metrics_token),
             *admin.routes(context),
+            *reconcile.routes(context),
             *site.routes(context),
         ],
         lifespan=[lifespan],

@@ -1,0 +1,70 @@
+"""`/api/admin/reconcile`: compare with the providers in the background, and read what was found."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from litestar import get, post
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, FromQuery, JSONBody
+
+from keywright.domain.errors import Forbidden, Invalid
+from keywright.flows import reconcile
+from keywright.flows.context import Context
+from keywright.flows.reconcile import AccountReport, ReconciliationPage, Wish
+from keywright.web.auth import needs, token_of
+from keywright.web.strict_body import StrictRequest
+
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class ReconcileBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`since`: from when on; None: where the last run began. Without `fix` nothing changes."""
+
+    provider: str | None = None
+    since: Moment | None = None
+    fix: bool = False
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """The work that will do it. What it found stands in `GET /api/admin/reconciliations` afterwards."""
+
+    workflow_id: str
+
+
+def routes(context: Context) -> list[HTTPRouteHandler]:
+    """The routes, for the tenant of the token that asks."""
+    shared: dict[str, Any] = {
+        "sync_to_thread": True,
+        "request_class": StrictRequest,
+        "include_in_schema": True,
+        "tags": ["reconciliations"],
+    }
+    reads = [needs(context, "read")]
+
+    @post("/api/admin/reconcile", status_code=202, guards=[needs(context, "write")], **shared)
+    def start(request: StrictRequest, data: JSONBody[ReconcileBody | None] = None) -> Begun:
+        if token_of(request).tenant_id != context.master.id:
+            raise Forbidden("Only the master tenant has provider accounts of its own here.")
+        asked = data or ReconcileBody()
+        return Begun(reconcile.enqueue(context, Wish(asked.provider, asked.since, asked.fix)))
+
+    @get("/api/admin/reconciliations", guards=reads, **shared)
+    def list_runs(
+        request: StrictRequest,
+        provider: FromQuery[str | None] = None,
+        cursor: FromQuery[str | None] = None,
+        limit: FromQuery[int] = 50,
+    ) -> ReconciliationPage:
+        if unknown := sorted(set(request.query_params) - {"provider", "cursor", "limit"}):
+            raise Invalid(f"There is no parameter `{unknown[0]}` here.")
+        tenant = token_of(request).tenant_id
+        return reconcile.list_runs(context, tenant, provider=provider, cursor=cursor, limit=limit)
+
+    @get("/api/admin/reconciliations/{run_id:str}", guards=reads, **shared)
+    def get_run(request: StrictRequest, run_id: FromPath[str]) -> AccountReport:
+        return reconcile.show(context, token_of(request).tenant_id, run_id)
+
+    return [start, list_runs, get_run]
