@@ -76,8 +76,11 @@ def our_reference(reference: str) -> str | None:
 def says_something(kept: shapes.Kept) -> bool:
     """Whether a fetched object is more than a page nobody has paid on yet.
 
-    A failed try is nothing either: the buyer may go back to the page and try another card.
+    A failed try is nothing either: the buyer may go back to the page and try another card. Nor is a list of
+    refunds without any.
     """
+    if kept.refunds is not None:
+        return bool(kept.refunds.refunds)
     return kept.transaction is None or kept.transaction.status in _PAID | _ON_ITS_WAY
 
 
@@ -241,11 +244,15 @@ def _read_refunds(event: Projected, seen: shapes.Refunds) -> Reading:
             payment=reference,
         )
         facts.append(part)
-    names = names or dict.fromkeys(_names_of(seen.reference, seen.number))
+    if not names:
+        raise Unreadable("refunds that name no payment")
     return Reading(tuple(names), tuple(facts), founds=False)
 
 
 def _read_dispute(event: Projected, seen: shapes.Dispute) -> Reading:
+    names = _names_of(seen.reference, seen.transaction)
+    if not names:
+        raise Unreadable("a dispute that names no payment")
     open_or_over: Literal["open", "over"] = "over" if seen.status == "resolved" else "open"
     dispute = DisputeSeen(
         stamp=Stamp(event.occurred_at, RANK, event.digest),
@@ -257,7 +264,7 @@ def _read_dispute(event: Projected, seen: shapes.Dispute) -> Reading:
         intent=seen.reference,
         payment=seen.reference,
     )
-    return Reading(_names_of(seen.reference, seen.transaction), (dispute,), founds=False)
+    return Reading(names, (dispute,), founds=False)
 
 
 # --------------------------------------------------------------------------------------- small readers
