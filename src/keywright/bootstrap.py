@@ -23,6 +23,11 @@ from keywright.flows.context import Channel, Context, Policy, new_id
 from keywright.flows.credentials import Credentials, Kinds, complete
 from keywright.flows.provider_setup import setting_of
 from keywright.ports import Clock, Mailer, ProviderSetup, Vault
+from keywright.providers.paypal.api import PayPalApi
+from keywright.providers.paypal.billing import PayPalBilling
+from keywright.providers.paypal.certificates import Certificates
+from keywright.providers.paypal.client import PayPalClient
+from keywright.providers.paypal.hook import SIMULATOR_WEBHOOK_ID, PayPalEvents
 from keywright.providers.paypal.setup import PayPalSetup
 from keywright.providers.paystack.api import PaystackApi
 from keywright.providers.paystack.billing import PaystackBilling
@@ -125,6 +130,7 @@ def build(settings: Settings, database: Database) -> Context:
 
 def _policy(settings: Settings) -> Policy:
     sandboxes = (settings.stripe_api_base, settings.paystack_api_base, settings.paypal_api_base)
+    paypal_is_live = bool(_given_paypal(settings).live)
     publishable = {"stripe": settings.stripe_publishable_key, "paystack": settings.paystack_public_key}
     return Policy(
         base_url=settings.base_url,
@@ -133,7 +139,7 @@ def _policy(settings: Settings) -> Policy:
         alert_email=settings.alert_email,
         return_origins=listed(settings.allowed_return_origins),
         website_origins=listed(settings.website_origins),
-        pay_origins=(*_PAY_PAGES, *sandboxes) if settings.is_sandbox else _PAY_PAGES,
+        pay_origins=(*_PAY_PAGES, _PAYPAL_PAGES[paypal_is_live], *(sandboxes if settings.is_sandbox else ())),
         publishable_keys={provider: key for provider, key in publishable.items() if key},
         outbox=settings.data_dir / "outbox" if settings.smtp_url is None else None,
     )
@@ -272,8 +278,30 @@ def _paystack(settings: Settings, found: Credentials, account: ProviderAccount, 
     return Channel(account, events, found.secrets, api, PaystackBilling(api.http), needs_email=True)
 
 
+def _paypal(settings: Settings, found: Credentials, account: ProviderAccount, clock: Clock) -> Channel:
+    own = settings.is_sandbox and settings.paypal_ca_file is not None
+    certificates = Certificates(
+        live=account.live,
+        simulator=settings.is_sandbox and SIMULATOR_WEBHOOK_ID in found.secrets,
+        own_base=settings.paypal_api_base if own else None,
+        # Read when the first event arrives: the sandbox may be started after the server.
+        roots_file=settings.paypal_ca_file if own else None,
+    )
+    if not found.keys:
+        events = PayPalEvents(certificates, live=account.live, webhook_ids=found.secrets)
+        return Channel(account, events, found.secrets)
+    client = PayPalClient(found.keys[0], found.keys[1], clock, base=settings.paypal_api_base)
+    api = PayPalApi(client, clock)
+    events = PayPalEvents(certificates, live=account.live, webhook_ids=found.secrets, ask=api.confirm)
+    return Channel(account, events, found.secrets, api, PayPalBilling(client, live=account.live))
+
+
 _ChannelBuilder = Callable[[Settings, Credentials, ProviderAccount, Clock], Channel]
-_CHANNELS: Final[Mapping[str, _ChannelBuilder]] = {"stripe": _stripe, "paystack": _paystack}
+_CHANNELS: Final[Mapping[str, _ChannelBuilder]] = {
+    "stripe": _stripe,
+    "paystack": _paystack,
+    "paypal": _paypal,
+}
 
 
 def _clock(settings: Settings) -> Clock:

@@ -17,7 +17,7 @@ from litestar import Litestar, Request, Response, route
 from litestar.di import Provide
 from litestar.types import Message, Scope
 
-from keywright.sandbox import control, paystack_app
+from keywright.sandbox import control, paypal_app, paystack_app
 from keywright.sandbox.pay_page import (
     PayController,
     PortalController,
@@ -26,9 +26,11 @@ from keywright.sandbox.pay_page import (
     page,
     stylesheet,
 )
+from keywright.sandbox.paypal_state import PayPalRefusal
 from keywright.sandbox.paystack_state import PaystackRefusal
 from keywright.sandbox.sandbox import Sandbox
 from keywright.sandbox.stripe_api import MAX_BODY_BYTES, ApiRequest
+from keywright.sandbox.stripe_control import StripeController
 from keywright.sandbox.stripe_errors import StripeRefusal
 
 DEFAULT_API_KEY = "sk_test_sandbox"
@@ -97,7 +99,9 @@ def create_app(sandbox: Sandbox) -> Litestar:
         route_handlers=[
             stripe_call,
             control.ControlController,
+            StripeController,
             *paystack_app.HANDLERS,
+            *paypal_app.HANDLERS,
             PayController,
             PortalController,
             hosted_invoice,
@@ -105,7 +109,11 @@ def create_app(sandbox: Sandbox) -> Litestar:
             stylesheet,
         ],
         dependencies={"sandbox": Provide(lambda: sandbox, sync_to_thread=False)},
-        exception_handlers={StripeRefusal: _refused, PaystackRefusal: paystack_app.refused},
+        exception_handlers={
+            StripeRefusal: _refused,
+            PaystackRefusal: paystack_app.refused,
+            PayPalRefusal: paypal_app.refused,
+        },
         before_request=catch_up,
         before_send=[date],
         lifespan=[living],

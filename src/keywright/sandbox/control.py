@@ -16,6 +16,8 @@ from keywright.sandbox import stripe_invoices as invoices
 from keywright.sandbox import stripe_payments as payments
 from keywright.sandbox.cards import GENERIC_DECLINE, Decline, read_card
 from keywright.sandbox.guards import json_only
+from keywright.sandbox.paypal_triggers import RECIPES as PAYPAL_RECIPES
+from keywright.sandbox.paypal_triggers import trigger as trigger_at_paypal
 from keywright.sandbox.paystack_triggers import RECIPES as PAYSTACK_RECIPES
 from keywright.sandbox.paystack_triggers import trigger as trigger_at_paystack
 from keywright.sandbox.sandbox import Sandbox
@@ -154,6 +156,8 @@ class ControlController(Controller):
         if at_paystack in PAYSTACK_RECIPES and data.event not in STRIPE_RECIPES:
             wish = msgspec.structs.replace(data, event=at_paystack)
             made = trigger_at_paystack(sandbox.paystack.state, wish)
+        elif data.event in PAYPAL_RECIPES:
+            made = trigger_at_paypal(sandbox.paypal.state, data)
         else:
             before = len(sandbox.state.every("event"))
             trigger(sandbox.state, data)

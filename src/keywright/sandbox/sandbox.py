@@ -11,6 +11,7 @@ import msgspec
 
 from keywright.sandbox import stripe_endpoints as endpoints
 from keywright.sandbox.clock import CLOCK_FILE_NAME, TurnableClock
+from keywright.sandbox.paypal import PayPalStandIn
 from keywright.sandbox.paystack import PaystackStandIn
 from keywright.sandbox.stripe_api import StripeApi
 from keywright.sandbox.stripe_state import Ids, StripeState
@@ -20,8 +21,9 @@ from keywright.sandbox.webhooks import Dispatcher
 class Sandbox:
     """The stand-ins for all providers, on one clock.
 
-    `state`, `api` and `dispatcher` are Stripe's. `data_dir` holds the clock file and nothing else; `base_url`
-    is where browsers reach the pay pages; `seed` fixes the order that shuffling gives.
+    `state`, `api` and `dispatcher` are Stripe's. `data_dir` holds the clock file and the root of PayPal's
+    certificates; `base_url` is where browsers reach the pay pages; `seed` fixes the order that shuffling
+    gives.
     """
 
     def __init__(self, *, data_dir: Path, base_url: str, api_key: str, seed: int | None = None) -> None:
@@ -32,11 +34,12 @@ class Sandbox:
         chance = random.Random(seed)  # noqa: S311 - see above
         self.dispatcher = Dispatcher(self.state, chance=chance)
         self.paystack = PaystackStandIn(clock=self.clock, base_url=base_url, chance=chance)
+        self.paypal = PayPalStandIn(clock=self.clock, base_url=base_url, data_dir=data_dir, chance=chance)
 
     @property
     def dispatchers(self) -> tuple[Dispatcher, ...]:
         """Who delivers, for each stand-in."""
-        return (self.dispatcher, self.paystack.dispatcher)
+        return (self.dispatcher, self.paystack.dispatcher, self.paypal.dispatcher)
 
     def switch(self, **changed: Any) -> None:
         """Turn the delivery switches of all stand-ins; what is left out stays."""
@@ -45,20 +48,23 @@ class Sandbox:
 
     def redeliver(self, event: str | None) -> int:
         """Send an event again, or all that were not delivered; returns how many deliveries are queued."""
-        if event is not None and self.paystack.state.find("event", event) is not None:
-            return self.paystack.dispatcher.redeliver(event)
+        for other in (self.paystack, self.paypal):
+            if event is not None and other.state.find("event", event) is not None:
+                return other.dispatcher.redeliver(event)
         if event is not None:
             return self.dispatcher.redeliver(event)
         return sum(sender.redeliver(None) for sender in self.dispatchers)
 
     def count_events(self) -> int:
         """How many events there were so far."""
-        return len(self.state.every("event")) + len(self.paystack.state.every("event"))
+        states = (self.state, self.paystack.state, self.paypal.state)
+        return sum(len(state.every("event")) for state in states)
 
     def catch_up(self) -> None:
         """Let everything happen that time has brought due."""
         self.api.catch_up()
         self.paystack.catch_up()
+        self.paypal.catch_up()
 
     def register_webhook(self, url: str, secret: str, kinds: list[str] | None = None) -> str:
         """Deliver events to `url`, signed with `secret`; a url that is known gets the new secret.

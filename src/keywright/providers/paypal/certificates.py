@@ -84,6 +84,7 @@ class Certificates:
         simulator: bool = False,
         own_base: str | None = None,
         roots: Sequence[x509.Certificate] | None = None,
+        roots_file: Path | None = None,
         intermediates: Sequence[x509.Certificate] = (),
         transport: httpx.BaseTransport | None = None,
     ) -> None:
@@ -94,12 +95,14 @@ class Certificates:
             simulator: PayPal's public simulator, which signs with live certificates, may be heard in a test.
             own_base: the sandbox of ours, whose certificates may be fetched over plain HTTP.
             roots: what to trust; by default the public roots that certifi lists.
+            roots_file: what to trust, read when it is needed: the sandbox of ours may not have begun yet.
             intermediates: issuers that PayPal's addresses do not deliver themselves.
             transport: for tests.
         """
         self._environments = {live, True} if simulator and not live else {live}
         self._own = None if own_base is None else own_base.rstrip("/") + CERTIFICATE_PATH
         self._roots = roots
+        self._roots_file = roots_file
         self._intermediates = tuple(intermediates)
         self._transport = transport
         self._lock = threading.Lock()
@@ -224,9 +227,14 @@ class Certificates:
     def _is_chained(
         self, leaf: x509.Certificate, issuers: Sequence[x509.Certificate], name: str, now: datetime
     ) -> bool:
-        if self._roots is None:
-            self._roots = public_roots()
-        builder = PolicyBuilder().store(Store(list(self._roots))).time(now)
+        if self._roots_file is not None:
+            try:
+                roots: Sequence[x509.Certificate] = roots_in(self._roots_file)
+            except Misconfigured as error:
+                raise Unavailable(error.detail) from None
+        else:
+            roots = self._roots = public_roots() if self._roots is None else self._roots
+        builder = PolicyBuilder().store(Store(list(roots))).time(now)
         try:
             builder.build_server_verifier(x509.DNSName(name)).verify(leaf, list(issuers))
         except VerificationError:

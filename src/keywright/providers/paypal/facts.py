@@ -292,9 +292,10 @@ def _paid_until(seen: shapes.Subscription, paid_at: datetime) -> datetime | None
     planned = _cycle_end(seen, paid_at)
     billed_next = moment(told.next_billing_time)
     owing = told.failed_payments_count > 0 or _is_owing(told)
-    if billed_next is not None and billed_next > paid_at:
-        fits = planned is None or abs(billed_next - planned) <= _SLOP
-        if fits and (planned is not None or not owing):
+    # Right after a payment PayPal may still name the day that has just been billed.
+    if billed_next is not None and billed_next > paid_at + timedelta(days=1):
+        fits = billed_next <= planned + _SLOP if planned is not None else not owing
+        if fits:
             return billed_next
     if planned is not None:
         return planned
