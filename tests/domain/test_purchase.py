@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from keywright.domain.facts import (
     CheckoutSeen,
+    DisputeSeen,
     Fact,
     HolderSeen,
     Item,
@@ -22,6 +23,7 @@ from keywright.domain.facts import (
     PaymentLinked,
     PaymentSeen,
     PaymentState,
+    RefundPart,
     RefundSeen,
     Stamp,
     SubscriptionSeen,
@@ -46,9 +48,9 @@ _PRICES = ("pro", "team", "now", "keys", "addon", "once", "unmapped")
 _PLANS = {
     "pro": Plan("pln_1", "prd_1", "pro", "Pro", 1, Terms()),
     "team": Plan("pln_2", "prd_1", "team", "Team", 1, Terms(seats_per_unit=5)),
-    "now": Plan("pln_3", "prd_1", "now", "Now", 1, Terms(on_cancel="now")),
+    "now": Plan("pln_3", "prd_1", "now", "Now", 1, Terms(on_cancel="now", seat_decrease="now")),
     "keys": Plan("pln_4", "prd_2", "keys", "Keys", 1, Terms(quantity="keys")),
-    "addon": Plan("pln_5", "prd_3", "addon", "Addon", 1, Terms(on_refund="keep")),
+    "addon": Plan("pln_5", "prd_3", "addon", "Addon", 1, Terms(on_refund="keep", on_dispute="keep")),
     "once": Plan("pln_6", "prd_4", "once", "Once", 1, Terms(term=86400 * 365)),
 }
 
@@ -87,6 +89,7 @@ _nonsense: st.SearchStrategy[Fact] = st.one_of(
         _items,
         st.booleans(),
         _maybe_days,
+        st.booleans(),
     ),
     st.builds(
         PaymentSeen,
@@ -107,6 +110,28 @@ _nonsense: st.SearchStrategy[Fact] = st.one_of(
         st.booleans(),
         st.just(5000),
         st.just("USD"),
+        _maybe_names,
+        _maybe_names,
+    ),
+    st.builds(
+        RefundPart,
+        _stamps,
+        _names,
+        st.sampled_from(["pending", "done", "failed"]),
+        st.sampled_from([0, 2500, 5000]),
+        st.just("USD"),
+        _maybe_names,
+        _maybe_names,
+        _maybe_names,
+    ),
+    st.builds(
+        DisputeSeen,
+        _stamps,
+        _names,
+        st.sampled_from(["warning", "inquiry", "open", "won", "lost", "over"]),
+        st.sampled_from([0, 2500, 5000]),
+        st.sampled_from(["USD", "EUR"]),
+        _maybe_names,
         _maybe_names,
         _maybe_names,
     ),
