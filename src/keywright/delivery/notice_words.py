@@ -164,7 +164,7 @@ def _refunded(told: NoticeLetter, product: str) -> Words:
         total = _amount(back + before, currency)
         happened = f"We have given you another {_amount(back, currency)} back for {product}: {total} in all."
     arrives = "How long it takes until you see it is up to your bank; a week is usual."
-    effect = "Your license works on." if told.works else "Your license has ended with it."
+    effect = "Your license works on." if told.works else "Your license is not valid any more."
     return Words(
         f"Your refund for {product}",
         f"Your refund for {product}",

@@ -29,8 +29,8 @@ _GONE: Final = ("revoked", "suspended", "pending")
 class Notice(msgspec.Struct, frozen=True):
     """One thing to tell, once: unique by `subject`, `kind` and `occurrence`.
 
-    Money is the tenant's: a payment or a refund concerns every license it paid for, and is told once. All
-    else is the license's own. `detail` holds what the mail says and no later look could tell; no person.
+    A failed payment is the purchase's and a refund the tenant's: whatever licenses they concern, they are
+    told once. All else is the license's own. `detail` holds what no later look could tell; no person.
     """
 
     kind: NoticeKind
@@ -54,10 +54,13 @@ def notices_of(
     # Of several keys of one purchase the first one speaks: it is the last that would go.
     if after.unit or not terms.notices:
         return ()
-    known = was if before is not None else _NOTHING
+    known, on = (was if before is not None else _NOTHING), terms.notices
     found: list[Notice] = []
-    if is_.payments is not known.payments or after.past_due:
-        found += _of_payments(before, after, known, is_, terms, now)
+    if after.past_due and "payment_failed" in on and status(after, now) not in _GONE:
+        found += _failure(before, after, known, is_, now)
+    is_paid = before is not None and is_.payments is not known.payments
+    if is_paid and "renewed" in on and status(after, now) in _RUNNING:
+        found += _renewal(after, known, is_, now)
     if is_.refunds is not known.refunds or is_.parts is not known.parts:
         found += _of_refunds(after, known, is_, terms, now)
     if before is not None and before is not after:
@@ -94,52 +97,48 @@ def clock_name(clock: datetime) -> str:
 # -- payments -------------------------------------------------------------------------------------------
 
 
-def _of_payments(
-    before: License | None, after: License, was: Purchase, is_: Purchase, terms: Terms, now: datetime
+def _failure(
+    before: License | None, after: License, was: Purchase, is_: Purchase, now: datetime
 ) -> Iterator[Notice]:
-    fresh = [
-        payment
-        for id_, payment in is_.payments.items()
-        if was.payments.get(id_) is not payment and payment.stamp.at >= now - FRESH_FOR
-    ]
-    if "payment_failed" in terms.notices and after.past_due and status(after, now) not in _GONE:
-        yield from _failures(before, after, was, is_, fresh, now)
-    if "renewed" in terms.notices and before is not None and status(after, now) in _RUNNING:
-        for payment in fresh:
-            if payment.state == "paid" and _is_renewal(payment, after, is_):
-                end = clock_name(after.entitled_until or now)
-                detail: dict[str, str | int] = {"amount": payment.amount, "currency": payment.currency}
-                yield Notice("renewed", after.id, end, detail)
-                return
+    """One notice for each time that payments begin to fail, until one succeeds.
 
-
-def _failures(
-    before: License | None,
-    after: License,
-    was: Purchase,
-    is_: Purchase,
-    fresh: list[PaymentSeen],
-    now: datetime,
-) -> Iterator[Notice]:
-    """`past_due` says that no later word took the failure back."""
-    was_past_due = before is not None and before.past_due
-    if any(payment.state == "failed" for payment in is_.payments.values()):
-        if was_past_due and not _has_failed(was):
-            return  # told already, when a snapshot alone said so
-        for payment in fresh:
-            known = was.payments.get(payment.payment)
-            if payment.state == "failed" and (known is None or known.state != "failed"):
-                detail: dict[str, str | int] = {"amount": payment.amount, "currency": payment.currency}
-                yield Notice("payment_failed", after.tenant_id, payment.payment, detail)
+    A provider tells of it in its own way: by one payment tried again and again, by a payment for each try, by
+    the state of the subscription alone, or by several of these. `past_due` says that no later word took it
+    back; the day until which is paid names the occurrence.
+    """
+    known, told = _failed_at(is_), _failed_at(was)
+    if known is None or known < now - FRESH_FOR:
         return
-    seen = is_.subscription
-    if not was_past_due and seen is not None and seen.stamp.at >= now - FRESH_FOR:
-        until = after.entitled_until
-        yield Notice("payment_failed", after.id, clock_name(until) if until is not None else "first", {})
+    if before is not None and before.past_due and told is not None and told >= now - FRESH_FOR:
+        return
+    failed = [one for one in is_.payments.values() if one.state == "failed"]
+    newest = max(failed, key=lambda one: (one.stamp, one.payment), default=None)
+    occurrence = clock_name(after.entitled_until) if after.entitled_until is not None else "first"
+    detail: dict[str, str | int] = {}
+    if newest is not None and newest.stamp.at >= now - FRESH_FOR:
+        detail = {"amount": newest.amount, "currency": newest.currency}
+        if newest.lines and all(line.prorated for line in newest.lines):
+            occurrence = newest.payment  # in the middle of a period: the next renewal may fail as well
+    yield Notice("payment_failed", after.purchase_id or after.id, occurrence, detail)
 
 
-def _has_failed(purchase: Purchase) -> bool:
-    return any(payment.state == "failed" for payment in purchase.payments.values())
+def _failed_at(known: Purchase) -> datetime | None:
+    """The newest word of a payment that failed and was not made good."""
+    told = [payment.stamp.at for payment in known.payments.values() if payment.state == "failed"]
+    seen = known.subscription
+    if seen is not None and seen.status in ("past_due", "unpaid"):
+        told.append(seen.stamp.at)
+    return max(told, default=None)
+
+
+def _renewal(after: License, was: Purchase, is_: Purchase, now: datetime) -> Iterator[Notice]:
+    for id_, payment in is_.payments.items():
+        is_new = was.payments.get(id_) is not payment and payment.stamp.at >= now - FRESH_FOR
+        if is_new and payment.state == "paid" and _is_renewal(payment, after, is_):
+            end = clock_name(after.entitled_until or now)
+            detail: dict[str, str | int] = {"amount": payment.amount, "currency": payment.currency}
+            yield Notice("renewed", after.id, end, detail)
+            return
 
 
 def _is_renewal(payment: PaymentSeen, held: License, known: Purchase) -> bool:

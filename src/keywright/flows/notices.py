@@ -126,6 +126,9 @@ def letter_of(context: Context, owed: Announcement, source: LetterSource) -> Not
     """What the letter of a notice says, of its license as it is now."""
     kind, detail = _read(owed)
     held, now = source.license, context.clock.now()
+    pages = context.policy.base_url
+    if held.tenant_id != context.master.id:
+        pages = f"{pages}/t/{source.seller_slug}"
     ends = [clock for clock in (held.active_until, held.grace_until) if clock is not None]
     return NoticeLetter(
         kind=kind,
@@ -139,8 +142,8 @@ def letter_of(context: Context, owed: Announcement, source: LetterSource) -> Not
         stops_at=max(ends, default=None),
         cause=str(detail.get("cause") or cause_of_end(held, held)),
         detail=detail,
-        manage_url=f"{context.policy.base_url}/portal",
-        shop_url=f"{context.policy.base_url}/buy/{source.product_slug}",
+        manage_url=f"{pages}/portal",
+        shop_url=f"{pages}/buy/{source.product_slug}",
     )
 
 

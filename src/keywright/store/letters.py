@@ -21,6 +21,7 @@ class LetterSource(msgspec.Struct, frozen=True):
 
     license: License
     seller: str
+    seller_slug: str
     product: str
     product_slug: str
     key_prefix: str
@@ -36,7 +37,7 @@ def sources(connection: sa.Connection, owed: Sequence[Announcement]) -> dict[str
         return {}
     source = rows.recordset(connection, "k", {"id": "text", "tenant_id": "text"})
     text = sa.text(
-        f"SELECT {SELECTED}, t.name, pr.name, pr.slug, pr.key_prefix, p.name, p.terms, c.email"  # noqa: S608  # our own names
+        f"SELECT {SELECTED}, t.name, t.slug, pr.name, pr.slug, pr.key_prefix, p.name, p.terms, c.email"  # noqa: S608  # our own names
         f" FROM {source} CROSS JOIN licenses l"
         " JOIN tenants t ON t.id = l.tenant_id JOIN plans p ON p.id = l.plan_id"
         " JOIN products pr ON pr.id = l.product_id LEFT JOIN customers c ON c.id = l.customer_id"
@@ -44,9 +45,9 @@ def sources(connection: sa.Connection, owed: Sequence[Announcement]) -> dict[str
     )
     found = {}
     for row in connection.execute(text, {"rows": rows.json_of(asked)}):
-        seller, product, slug, prefix, plan, terms, email = row[len(MEMBERS) :]
+        *names, terms, email = row[len(MEMBERS) :]
         held = licenses.from_row(row)
-        found[held.id] = LetterSource(held, seller, product, slug, prefix, plan, decode_terms(terms), email)
+        found[held.id] = LetterSource(held, *names, decode_terms(terms), email)
     return found
 
 
