@@ -276,7 +276,7 @@ def test_events_of_an_account_that_is_not_set_up_any_more_hold_nobody_up(
 
 @pytest.mark.parametrize(
     ("kind", "answer"),
-    [("plan.created", "ignored UNKNOWN_TYPE"), ("charge.dispute.created", "ignored NOT_BUILT")],
+    [("plan.created", "ignored UNKNOWN_TYPE"), ("invoice.overdue", "ignored NOT_BUILT")],
 )
 def test_other_types_are_kept_and_ignored(
     context: Context, clock: TurnableClock, kind: str, answer: str

@@ -11,6 +11,7 @@ from copy import deepcopy
 
 from keywright.sandbox import stripe_checkout as checkout
 from keywright.sandbox import stripe_invoices as invoices
+from keywright.sandbox import stripe_pending_updates as pending_updates
 from keywright.sandbox import stripe_subscriptions as subscriptions
 from keywright.sandbox.stripe_shapes import Obj
 from keywright.sandbox.stripe_state import StripeState
@@ -76,15 +77,25 @@ def _draft_renewal(state: StripeState, subscription: Obj, before: Obj) -> None:
     window = (ended["current_period_start"], ended["current_period_end"])
     invoice = invoices.draft(state, subscription, lines, "subscription_cycle", window=window)
     state.update("customer.subscription.updated", subscription, before)
-    if subscription["status"] == "unpaid" or _kept_as_draft(subscription):
+    paused = subscription["pause_collection"]
+    if paused is not None and paused["behavior"] != "keep_as_draft":
+        invoices.give_up(state, invoice, "void" if paused["behavior"] == "void" else "uncollectible")
+        return
+    if subscription["status"] == "unpaid" or paused is not None:
         invoice["auto_advance"] = False
         return
     invoice["automatically_finalizes_at"] = state.now() + invoices.DRAFT_SECONDS
     state.schedule(state.now() + invoices.DRAFT_SECONDS, "invoice_finalize", invoice["id"])
 
 
-def _kept_as_draft(subscription: Obj) -> bool:
-    return bool(subscription["pause_collection"])
+def _collection_resumes(state: StripeState, subscription_id: str) -> None:
+    subscription = state.get("subscription", subscription_id)
+    paused = subscription["pause_collection"]
+    if paused is None or paused["resumes_at"] != state.now():
+        return
+    before = deepcopy(subscription)
+    subscription["pause_collection"] = None
+    state.update("customer.subscription.updated", subscription, before)
 
 
 def _invoice_finalize(state: StripeState, invoice_id: str) -> None:
@@ -107,10 +118,14 @@ def settle(state: StripeState, invoice: Obj) -> bool:
     """
     subscription = state.get("subscription", invoice["parent"]["subscription_details"]["subscription"])
     if invoices.collect(state, invoice) is None:
+        if pending_updates.apply_if_paid(state, subscription, invoice):
+            return True
         first = subscription["status"] == "incomplete"
         if first or (subscription["status"] in {"past_due", "unpaid"} and not _owes(state, subscription)):
             subscriptions.set_status(state, subscription, "active")
         return True
+    if subscription["pending_update"] is not None and subscription["latest_invoice"] == invoice["id"]:
+        return False  # what is not paid here was not given either
     if subscription["status"] == "active":
         subscriptions.set_status(state, subscription, "past_due")
     if invoice["next_payment_attempt"] is None and subscription["status"] == "past_due":
@@ -142,6 +157,8 @@ _HANDLERS: dict[str, Callable[[StripeState, str], None]] = {
     "cancel_at": _cancel_at,
     "incomplete_expiry": _incomplete_expiry,
     "period_end": _period_end,
+    "collection_resumes": _collection_resumes,
+    "pending_update_expiry": pending_updates.expire,
     "invoice_finalize": _invoice_finalize,
     "invoice_retry": _invoice_retry,
 }

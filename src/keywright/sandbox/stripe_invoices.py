@@ -214,6 +214,22 @@ def close_unpaid(state: StripeState, subscription_id: str) -> None:
             invoice |= {"auto_advance": False, "next_payment_attempt": None}
 
 
+def give_up(state: StripeState, invoice: Obj, how: str) -> Obj:
+    """`void` an open invoice, or mark it `uncollectible`. Raises StripeRefusal when it is not open."""
+    if invoice["status"] == "draft":
+        finalize(state, invoice)
+    if invoice["status"] not in {"open", "uncollectible"}:
+        raise StripeRefusal(f"This invoice is {invoice['status']}.")
+    status, moment, kind = {
+        "void": ("void", "voided_at", "invoice.voided"),
+        "uncollectible": ("uncollectible", "marked_uncollectible_at", "invoice.marked_uncollectible"),
+    }[how]
+    invoice |= {"status": status, "auto_advance": False, "next_payment_attempt": None}
+    invoice["status_transitions"][moment] = state.now()
+    state.emit(kind, invoice)
+    return invoice
+
+
 def open_invoice(state: StripeState, invoice_id: str) -> Obj:
     """The invoice, if it can be paid; raises StripeRefusal when it is a draft or already settled."""
     invoice = state.get("invoice", invoice_id)

@@ -21,6 +21,7 @@ _KINDS = {
     "prod": "product",
     "price": "price",
     "re": "refund",
+    "dp": "dispute",
 }
 
 

@@ -167,12 +167,14 @@ SUBSCRIPTION_PAUSE: Spec = {"expand": None, "type": None}
 SUBSCRIPTION_RESUME: Spec = {"billing_cycle_anchor": {"type": None}, "expand": None}
 SUBSCRIPTION_LIST: Spec = {**CREATED, "customer": None, "price": None, "status": None}
 
+ITEM_LIST: Spec = {**PAGE, "subscription": None}
+
 INVOICE_LIST: Spec = {**CREATED, "customer": None, "status": None, "subscription": None}
 INVOICE_PREVIEW: Spec = {
     "customer": None,
     "expand": None,
     "subscription": None,
-    "subscription_details": {"items": Each(_ITEM), "proration_behavior": None},
+    "subscription_details": {"items": Each(_ITEM), "proration_behavior": None, "proration_date": None},
 }
 INVOICE_PAYMENT_LIST: Spec = {
     **CREATED,
@@ -182,6 +184,8 @@ INVOICE_PAYMENT_LIST: Spec = {
 }
 INTENT_LIST: Spec = {**CREATED, "customer": None}
 CHARGE_LIST: Spec = {**CREATED, "customer": None, "payment_intent": None}
+
+DISPUTE_LIST: Spec = {**CREATED, "charge": None, "payment_intent": None}
 
 REFUND_CREATE: Spec = {
     "amount": None,

@@ -13,7 +13,7 @@ from keywright.sandbox.stripe_shapes import Obj, plan
 from keywright.sandbox.stripe_state import PendingLine, StripeState
 
 PRORATION_BEHAVIORS = ("create_prorations", "always_invoice", "none")
-PAYMENT_BEHAVIORS = ("allow_incomplete", "error_if_incomplete")
+PAYMENT_BEHAVIORS = ("allow_incomplete", "error_if_incomplete", "pending_if_incomplete")
 
 
 def recurring_price(state: StripeState, price_id: str, param: str) -> Obj:
@@ -172,7 +172,8 @@ def preview(state: StripeState, params: Params) -> Obj:
         subscription["items"]["data"] = _after(state, subscription, listed(details, "items"))
         behavior = choice(details, "proration_behavior", PRORATION_BEHAVIORS, "create_prorations")
         if behavior != "none":
-            waiting += _prorations(state, old, subscription["items"]["data"], resets=False)
+            with state.at(integer(details, "proration_date", state.now()) or state.now()):
+                waiting += _prorations(state, old, subscription["items"]["data"], resets=False)
         if behavior == "always_invoice":
             return _upcoming(state, subscription, waiting, "subscription_update")
     if subscription["cancel_at"] or subscription["status"] == "canceled":

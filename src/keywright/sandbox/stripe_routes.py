@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from copy import deepcopy
 from typing import Any
 
 import msgspec
@@ -12,6 +11,7 @@ import msgspec
 from keywright.sandbox import stripe_agenda as agenda
 from keywright.sandbox import stripe_catalog as catalog
 from keywright.sandbox import stripe_checkout as checkout
+from keywright.sandbox import stripe_disputes as disputes
 from keywright.sandbox import stripe_endpoints as endpoints
 from keywright.sandbox import stripe_invoices as invoices
 from keywright.sandbox import stripe_params as spec
@@ -22,7 +22,17 @@ from keywright.sandbox import stripe_shapes as shapes
 from keywright.sandbox import stripe_subscriptions as subscriptions
 from keywright.sandbox.cards import GENERIC_DECLINE
 from keywright.sandbox.stripe_errors import StripeRefusal
-from keywright.sandbox.stripe_forms import Params, Spec, choice, flag, in_range, listed, nested, text
+from keywright.sandbox.stripe_forms import (
+    Params,
+    Spec,
+    choice,
+    flag,
+    in_range,
+    listed,
+    nested,
+    required,
+    text,
+)
 from keywright.sandbox.stripe_pages import page
 from keywright.sandbox.stripe_shapes import Obj
 from keywright.sandbox.stripe_state import StripeState
@@ -159,6 +169,22 @@ def _invoices(state: StripeState, _ids: list[str], params: Params) -> Obj:
     return page(found, params, "/v1/invoices", "invoice")
 
 
+def _invoice_lines(state: StripeState, ids: list[str], params: Params) -> Obj:
+    lines = state.get("invoice", ids[0])["lines"]["data"]
+    # Lines come in their own order, not newest first.
+    return page(list(reversed(lines)), params, f"/v1/invoices/{ids[0]}/lines", "line_item")
+
+
+def _subscription_items(state: StripeState, _ids: list[str], params: Params) -> Obj:
+    owner = state.get("subscription", required(params, "subscription"), "subscription")
+    items = list(reversed(owner["items"]["data"]))
+    return page(items, params, "/v1/subscription_items", "subscription_item")
+
+
+def _given_up(how: str) -> Handler:
+    return lambda state, ids, _params: invoices.give_up(state, state.get("invoice", ids[0]), how)
+
+
 def _pay_invoice(state: StripeState, ids: list[str], _params: Params) -> Obj:
     """`POST /v1/invoices/{id}/pay`: the operator's retry; a refused card is a 402."""
     invoice = invoices.open_invoice(state, ids[0])
@@ -201,16 +227,6 @@ def _events(state: StripeState, _ids: list[str], params: Params) -> Obj:
     return page(found, params, "/v1/events", "event")
 
 
-def _delete_customer(state: StripeState, ids: list[str], _params: Params) -> Obj:
-    customer = state.get("customer", ids[0])
-    for subscription in state.every("subscription"):
-        if subscription["customer"] == ids[0] and subscription["status"] not in subscriptions.ENDED:
-            subscriptions.cancel(state, subscription)
-    state.emit("customer.deleted", deepcopy(customer))
-    state.drop("customer", ids[0])
-    return {"id": ids[0], "object": "customer", "deleted": True}
-
-
 def _pause(state: StripeState, ids: list[str], params: Params) -> Obj:
     choice(params, "type", ("subscription",))
     return subscriptions.pause(state, ids[0])
@@ -235,7 +251,9 @@ ROUTES: tuple[Route, ...] = (
     _route("GET", "customers", spec.CUSTOMER_LIST, _lister("customer", "/v1/customers", "email")),
     _route("GET", "customers/{}", spec.EXPAND, _reader("customer")),
     _route("POST", "customers/{}", spec.CUSTOMER, _changer(catalog.update_customer)),
-    _route("DELETE", "customers/{}", {}, _delete_customer),
+    _route(
+        "DELETE", "customers/{}", {}, lambda state, ids, _params: subscriptions.delete_customer(state, ids[0])
+    ),
     _route("POST", "products", spec.PRODUCT_CREATE, _creator(catalog.create_product)),
     _route("GET", "products", spec.PRODUCT_LIST, _products),
     _route("GET", "products/{}", spec.EXPAND, _reader("product")),
@@ -257,6 +275,10 @@ ROUTES: tuple[Route, ...] = (
     _route("POST", "invoices/create_preview", spec.INVOICE_PREVIEW, _creator(proration.preview)),
     _route("GET", "invoices/{}", spec.EXPAND, _reader("invoice")),
     _route("POST", "invoices/{}/pay", spec.EXPAND, _pay_invoice),
+    _route("POST", "invoices/{}/void", spec.EXPAND, _given_up("void")),
+    _route("POST", "invoices/{}/mark_uncollectible", spec.EXPAND, _given_up("uncollectible")),
+    _route("GET", "invoices/{}/lines", spec.PAGE, _invoice_lines),
+    _route("GET", "subscription_items", spec.ITEM_LIST, _subscription_items),
     _route("GET", "invoice_payments", spec.INVOICE_PAYMENT_LIST, _invoice_payments),
     _route("GET", "invoice_payments/{}", spec.EXPAND, _reader("invoice_payment")),
     _route(
@@ -273,6 +295,16 @@ ROUTES: tuple[Route, ...] = (
     _route("POST", "refunds", spec.REFUND_CREATE, _creator(payments.create_refund)),
     _route("GET", "refunds", spec.REFUND_LIST, _lister("refund", "/v1/refunds", "charge", "payment_intent")),
     _route("GET", "refunds/{}", spec.EXPAND, _reader("refund")),
+    _route(
+        "GET", "disputes", spec.DISPUTE_LIST, _lister("dispute", "/v1/disputes", "charge", "payment_intent")
+    ),
+    _route("GET", "disputes/{}", spec.EXPAND, _reader("dispute")),
+    _route(
+        "POST",
+        "disputes/{}/close",
+        spec.EXPAND,
+        lambda state, ids, _params: disputes.close(state, ids[0], "lost"),
+    ),
     _route("GET", "events", spec.EVENT_LIST, _events),
     _route("GET", "events/{}", spec.EXPAND, _reader("event")),
     _route("POST", "billing_portal/sessions", spec.PORTAL_CREATE, _creator(endpoints.create_portal)),

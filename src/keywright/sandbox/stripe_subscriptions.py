@@ -15,6 +15,7 @@ from typing import Any
 
 from keywright.sandbox import stripe_billing_shapes as shapes
 from keywright.sandbox import stripe_invoices as invoices
+from keywright.sandbox import stripe_pending_updates as pending_updates
 from keywright.sandbox.periods import period_after
 from keywright.sandbox.stripe_errors import StripeRefusal
 from keywright.sandbox.stripe_forms import (
@@ -37,6 +38,7 @@ DAY = 86_400
 TRIAL_NOTICE_SECONDS = 3 * DAY
 INCOMPLETE_SECONDS = 23 * 3_600
 ENDED = frozenset({"canceled", "incomplete_expired"})
+_WITH_PENDING = frozenset({"items", "payment_behavior", "proration_behavior", "trial_end", "expand"})
 
 
 def start(
@@ -160,12 +162,16 @@ def update(state: StripeState, subscription_id: str, params: Params) -> Obj:
         subscription["description"] = text(params, "description")
     _schedule_end(state, subscription, params)
     if "pause_collection" in params:
-        subscription["pause_collection"] = _pause_collection(params)
+        paused = subscription["pause_collection"] = _pause_collection(params)
+        if paused is not None and paused["resumes_at"] is not None:
+            state.schedule(paused["resumes_at"], "collection_resumes", subscription_id)
     if text(params, "trial_end") == "now" and subscription["trial_end"]:
         subscription["trial_end"] = state.now()
         state.schedule(state.now(), "period_end", subscription_id)
         for item in subscription["items"]["data"]:
             item["current_period_end"] = state.now()
+    if bill and text(params, "payment_behavior") == "pending_if_incomplete":
+        return pending_updates.change_or_wait(state, subscription, before, bill)
     invoice = invoices.draft(state, subscription, bill, "subscription_update") if bill else None
     state.update("customer.subscription.updated", subscription, before)
     if invoice is not None:
@@ -178,6 +184,12 @@ def update(state: StripeState, subscription_id: str, params: Params) -> Obj:
 def _refuse_contradictions(state: StripeState, params: Params) -> None:
     """Everything that can be refused is refused before the first member changes."""
     metadata(params)
+    unsupported = sorted(params.keys() - _WITH_PENDING)
+    if text(params, "payment_behavior") == "pending_if_incomplete" and unsupported:
+        raise StripeRefusal(
+            f"`payment_behavior=pending_if_incomplete` does not take: {', '.join(unsupported)}.",
+            param=unsupported[0],
+        )
     if text(params, "cancel_at") and text(params, "cancel_at_period_end") == "true":
         raise StripeRefusal("You may only specify one of these parameters: cancel_at, cancel_at_period_end.")
     flag(params, "cancel_at_period_end")
@@ -312,3 +324,14 @@ def begin_period(state: StripeState, subscription: Obj, start_at: int) -> int:
     if subscription["cancel_at_period_end"]:
         subscription["cancel_at"] = end
     return end
+
+
+def delete_customer(state: StripeState, customer_id: str) -> Obj:
+    """`DELETE /v1/customers/{id}`: its subscriptions end with it, each with an event of its own."""
+    customer = state.get("customer", customer_id)
+    for subscription in state.every("subscription"):
+        if subscription["customer"] == customer_id and subscription["status"] not in ENDED:
+            cancel(state, subscription)
+    state.emit("customer.deleted", deepcopy(customer))
+    state.drop("customer", customer_id)
+    return {"id": customer_id, "object": "customer", "deleted": True}

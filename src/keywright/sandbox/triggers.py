@@ -10,9 +10,13 @@ from collections.abc import Callable
 
 import msgspec
 
+from keywright.sandbox import stripe_agenda as agenda
 from keywright.sandbox import stripe_catalog as catalog
 from keywright.sandbox import stripe_checkout as checkout
+from keywright.sandbox import stripe_disputes as disputes
+from keywright.sandbox import stripe_invoices as invoices
 from keywright.sandbox import stripe_payments as payments
+from keywright.sandbox import stripe_pending_updates as pending_updates
 from keywright.sandbox import stripe_sessions as sessions
 from keywright.sandbox import stripe_subscriptions as subscriptions
 from keywright.sandbox.cards import GENERIC_DECLINE, Card
@@ -128,6 +132,65 @@ def _failed_refund(state: StripeState, wish: TriggerWish) -> Obj:
     return payments.fail_refund(state, _refund(state, wish)["id"])
 
 
+def _contested(state: StripeState, wish: TriggerWish, *, inquiry: bool = False) -> Obj:
+    charge_id = disputes.charge_of(state, _one_off(state, wish)["payment_intent"])
+    return disputes.open_dispute(state, charge_id, inquiry=inquiry)
+
+
+def _decided(state: StripeState, wish: TriggerWish, outcome: str) -> Obj:
+    opened = _contested(state, wish, inquiry=outcome == "warning_closed")
+    return disputes.close(state, opened["id"], outcome)
+
+
+def _suspected(state: StripeState, wish: TriggerWish) -> Obj:
+    return disputes.warn_of_fraud(state, disputes.charge_of(state, _one_off(state, wish)["payment_intent"]))
+
+
+def _partly_refunded(state: StripeState, wish: TriggerWish) -> Obj:
+    intent = _one_off(state, wish)["payment_intent"]
+    half = state.get("payment_intent", intent)["amount"] // 2
+    return payments.create_refund(state, {"payment_intent": intent, "amount": str(half)})
+
+
+def _pending_update(state: StripeState, wish: TriggerWish, *, paid: bool) -> Obj:
+    subscription = _subscribe(state, wish)
+    state.set_card_behavior(subscription["customer"], GENERIC_DECLINE)
+    item = subscription["items"]["data"][0]
+    params: Params = {
+        "items": [{"id": item["id"], "quantity": str(item["quantity"] + 1)}],
+        "proration_behavior": "always_invoice",
+        "payment_behavior": "pending_if_incomplete",
+    }
+    subscriptions.update(state, subscription["id"], params)
+    if paid:
+        state.set_card_behavior(subscription["customer"], None)
+        agenda.settle(state, invoices.open_invoice(state, subscription["latest_invoice"]))
+    else:
+        with state.at(subscription["pending_update"]["expires_at"]):
+            pending_updates.expire(state, subscription["id"])
+    return subscription
+
+
+def _not_collected(state: StripeState, wish: TriggerWish, how: str) -> Obj:
+    subscription = _more_seats(state, wish, declines=True)
+    return invoices.give_up(state, invoices.open_invoice(state, subscription["latest_invoice"]), how)
+
+
+def _collection_paused(state: StripeState, wish: TriggerWish) -> Obj:
+    subscription = _subscribe(state, wish)
+    params: Params = {"pause_collection": {"behavior": "void"}}
+    return subscriptions.update(state, subscription["id"], params)
+
+
+def _customer_deleted(state: StripeState, wish: TriggerWish) -> Obj:
+    return subscriptions.delete_customer(state, _subscribe(state, wish)["customer"])
+
+
+def _customer_updated(state: StripeState, wish: TriggerWish) -> Obj:
+    customer = _customer(state, wish)
+    return catalog.update_customer(state, customer["id"], {"email": f"new.{wish.email}"})
+
+
 def _customer(state: StripeState, wish: TriggerWish) -> Obj:
     return catalog.new_customer(state, email=wish.email, metadata=dict(wish.metadata))
 
@@ -135,27 +198,51 @@ def _customer(state: StripeState, wish: TriggerWish) -> Obj:
 Recipe = Callable[[StripeState, TriggerWish], Obj]
 
 RECIPES: dict[str, Recipe] = {
+    "charge.dispute.closed": lambda state, wish: _decided(state, wish, "lost"),
+    "charge.dispute.closed.inquiry": lambda state, wish: _decided(state, wish, "warning_closed"),
+    "charge.dispute.closed.won": lambda state, wish: _decided(state, wish, "won"),
+    "charge.dispute.created": _contested,
+    "charge.dispute.created.inquiry": lambda state, wish: _contested(state, wish, inquiry=True),
+    "charge.dispute.funds_reinstated": lambda state, wish: _decided(state, wish, "won"),
+    "charge.dispute.funds_withdrawn": _contested,
+    "charge.dispute.updated": lambda state, wish: disputes.move(
+        state, _contested(state, wish)["id"], "under_review"
+    ),
     "charge.refunded": _refund,
+    "charge.refunded.partial": _partly_refunded,
     "charge.succeeded": _one_off,
     "checkout.session.async_payment_failed": lambda state, wish: _debit(state, wish, succeeded=False),
     "checkout.session.async_payment_succeeded": lambda state, wish: _debit(state, wish, succeeded=True),
     "checkout.session.completed": _one_off,
     "checkout.session.expired": _expired,
     "customer.created": _customer,
+    "customer.deleted": _customer_deleted,
     "customer.subscription.created": _subscribe,
     "customer.subscription.deleted": _end,
     "customer.subscription.paused": _pause,
+    "customer.subscription.pending_update_applied": lambda state, wish: _pending_update(
+        state, wish, paid=True
+    ),
+    "customer.subscription.pending_update_expired": lambda state, wish: _pending_update(
+        state, wish, paid=False
+    ),
     "customer.subscription.resumed": _resume,
     "customer.subscription.trial_will_end": lambda state, wish: _subscribe(state, wish, trial_days=2),
     "customer.subscription.updated": _more_seats,
+    "customer.subscription.updated.pause_collection": _collection_paused,
+    "customer.updated": _customer_updated,
     "invoice.created": _subscribe,
     "invoice.finalized": _subscribe,
+    "invoice.marked_uncollectible": lambda state, wish: _not_collected(state, wish, "uncollectible"),
     "invoice.paid": _subscribe,
     "invoice.payment_failed": lambda state, wish: _more_seats(state, wish, declines=True),
     "invoice.payment_succeeded": _subscribe,
+    "invoice.voided": lambda state, wish: _not_collected(state, wish, "void"),
     "invoice_payment.paid": _subscribe,
     "payment_intent.payment_failed": _declined,
+    "payment_intent.processing": lambda state, wish: _debit(state, wish, succeeded=True),
     "payment_intent.succeeded": _one_off,
+    "radar.early_fraud_warning.created": _suspected,
     "refund.created": _refund,
     "refund.failed": _failed_refund,
     "refund.updated": _refund,
