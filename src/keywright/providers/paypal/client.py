@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import weakref
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -69,6 +70,8 @@ class PayPalClient:
             trust_env=False,
             transport=transport,
         )
+        # Nobody closes an adapter: its connections end with it.
+        weakref.finalize(self, self._http.close)
 
     def get(self, path: str, params: Mapping[str, str] | None = None) -> Answer:
         """Ask for an object. Raises ProviderUnavailable, Misconfigured, Invalid, NotFound."""
