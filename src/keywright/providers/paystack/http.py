@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
+import weakref
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -67,6 +68,8 @@ class PaystackHttp:
             follow_redirects=False,
             trust_env=False,
         )
+        # Whoever lets go of the account's adapter lets go of its connections.
+        weakref.finalize(self, self._client.close)
         self._pace = threading.Lock()
         self._next_at = 0.0
 
