@@ -15,6 +15,7 @@ from keywright.cli.provider_checks import (
     Asked,
     Line,
     check_provider,
+    check_secret,
     not_set_up,
     quiet_probes,
     webhook_url,
@@ -172,11 +173,13 @@ def _lines(context: Context, settings: Settings, provider: Provider | None) -> I
     for name in names:
         asked = Asked(context, settings, name, strict=True)
         fine = True
-        for line in check_provider(asked):
+        for line in check_provider(asked, secret=False):
             fine = fine and line.state != "wrong"
             yield line
-        if name in context.channels and context.channels[name].api is not None:
+        channel = context.channels.get(name)
+        if channel is not None and channel.api is not None and channel.secrets:
             yield _walk(asked, fine=fine)
+            yield check_secret(asked)  # last, because the walk may have proven it
 
 
 def _walk(asked: Asked, *, fine: bool) -> Line:

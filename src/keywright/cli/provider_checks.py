@@ -61,9 +61,9 @@ def webhook_url(base: str, provider: str) -> str:
     return f"{base.rstrip('/')}/api/webhooks/{provider}"
 
 
-def check_provider(asked: Asked) -> Iterator[Line]:
+def check_provider(asked: Asked, *, secret: bool = True) -> Iterator[Line]:
     """All there is to say about one provider, the key first. Later lines are left out where they would only
-    repeat an earlier one."""
+    repeat an earlier one. `secret` False: leave that line to `check_secret`, after something was sold."""
     channel = asked.context.channels.get(asked.provider)
     if channel is None:
         yield not_set_up(asked.provider, asked.less)
@@ -80,8 +80,21 @@ def check_provider(asked: Asked) -> Iterator[Line]:
     else:
         yield knock(asked, setup.greeting(channel.secrets[0], asked.context.clock.now()))
     if setup is not None and reachable:
-        yield from _endpoint(asked, setup, channel)
-        yield from _prices(asked, setup, channel)
+        endpoint, line = _endpoint(asked, setup)
+        yield line
+        if secret:
+            yield _secret(asked, setup, channel, endpoint)
+        yield _prices(asked, setup, channel)
+
+
+def check_secret(asked: Asked) -> Line:
+    """Whether what the provider signs with is what we check with, as far as can be known from here."""
+    channel = asked.context.channels[asked.provider]
+    setup, who = _open(asked, channel)
+    if setup is None or who.state == "wrong":
+        return Line(f"{asked.provider} secret", "note", "not known without the provider.")
+    endpoint, _ = _endpoint(asked, setup)
+    return _secret(asked, setup, channel, endpoint)
 
 
 def not_set_up(provider: str, state: State) -> Line:
@@ -162,38 +175,31 @@ def _told(answer: httpx.Response) -> dict[str, object]:
     return told if isinstance(told, dict) else {}
 
 
-def _endpoint(asked: Asked, setup: ProviderSetup, channel: Channel) -> Iterator[Line]:
+def _endpoint(asked: Asked, setup: ProviderSetup) -> tuple[Endpoint | None, Line]:
+    """Our endpoint at the provider, and whether it is sent what we read."""
     check = f"{asked.provider} endpoint"
     again = f"Run: keywright provider setup {asked.provider}"
     try:
         found = setup.list_endpoints(asked.url)
     except Unsupported as error:
-        yield Line(check, "note", error.detail)
-        yield _secret(asked, setup, channel, None)
-        return
+        return None, Line(check, "note", error.detail)
     except KeywrightError as error:
-        yield Line(check, "note", f"it cannot be looked at: {error.detail}")
-        yield _secret(asked, setup, channel, None)
-        return
+        return None, Line(check, "note", f"it cannot be looked at: {error.detail}")
     if not found:
         says = f"{asked.provider.capitalize()} has no endpoint for {asked.url} in this mode. {again}"
-        yield Line(check, asked.less, says)
-        return
+        return None, Line(check, asked.less, says)
     first = found[0]
     if lacks := [lack for one in found for lack in one.lacks]:
-        yield Line(check, "wrong", f"{first.id}: {', '.join(lacks)}. {again}")
-    elif len(found) > 1:
+        return first, Line(check, "wrong", f"{first.id}: {', '.join(lacks)}. {again}")
+    if len(found) > 1:
         others = ", ".join(one.id for one in found[1:])
-        yield Line(check, "note", f"events come {len(found)} times: remove {others} at the provider.")
-    elif first.differs:
-        yield Line(check, "note", f"{first.id}: {', '.join(first.differs)}.")
-    else:
-        yield Line(check, "ok", f"{first.id} is sent exactly what is read")
-    yield _secret(asked, setup, channel, first)
+        return first, Line(check, "note", f"events come {len(found)} times: remove {others} at the provider.")
+    if first.differs:
+        return first, Line(check, "note", f"{first.id}: {', '.join(first.differs)}.")
+    return first, Line(check, "ok", f"{first.id} is sent exactly what is read")
 
 
 def _secret(asked: Asked, setup: ProviderSetup, channel: Channel, endpoint: Endpoint | None) -> Line:
-    """Whether what the provider signs with is what we check with: as far as can be known from here."""
     from keywright.flows import provider_evidence
 
     check, name = f"{asked.provider} secret", _names(asked.provider)[1]
@@ -205,7 +211,8 @@ def _secret(asked: Asked, setup: ProviderSetup, channel: Channel, endpoint: Endp
     if found.wrong_mode:
         return Line(check, "wrong", "events of the other mode arrive: the endpoint was made in one mode, and "
                     f"the key is of the other. See {_names(asked.provider)[0][0]}.")  # fmt: skip
-    since = max(now - _RECENT, found.believed_at or now - _RECENT)
+    known = [at for at in (found.believed_at, found.kept_at) if at is not None]
+    since = max([now - _RECENT, *known])
     failed = _undelivered(setup, since)
     if (failed and found.believed_at is None) or (found.refused_at is not None and found.refused_at > since):
         return Line(check, "wrong", f"events are sent and not taken: {name} is likely not that of the "
@@ -228,25 +235,23 @@ def _undelivered(setup: ProviderSetup, since: datetime) -> int:
         return 0
 
 
-def _prices(asked: Asked, setup: ProviderSetup, channel: Channel) -> Iterator[Line]:
+def _prices(asked: Asked, setup: ProviderSetup, channel: Channel) -> Line:
     from keywright.flows import provider_setup
 
     check = f"{asked.provider} prices"
     try:
         found = provider_setup.compare_prices(asked.context, channel.account, setup.list_prices())
     except KeywrightError as error:
-        yield Line(check, "note", f"they cannot be looked at: {error.detail}")
-        return
+        return Line(check, "note", f"they cannot be looked at: {error.detail}")
     mode = "live" if channel.account.live else "test"
     if found.unknown:
         names = ", ".join(price.external_id for price in found.unknown)
-        yield Line(check, "wrong", f"{names}: not on sale at the provider in {mode} mode; of the other mode, "
-                   "archived, or mistyped. Correct the catalog.")  # fmt: skip
-    elif differing := [price for price in found.mapped if price.differs]:
+        return Line(check, "wrong", f"{names}: not on sale there in {mode} mode; of the other mode, "
+                    "archived, or mistyped. Correct the catalog.")  # fmt: skip
+    if differing := [price for price in found.mapped if price.differs]:
         said = "; ".join(f"{price.external_id}: {price.differs}" for price in differing)
-        yield Line(check, "note", f"{said}.")
-    elif found.lines:
+        return Line(check, "note", f"{said}.")
+    if found.lines:
         says = f"{len(found.mapped)} mapped, {len(found.lines)} not: keywright provider setup"
-        yield Line(check, "note", f"{says} {asked.provider} shows them as lines for the catalog.")
-    else:
-        yield Line(check, "ok", f"{len(found.mapped)} mapped")
+        return Line(check, "note", f"{says} {asked.provider} shows them as lines for the catalog.")
+    return Line(check, "ok", f"{len(found.mapped)} mapped")
