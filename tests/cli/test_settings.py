@@ -62,3 +62,70 @@ def test_a_base_url_must_be_one(address: str) -> None:
 def test_these_are(address: str) -> None:
     made = bootstrap.read_settings(_env_file=None, app_base_url=address)
     assert made.base_url == (address or "http://127.0.0.1:8000")
+
+
+PAYPAL = {"paypal_client_id": "AaBb0123", "paypal_client_secret": "EeFf0123"}
+PAYPAL_TEST = {**PAYPAL, "paypal_api_base": "https://api-m.sandbox.paypal.com"}
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"paypal_client_id": "AaBb0123", "app_base_url": HTTPS}, "needed together"),
+        ({"paypal_client_secret": "EeFf0123"}, "needed together"),
+        ({**PAYPAL_TEST, "paypal_client_secret": ' "" '}, "is empty"),
+        ({**PAYPAL_TEST, "paypal_webhook_id": " , "}, "PAYPAL_WEBHOOK_ID is empty"),
+        ({**PAYPAL_TEST, "paypal_webhook_id": ""}, "PAYPAL_WEBHOOK_ID is empty"),
+        ({**PAYPAL_TEST, "paypal_webhook_id": "8AB0123, WEBHOOK_ID"}, "simulator"),
+        ({**PAYPAL_TEST, "paypal_ca_file": "ca.pem"}, "KEYWRIGHT_MODE=sandbox"),
+        ({**PAYPAL, "app_base_url": "http://licenses.example.com"}, "PAYPAL_CLIENT_ID is a live key"),
+        ({**PAYPAL, "paypal_api_base": "https://api-m.paypal.com/"}, "PAYPAL_CLIENT_ID is a live key"),
+        ({**PAYPAL, "app_base_url": HTTPS, "keywright_mode": "sandbox"}, "refuses live keys"),
+    ],
+)
+def test_paypal_is_whole_and_of_one_mode(values: dict[str, str], reason: str) -> None:
+    with pytest.raises(Misconfigured, match=reason) as refused:
+        read(**values)
+    assert "0123" not in refused.value.detail
+
+
+def test_the_address_tells_paypals_mode() -> None:
+    live = bootstrap.read_settings(_env_file=None, app_base_url=HTTPS, **PAYPAL)
+    test = bootstrap.read_settings(_env_file=None, paypal_webhook_id="8AB, 9CD", **PAYPAL_TEST)
+    assert (live.paypal_is_live, test.paypal_is_live) == (True, False)
+    assert test.paypal_webhook_ids == ("8AB", "9CD")
+    sandboxed = {**PAYPAL_TEST, "keywright_mode": "sandbox", "paypal_webhook_id": "WEBHOOK_ID"}
+    assert bootstrap.read_settings(_env_file=None, paypal_ca_file="ca.pem", **sandboxed).is_sandbox
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"paystack_secret_key": ""}, "empty or too short"),
+        ({"paystack_secret_key": "sk_test_0123,"}, "empty or too short"),
+        ({"paystack_secret_key": "sk_test_0123, sk_live_0123", "app_base_url": HTTPS}, "beside a test key"),
+        ({"paystack_secret_key": "sk_live_0123"}, "PAYSTACK_SECRET_KEY is a live key"),
+        ({"paystack_secret_key": ' "sk_live_0123" '}, "PAYSTACK_SECRET_KEY is a live key"),
+        ({"paystack_secret_key": "sk_live_0123", "keywright_mode": "sandbox"}, "refuses live keys"),
+        ({"paystack_secret_key": "sk_test_0123", "paystack_public_key": "pk_live_0123"}, "a live key"),
+        (
+            {
+                "paystack_secret_key": "sk_live_0123",
+                "paystack_public_key": "pk_test_0123",
+                "app_base_url": HTTPS,
+            },
+            "PAYSTACK_PUBLIC_KEY a test key",
+        ),
+    ],
+)
+def test_paystack_keys_are_of_one_mode(values: dict[str, str], reason: str) -> None:
+    with pytest.raises(Misconfigured, match=reason) as refused:
+        read(**values)
+    assert "0123" not in refused.value.detail
+
+
+def test_paystacks_old_key_stays_while_it_is_changed() -> None:
+    keys = " sk_test_new_0123 ,'sk_test_old_0123'"
+    made = bootstrap.read_settings(_env_file=None, paystack_secret_key=keys)
+    assert made.paystack_secret_keys == ("sk_test_new_0123", "sk_test_old_0123")
+    assert not made.paystack_is_live
