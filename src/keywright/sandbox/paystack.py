@@ -24,7 +24,8 @@ class PaystackStandIn:
     def __init__(self, *, clock: TurnableClock, base_url: str, chance: random.Random) -> None:
         self.secret_key = SECRET_KEY
         self.state = PaystackState(clock=clock, entropy=os.urandom, base_url=f"{base_url}/paystack")
-        self.dispatcher = Dispatcher(self.state, chance=chance, signed=signed)
+        # Paystack wants 200 and nothing else.
+        self.dispatcher = Dispatcher(self.state, chance=chance, signed=signed, taken=range(200, 201))
 
     def register_webhook(self, url: str, secret: str | None = None, kinds: list[str] | None = None) -> str:
         """Deliver events to `url`, signed with the secret key unless another one is given."""

@@ -106,9 +106,11 @@ class Dispatcher:
         *,
         chance: random.Random,
         signed: Signed = stripe_signed,
+        taken: range = range(200, 300),
         retry_seconds: tuple[float, ...] = RETRY_SECONDS,
     ) -> None:
         self._signed = signed
+        self._taken = taken  # the answers after which an event is not sent again
         self.switches = Switches()
         self.deliveries: list[Delivery] = []
         self._state = state
@@ -254,4 +256,4 @@ class Dispatcher:
             delivery.attempts.append(Attempt(now, None, None, f"{type(error).__name__}: {error}"[:200]))
             return False
         delivery.attempts.append(Attempt(now, answer.status_code, answer.text[:KEPT_BODY_CHARACTERS], None))
-        return answer.is_success
+        return answer.status_code in self._taken
