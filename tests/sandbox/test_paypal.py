@@ -132,9 +132,8 @@ def test_an_order_is_captured_when_it_is_asked_for(shop: Shop) -> None:
     assert shop.ask("checkout", made.session) == []
     shop.control("paypal/approve", id=made.session, email="ada@example.com")
     (reading,) = shop.ask("checkout", made.session)
-    paid, checkout = (
-        next(f for f in reading.facts if isinstance(f, kind)) for kind in (PaymentSeen, CheckoutSeen)
-    )
+    paid = next(fact for fact in reading.facts if isinstance(fact, PaymentSeen))
+    checkout = next(fact for fact in reading.facts if isinstance(fact, CheckoutSeen))
     assert (paid.payment, paid.state, paid.amount, paid.currency) == (made.session, "paid", 29700, "USD")
     assert (checkout.session, checkout.state) == (made.session, "paid")
     assert reading.reference == "KW-TEST1"
