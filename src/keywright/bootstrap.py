@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import structlog
 from dotenv import dotenv_values
@@ -242,13 +243,14 @@ def is_given(settings: Settings, provider: str) -> tuple[bool, bool]:
 
 
 def sandbox_address(settings: Settings, provider: str) -> str | None:
-    """Where a sandbox of ours stands in for this provider; None when the real one is asked."""
+    """Where the levers of our own sandbox are, when it stands in for this provider; else None."""
     base = {
         "stripe": settings.stripe_api_base,
         "paystack": settings.paystack_api_base,
         "paypal": settings.paypal_api_base,
     }[provider]
-    return base.rstrip("/") if settings.is_sandbox and base.startswith("http://") else None
+    parts = urlsplit(base)  # the path tells the stand-ins apart; the levers are beside them
+    return f"http://{parts.netloc}" if settings.is_sandbox and parts.scheme == "http" else None
 
 
 def open_setup(settings: Settings, found: Credentials) -> ProviderSetup:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
@@ -33,6 +33,12 @@ app = typer.Typer(no_args_is_help=True, help="Payment providers: set up, and try
 
 _BUYER = "buyer@example.com"
 _WEBHOOK_SECONDS = 20.0
+# Provider -> the sandbox's lever for paying a checkout, and the body that names it.
+_LEVERS: dict[str, tuple[str, Callable[[str], dict[str, str]]]] = {
+    "stripe": ("pay", lambda session: {"session": session, "email": _BUYER}),
+    "paystack": ("pay", lambda session: {"reference": session}),
+    "paypal": ("approve", lambda session: {"id": session, "email": _BUYER}),
+}
 
 
 class Provider(StrEnum):
@@ -215,9 +221,9 @@ def _pay(sandbox: str, provider: str, session: str) -> None:
     """Pay at our own sandbox, as its pay page would. Raises ProviderUnavailable, Invalid."""
     import httpx
 
-    body = {"session": session, "email": _BUYER}
+    lever, body_of = _LEVERS[provider]
     try:
-        answer = httpx.post(f"{sandbox}/_sandbox/{provider}/pay", json=body, timeout=30)
+        answer = httpx.post(f"{sandbox}/_sandbox/{provider}/{lever}", json=body_of(session), timeout=30)
     except httpx.HTTPError as error:
         raise ProviderUnavailable(
             f"the sandbox at {sandbox} does not answer ({type(error).__name__})"

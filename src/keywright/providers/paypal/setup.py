@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
@@ -11,7 +12,7 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from keywright.domain.errors import KeywrightError, Misconfigured, ProviderUnavailable
+from keywright.domain.errors import KeywrightError, Misconfigured, NotFound, ProviderUnavailable
 from keywright.domain.money import iso_exponent
 from keywright.ports import Clock, Delivery, Endpoint, PriceSeen
 from keywright.providers.paypal import shapes
@@ -99,7 +100,7 @@ class PayPalSetup:
         """Make a webhook for exactly our events, or give the known one these."""
         events = [{"name": name} for name in shapes.EVENT_TYPES]
         if known is None:
-            made = self._client.post(_WEBHOOKS, {"url": url, "event_types": events}).body
+            made = self._make({"url": url, "event_types": events})
             if not shapes.is_id(made.get("id")):
                 raise ProviderUnavailable("PayPal's answer holds no webhook")
             return _endpoint(made)
@@ -112,9 +113,21 @@ class PayPalSetup:
             return msgspec.structs.replace(known, lacks=(), differs=())
         return _endpoint(changed.body)
 
+    def _make(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        """PayPal takes an address once: the webhook that is there gives way."""
+        try:
+            return self._client.post(_WEBHOOKS, wanted).body
+        except Refusal as error:
+            if error.issue != "WEBHOOK_URL_ALREADY_EXISTS":
+                raise
+        for old in self.list_endpoints(wanted["url"]):
+            self.remove(old)
+        return self._client.post(_WEBHOOKS, wanted).body
+
     def remove(self, endpoint: Endpoint) -> None:
-        """Delete the webhook."""
-        self._client.delete(f"{_WEBHOOKS}/{quote(endpoint.id, safe='')}")
+        """Delete the webhook, unless it is gone already."""
+        with suppress(NotFound):
+            self._client.delete(f"{_WEBHOOKS}/{quote(endpoint.id, safe='')}")
 
     def list_prices(self) -> tuple[PriceSeen, ...]:
         """Every active plan, with the price of its regular cycle. What is sold once has no plan."""
