@@ -61,7 +61,7 @@ def notices_of(
     is_paid = before is not None and is_.payments is not known.payments
     if is_paid and "renewed" in on and status(after, now) in _RUNNING:
         found += _renewal(after, known, is_, now)
-    if is_.refunds is not known.refunds or is_.parts is not known.parts:
+    if (is_.refunds or is_.parts) and (is_.refunds is not known.refunds or is_.parts is not known.parts):
         found += _of_refunds(after, known, is_, terms, now)
     if before is not None and before is not after:
         found += _of_change(before, after, is_, terms, now)
@@ -109,7 +109,8 @@ def _failure(
     known, told = _failed_at(is_), _failed_at(was)
     if known is None or known < now - FRESH_FOR:
         return
-    if before is not None and before.past_due and told is not None and told >= now - FRESH_FOR:
+    was_news = told is not None and told >= now - FRESH_FOR
+    if was_news and before is not None and before.past_due and status(before, now) not in _GONE:
         return
     failed = [one for one in is_.payments.values() if one.state == "failed"]
     newest = max(failed, key=lambda one: (one.stamp, one.payment), default=None)
