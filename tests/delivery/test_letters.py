@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from keywright.delivery.letters import Stationery
-from keywright.domain.plan import FOREVER
-from keywright.ports import LicenseLetter
+from keywright.domain.plan import FOREVER, NOTICE_KINDS
+from keywright.ports import LicenseLetter, NoticeLetter
 
 LETTERS = Stationery("https://licenses.example.com")
 TOLD = LicenseLetter(
@@ -23,6 +23,23 @@ TOLD = LicenseLetter(
     valid_until=datetime(2027, 5, 3, 14, 5, tzinfo=UTC),
     renews=True,
     trial=False,
+)
+
+
+NOTICED = NoticeLetter(
+    kind="payment_failed",
+    seller="Acme GmbH",
+    product="DashCaddy",
+    plan="Pro",
+    key_last5="M0N1P",
+    seats=5,
+    works=True,
+    entitled_until=datetime(2027, 5, 3, 14, 5, tzinfo=UTC),
+    stops_at=datetime(2027, 5, 17, 14, 5, tzinfo=UTC),
+    cause="unpaid",
+    detail={},
+    manage_url="https://licenses.example.com/portal",
+    shop_url="https://licenses.example.com/buy/dashcaddy",
 )
 
 
@@ -126,3 +143,59 @@ def test_alarms_say_what_to_do(kind: str, words: str) -> None:
         assert "<b>{0}</b> Bcc: x" in form
         assert "12" in form
         assert "https://licenses.example.com" in form
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "words"),
+    [
+        ("payment_failed", {"detail": {"amount": 5000, "currency": "USD"}}, "payment of 50.00 USD"),
+        ("payment_failed", {}, "works on until 17 May 2027, 14:05 UTC"),
+        ("payment_failed", {"works": False}, "works again as soon as the payment arrives"),
+        ("grace_ending", {}, "still works, until 17 May 2027, 14:05 UTC"),
+        ("trial_ending", {}, "Your trial ends on 3 May 2027, 14:05 UTC"),
+        ("expired", {"works": False}, "your license has stopped"),
+        ("expired", {"works": False, "cause": "canceled"}, "Thank you for having used DashCaddy"),
+        ("expired", {"works": False, "cause": "trial"}, "Your trial of DashCaddy is over"),
+        ("expired", {"works": False, "cause": "over"}, "The time that you bought DashCaddy for is over"),
+        ("renewed", {"detail": {"amount": 500, "currency": "JPY"}}, "payment of 500 JPY has arrived"),
+        ("renewed", {"entitled_until": FOREVER}, "runs until further notice"),
+        ("seats_changed", {"detail": {"before": 1, "seats": 5}}, "now has 5 seats instead of 1"),
+        ("seats_changed", {"detail": {"before": 5, "seats": 1}}, "Machines that run go on"),
+        (
+            "seats_changed",
+            {"detail": {"before": 5, "seats": 3, "from": "1809525900"}},
+            "From 5 May 2027, 14:05 UTC on, your DashCaddy license will have 3 seats. Until then it has 5.",
+        ),
+        (
+            "refunded",
+            {"detail": {"amount": 1250, "before": 0, "currency": "EUR"}},
+            "given you 12.50 EUR back",
+        ),
+        (
+            "refunded",
+            {"detail": {"amount": 4000, "before": 1500, "currency": "KWD"}},
+            "another 2.500 KWD back for DashCaddy: 4.000 KWD in all",
+        ),
+        ("refunded", {"works": False}, "is not valid any more"),
+    ],
+)
+def test_notices_tell_what_happened_in_both_forms(kind: str, changes: dict[str, object], words: str) -> None:
+    letter = LETTERS.notice(msgspec.structs.replace(NOTICED, kind=kind, **changes))
+    for form in (letter.text, Seen(letter.html).text):
+        flat = " ".join(form.split())
+        for expected in (words, "DashCaddy", "Pro", "Acme GmbH", "ends in M0N1P"):
+            assert expected in flat
+
+
+@pytest.mark.parametrize("kind", NOTICE_KINDS)
+@pytest.mark.parametrize("works", [True, False])
+def test_notices_load_nothing_and_link_to_our_own_pages_only(kind: str, works: bool) -> None:
+    odd = '<img src=x onerror="alert(1)"> & Söhne\r\nBcc: x@y.example'
+    told = msgspec.structs.replace(NOTICED, kind=kind, works=works, product=odd, plan=odd, seller=odd)
+    letter = LETTERS.notice(told)
+    seen = Seen(letter.html)
+    assert not {"img", "script", "link", "style", "iframe"} & set(seen.tags)
+    assert "\n" not in letter.subject
+    links = [words for words in letter.text.split() if "://" in words]
+    assert set(links) <= {NOTICED.manage_url, NOTICED.shop_url}
+    assert all(f'href="{link}"' in letter.html for link in links)

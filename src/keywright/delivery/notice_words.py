@@ -138,11 +138,13 @@ def _renewed(told: NoticeLetter, product: str) -> Words:
 def _seats_changed(told: NoticeLetter, product: str) -> Words:
     before, seats = int(told.detail.get("before", told.seats)), int(told.detail.get("seats", told.seats))
     begins = told.detail.get("from")
-    when = f"From {day(datetime.fromtimestamp(int(begins), UTC))} on, your" if begins is not None else "Your"
-    has = "has" if begins is None else "will have"
-    happened = f"{when} {product} license {has} {_seats(seats)}; it had {before}."
-    if begins is not None:
-        happened = f"{when} {product} license {has} {_seats(seats)}. Until then it has {before}."
+    if begins is None:
+        happened = f"Your {product} license now has {_seats(seats)} instead of {before}."
+    else:
+        when = day(datetime.fromtimestamp(int(begins), UTC))
+        happened = (
+            f"From {when} on, your {product} license will have {_seats(seats)}. Until then it has {before}."
+        )
     after = "There is nothing to do: the new seats can be used now."
     if seats < before:
         after = "Machines that run go on. A new one is admitted when the number of machines fits the seats."
