@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from keywright.domain.errors import Invalid, NotFound
 from keywright.domain.facts import Alias, Refetch
+from keywright.domain.purchase import Purchase
 from keywright.flows import findings, intake
 from keywright.flows.context import Channel, Context
 from keywright.flows.findings import PARKED, Finding
@@ -62,7 +63,7 @@ class Compared(msgspec.Struct, frozen=True):
 
 
 class _Seen(msgspec.Struct, frozen=True):
-    """What one pass over a batch did. `altered`: purchases that something new was told about."""
+    """What one pass over a batch did. `altered`: purchases that what was fetched told something new about."""
 
     told: list[tuple[Came, Outcome]]
     changes: list[Changed]
@@ -131,24 +132,29 @@ class Comparison:
             return self._once(batch, answered, commit=commit)
 
     def _once(self, batch: Sequence[Came], answered: frozenset[Refetch], *, commit: bool) -> _Seen:
+        """Events first, then what was fetched: only so can be told what that adds to them."""
         context, account, now = self._context, self._account, self._context.clock.now()
+        sent, fetched = [c for c in batch if not c.fetched], [c for c in batch if c.fetched]
         aliases = [alias for came in batch for alias in came.aliases]
         passes: list[Fulfillment] = []
         with context.database.write() as connection:
+            told = self._take(connection, sent, now, passes)
             links, before = reconciliations.states_of(connection, account.id, aliases)
-            told = self._take(connection, batch, now, passes)
+            by_events = len(passes)
+            told += self._take(connection, fetched, now, passes)
+            led, after = links, before
+            if fetched:
+                led, after = reconciliations.states_of(connection, account.id, aliases)
             if commit:
                 self._strike_off(connection, answered, now)
-            led, after = reconciliations.states_of(connection, account.id, aliases)
-            if not commit:
+            else:
                 # Everything was really done, and looked at; now it never happened.
                 connection.rollback()
-        changes = [change for one in passes for change in one.changes]
         altered = {id_ for id_, state in after.items() if _matter(before.get(id_)) != _matter(state)}
         altered |= {id_ for alias, id_ in led.items() if links.get(alias) != id_}
-        altered |= {change.after.purchase_id for change in changes if change.after.purchase_id is not None}
+        altered |= {str(change.after.purchase_id) for change in _changes(passes[by_events:])}
         wanted = frozenset(wanted for one in passes for wanted in one.wanted)
-        return _Seen(told, changes, wanted, led, frozenset(altered))
+        return _Seen(told, _changes(passes), wanted, led, frozenset(altered))
 
     def _take(
         self, connection: sa.Connection, batch: Sequence[Came], now: datetime, passes: list[Fulfillment]
@@ -238,15 +244,26 @@ def _worth_keeping(came: Came, outcome: Outcome, seen: _Seen) -> Came | None:
     return came if news else None
 
 
+def _changes(passes: Sequence[Fulfillment]) -> list[Changed]:
+    return [change for one in passes for change in one.changes]
+
+
 def _needs_somebody(outcome: Outcome) -> bool:
     return outcome.outcome == "parked" and outcome.reason in PARKED
 
 
-def _matter(state: Any) -> Any:
-    """Registers without the times of looking: a newer look at the same thing is no news."""
-    if isinstance(state, Mapping):
-        return {name: _matter(value) for name, value in state.items() if name not in _TIMES}
-    return [_matter(one) for one in state] if isinstance(state, list) else state
+def _matter(state: Purchase | None) -> Any:
+    """What a purchase holds, less the times of looking: a newer look at the same thing is no news."""
+    if state is None:
+        return None
+    periods = {key: msgspec.structs.replace(one, most=one.peak) for key, one in state.periods.items()}
+    return _timeless(msgspec.to_builtins(msgspec.structs.replace(state, periods=periods)))
+
+
+def _timeless(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _timeless(member) for name, member in value.items() if name not in _TIMES}
+    return [_timeless(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _name_of(purchase: str | None, links: Mapping[Alias, str]) -> str:

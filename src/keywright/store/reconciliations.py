@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
 from keywright.domain.facts import Alias
+from keywright.domain.purchase import Purchase
 from keywright.store import rows
 from keywright.store.tables import provider_accounts, reconciliations
 
 # Of one account. Hourly runs make nine thousand rows a year, and almost all of them found nothing.
 _KEPT = 1000
+_decode = msgspec.json.Decoder(Purchase).decode
 
 
 class Reconciliation(msgspec.Struct, frozen=True):
@@ -116,7 +117,7 @@ def known_events(connection: sa.Connection, account: str, keys: Sequence[str]) -
 
 def states_of(
     connection: sa.Connection, account: str, aliases: Sequence[Alias]
-) -> tuple[dict[Alias, str], dict[str, Mapping[str, Any]]]:
+) -> tuple[dict[Alias, str], dict[str, Purchase]]:
     """Where the aliases lead, without a lock: alias -> purchase id, and purchase id -> its registers."""
     if not aliases:
         return {}, {}
@@ -128,9 +129,9 @@ def states_of(
     )
     keys = rows.json_of([{"kind": a.kind, "external_id": a.external_id} for a in sorted(set(aliases))])
     links: dict[Alias, str] = {}
-    states: dict[str, Mapping[str, Any]] = {}
+    states: dict[str, Purchase] = {}
     for kind, external, id_, state in connection.execute(text, {"rows": keys, "account": account}):
         links[Alias(kind, external)] = id_
         if id_ not in states:
-            states[id_] = msgspec.json.decode(state)
+            states[id_] = _decode(state)
     return links, states
