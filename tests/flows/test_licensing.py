@@ -184,6 +184,50 @@ def test_where_a_decrease_counts_at_once_nobody_is_cut_off_and_nobody_admitted(
     assert activate(context, key, "C").code == "TOO_MANY_ACTIVATIONS"
 
 
+def test_fewer_keys_end_with_their_period_and_growing_again_revives_them(
+    context: Context, clock: TurnableClock
+) -> None:
+    world.stock(context, price_pro=Terms(quantity="keys"))
+    start, until = clock.now(), clock.now() + MONTH
+
+    def say(at: timedelta, begin: timedelta, quantity: int) -> None:
+        seen = stripe.subscription("sub_1", start + begin, start + begin + MONTH, quantity=quantity)
+        world.outcome(context, stripe.event("customer.subscription.updated", seen, start + at))
+
+    def codes() -> list[str]:
+        held = sorted(world.all_licenses(context), key=lambda one: one.unit)
+        return [validate(context, world.key_of(context, one)).code for one in held]
+
+    nothing = timedelta()
+    say(nothing, nothing, 3)
+    sold = {one.unit: one.key_hash for one in world.all_licenses(context)}
+    assert codes() == ["VALID"] * 3
+    say(timedelta(days=9), nothing, 1)
+    assert codes() == ["VALID"] * 3
+    clock.turn(seconds=(until - clock.now()).total_seconds())
+    # A renewal is expected of the first, and nothing of the others.
+    assert codes() == ["VALID", "EXPIRED", "EXPIRED"]
+    say(MONTH, MONTH, 1)
+    assert codes() == ["VALID", "EXPIRED", "EXPIRED"]
+    say(MONTH + timedelta(days=3), MONTH, 3)
+    assert codes() == ["VALID"] * 3
+    assert {one.unit: one.key_hash for one in world.all_licenses(context)} == sold
+
+
+def test_keys_that_nobody_had_are_given_out_only_while_they_run(
+    context: Context, clock: TurnableClock
+) -> None:
+    world.stock(context, price_pro=Terms(quantity="keys"))
+    # Everything is told at once and a month late: of the first month nothing is left to give out.
+    start, events = clock.now() - timedelta(days=40), []
+    for at, begin, quantity in ((0, 0, 5), (9, 0, 4), (30, 30, 3), (33, 30, 2)):
+        begun = start + timedelta(days=begin)
+        seen = stripe.subscription("sub_1", begun, begun + MONTH, quantity=quantity)
+        events.append(stripe.event("customer.subscription.updated", seen, start + timedelta(days=at)))
+    world.hand_in(context, *events)
+    assert sorted(one.unit for one in world.all_licenses(context)) == [0, 1, 2]
+
+
 def test_moves_are_limited_in_a_period(context: Context, clock: TurnableClock) -> None:
     world.stock(context, price_pro=Terms(max_activations=1, moves=2, moves_period=30 * 86400))
     sold = stripe.subscription("sub_1", clock.now(), clock.now() + timedelta(days=300))

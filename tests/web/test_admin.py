@@ -252,6 +252,8 @@ def test_a_row_has_the_members_of_the_contract(office: Office) -> None:
         "reason": "",
         "firm": None,
         "created_at": None,
+        "seats_after": None,
+        "seats_after_at": None,
     }
     assert set(row["customer"]) == {"id", "email"}
 
