@@ -9,8 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keywright.domain.errors import Invalid
-from keywright.domain.plan import Terms
-from keywright.flows.catalog_file import Catalog, CatalogPrice, CatalogRefused, difference, parse
+from keywright.domain.plan import NOTICE_KINDS, Terms
+from keywright.flows.catalog_file import (
+    Catalog,
+    CatalogPrice,
+    CatalogRefused,
+    difference,
+    parse,
+    show_notices,
+)
 
 DAY = 86400
 SAMPLE = files("keywright.cli").joinpath("sample_catalog.toml").read_text("utf-8")
@@ -155,6 +162,34 @@ class TestReading:
         assert read("\ufeff" + SAMPLE.replace("\n", "\r\n")) == read(SAMPLE)
 
 
+class TestNotices:
+    def test_the_usual_ones(self) -> None:
+        (plan,) = read(PLAN).products[0].plans
+        assert "renewed" not in plan.terms.notices
+        assert set(plan.terms.notices) == set(NOTICE_KINDS) - {"renewed"}
+
+    def test_switches_and_reminders(self) -> None:
+        written = 'notices = { renewed = true, expired = false, grace_ending = ["12h", "5d"] }'
+        (plan,) = read(PLAN + written).products[0].plans
+        assert set(plan.terms.notices) == set(NOTICE_KINDS) - {"expired"}
+        assert plan.terms.grace_reminders == (5 * DAY, DAY // 2)
+        assert plan.terms.trial_reminders == Terms().trial_reminders
+
+    def test_a_reminder_may_be_written_for_a_trial_that_the_provider_gives(self) -> None:
+        (plan,) = read(PLAN + 'notices = { trial_ending = ["10d"] }').products[0].plans
+        assert plan.terms.trial_reminders == (10 * DAY,)
+        too_long = 'trial = "7d"\nnotices = { trial_ending = ["10d"] }'
+        assert refused(PLAN + too_long) == [
+            '8: trial_ending has "10d", which never goes out before the end of a trial of 7d'
+        ]
+
+    def test_what_is_shown_can_be_written(self) -> None:
+        changed = 'notices = { renewed = true, trial_ending = false, grace_ending = ["5d"] }'
+        terms = read(PLAN + changed).products[0].plans[0].terms
+        members = ", ".join(f"{kind} = {said}" for kind, said in show_notices(terms).items())
+        assert read(PLAN + f"notices = {{ {members} }}").products[0].plans[0].terms == terms
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("text", "problem"),
@@ -227,6 +262,24 @@ class TestRefusals:
             ('portable_file = "yes"', "portable_file must be true or false, not a text"),
             ('on_cancle = "now"', 'unknown member "on_cancle", did you mean on_cancel?'),
             ("prices = {}", "prices must be an array of tables, not a table"),
+            ("notices = true", "notices must be a table, not a boolean"),
+            ("notices = { renewed = 1 }", "renewed must be true or false, not a whole number"),
+            ('notices = { expired = ["1d"] }', "expired must be true or false, not an array"),
+            ("notices = { expird = true }", 'unknown member "expird", did you mean expired?'),
+            ("notices = { grace_ending = [] }", "grace_ending is empty: write false for none"),
+            (
+                'notices = { grace_ending = "3d" }',
+                "grace_ending must be true, false or an array of durations, not a text",
+            ),
+            ('notices = { grace_ending = ["1d", "24h"] }', 'grace_ending has "24h" twice'),
+            (
+                'notices = { trial_ending = ["91d"] }',
+                'trial_ending must have durations such as "3d", from 1h to 90d, not "91d"',
+            ),
+            (
+                'notices = { grace_ending = ["3d", "14d"] }',
+                'grace_ending has "14d", which never goes out before the end of a grace of 14d',
+            ),
         ],
     )
     def test_plan_members(self, member: str, problem: str) -> None:

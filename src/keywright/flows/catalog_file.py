@@ -187,7 +187,9 @@ def _plan(table: Table, product: Table) -> CatalogPlan:
 
 def _terms(table: Table) -> Terms:
     moves, moves_period = _moves(table)
-    notices, reminders = _notices(table)
+    grace = table.duration("grace", _DEFAULT.grace)
+    trial = _trial(table, term := _term(table))
+    notices, reminders = _notices(table, grace, trial)
     return Terms(
         quantity=table.choice("quantity", _QUANTITY, _DEFAULT.quantity),
         seats_per_unit=table.whole("seats_per_unit", 1, _MOST, _DEFAULT.seats_per_unit),
@@ -197,9 +199,9 @@ def _terms(table: Table) -> Terms:
         moves_period=moves_period,
         entitlements=table.texts("entitlements", _GRANT_NAME),
         limits=table.numbers("limits", _GRANT_NAME),
-        term=(term := _term(table)),
-        trial=_trial(table, term),
-        grace=table.duration("grace", _DEFAULT.grace),
+        term=term,
+        trial=trial,
+        grace=grace,
         slack=table.duration("slack", _DEFAULT.slack),
         offline=table.duration("offline", _DEFAULT.offline, HOUR),
         offline_file=table.duration("offline_file", _DEFAULT.offline_file, HOUR),
@@ -216,7 +218,9 @@ def _terms(table: Table) -> Terms:
     )
 
 
-def _notices(table: Table) -> tuple[tuple[NoticeKind, ...], dict[str, tuple[int, ...]]]:
+def _notices(
+    table: Table, grace: int, trial: int
+) -> tuple[tuple[NoticeKind, ...], dict[str, tuple[int, ...]]]:
     """Which mails customers get, and when reminders go out. A kind that is not written stays as usual."""
     reminders = {"grace_ending": _DEFAULT.grace_reminders, "trial_ending": _DEFAULT.trial_reminders}
     written = table.table("notices")
@@ -224,13 +228,30 @@ def _notices(table: Table) -> tuple[tuple[NoticeKind, ...], dict[str, tuple[int,
         return _DEFAULT.notices, reminders
     found: list[NoticeKind] = []
     for kind in NOTICE_KINDS:
-        if kind in reminders and written.is_array(kind):
-            reminders[kind] = written.durations(kind, HOUR, _EARLIEST_REMINDER) or reminders[kind]
+        usual = kind in _DEFAULT.notices
+        if kind not in reminders:
+            is_on = written.flag(kind, usual)
+        elif written.is_array(kind):
+            is_on, reminders[kind] = (
+                True,
+                written.durations(kind, HOUR, _EARLIEST_REMINDER) or reminders[kind],
+            )
+        else:
+            is_on = written.flag(kind, usual, "true, false or an array of durations")
+        if is_on:
             found.append(kind)
-        elif written.flag(kind, kind in _DEFAULT.notices):
-            found.append(kind)
+    for kind, member, whole in (("grace_ending", "grace", grace), ("trial_ending", "trial", trial)):
+        # A trial that is not written may still be given at the provider.
+        if written.is_array(kind) and table.sound(member) and (table.has(member) or member == "grace"):
+            _check_reminders(written, kind, reminders[kind], f"{member} of {show_duration(whole)}", whole)
     written.finish()
     return tuple(found), reminders
+
+
+def _check_reminders(table: Table, kind: str, reminders: tuple[int, ...], of: str, whole: int) -> None:
+    if table.sound(kind) and reminders[0] >= whole:
+        longest = quoted(show_duration(reminders[0]))
+        table.refuse(kind, f"{kind} has {longest}, which never goes out before the end of a {of}")
 
 
 def _term(table: Table) -> Literal["subscription", "perpetual"] | int:

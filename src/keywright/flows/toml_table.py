@@ -184,11 +184,12 @@ class Table:
             return value
         return None
 
-    def flag(self, name: str, default: bool) -> bool:
+    def flag(self, name: str, default: bool, wanted: str = "true or false") -> bool:
+        """`wanted`: what the member may be, for the message; where it may be something else as well."""
         value = self._value(name)
         if value is None or isinstance(value, bool):
             return default if value is None else value
-        self._wrong(name, "true or false", value)
+        self._wrong(name, wanted, value)
         return default
 
     def duration(self, name: str, default: int, least: int = 0) -> int:
