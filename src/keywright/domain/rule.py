@@ -23,6 +23,7 @@ from keywright.domain.facts import (
 )
 from keywright.domain.license import License, status
 from keywright.domain.plan import FOREVER
+from keywright.domain.purchase import Purchase
 
 _OF_CHANGES: Final[Mapping[str, str]] = {
     "license.issued": "A purchase that grants something for the first time makes a license.",
@@ -75,9 +76,12 @@ def of_change(kind: str, *, reason: str = "", staff: bool = False) -> str:
     return _OF_CHANGES.get(kind, "")
 
 
-def of_fact(fact: Fact, *, taken: bool) -> str:
+def of_fact(fact: Fact, before: Purchase, after: Purchase) -> str:
     """The rule by which a fact was taken, or by which what was known before stays."""
+    taken = after is not before
     match fact:
+        case SubscriptionSeen() if taken and after.subscription is not fact:
+            return "An older snapshot tells of its own period only; the newer one stays."
         case SubscriptionSeen():
             new = "The newest snapshot of a subscription wins."
             old = "An older snapshot never replaces a newer one, and nothing comes after the end."

@@ -187,7 +187,7 @@ def _walk(
         rules = []
         for fact in one.facts:
             after = absorb(state, fact)
-            rules.append(rule.of_fact(fact, taken=after is not state))
+            rules.append(rule.of_fact(fact, state, after))
             state = after
         now = _worth(held, state, plans)
         told = clocks_of(now) if now is not None else {}
