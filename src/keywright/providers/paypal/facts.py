@@ -47,6 +47,20 @@ _SLOP: Final = timedelta(days=3)  # how far PayPal's own next billing may lie fr
 _PAID: Final = frozenset({"completed", "partially_refunded", "refunded", "reversed"})
 _PENDING: Final = frozenset({"pending"})
 _RANKS: Final[Mapping[PaymentState, int]] = {"pending": 0, "failed": 1, "paid": 2}
+# Which of two answers of one second is taken: the one further along.
+_STATUS_RANKS: Final[Mapping[SubscriptionStatus, int]] = {
+    "unknown": 0,
+    "incomplete": 1,
+    "paused": 2,
+    "unpaid": 3,
+    "past_due": 4,
+    "trialing": 5,
+    "active": 6,
+    "abandoned": 7,
+    "ended": 8,
+}
+_DISPUTE_RANKS: Final[Mapping[str, int]] = {"inquiry": 0, "open": 1, "over": 2, "won": 3, "lost": 4}
+_REFUND_RANKS: Final[Mapping[str, int]] = {"pending": 0, "done": 1, "failed": 2}
 RefundState = Literal["pending", "done", "failed"]
 DisputeState = Literal["inquiry", "open", "won", "lost", "over"]
 
@@ -220,7 +234,7 @@ def _snapshot(
     item = Item(str(seen.plan_id), _quantity(seen), began, ends)
     over = status == "ended"
     return SubscriptionSeen(
-        stamp=stamp,
+        stamp=_ranked(stamp, _STATUS_RANKS[status]),
         status=status,
         items=(item,),
         ended_at=(moment(seen.status_update_time) or stamp.at) if over else None,
@@ -270,7 +284,7 @@ def _payment(
 ) -> PaymentSeen:
     breakdown = one.amount_with_breakdown
     amount, currency = _amount(breakdown.gross_amount if breakdown is not None else None)
-    return PaymentSeen(stamp, one.id, state, amount, currency, lines, charge=one.id)
+    return PaymentSeen(_ranked(stamp, _RANKS[state]), one.id, state, amount, currency, lines, charge=one.id)
 
 
 def _given_back(stamp: Stamp, one: shapes.Transaction) -> list[Fact]:
@@ -416,7 +430,8 @@ def _read_sale(stamp: Stamp, seen: shapes.Sale, _: shapes.Kept) -> Reading:
         facts = (RefundSeen(stamp, seen.id, full=True, amount=amount, currency=currency, payment=seen.id),)
     elif state == "reversed":
         # By a name of its own: when the dispute is won, this is taken back, and no refund beside it.
-        facts = (RefundPart(stamp, _reversal(seen.id), "done", amount, currency, charge=seen.id),)
+        taken = _ranked(stamp, _REFUND_RANKS["done"])
+        facts = (RefundPart(taken, _reversal(seen.id), "done", amount, currency, charge=seen.id),)
     return Reading(tuple(aliases), facts, founds=False)
 
 
@@ -439,7 +454,8 @@ def _part(stamp: Stamp, refund: shapes.Refund, charge: str | None, payment: str 
         done = "done"
     elif state in ("failed", "cancelled", "canceled", "denied"):
         done = "failed"
-    return RefundPart(stamp, refund.id, done, amount, currency, charge=charge, payment=payment)
+    ranked = _ranked(stamp, _REFUND_RANKS[done])
+    return RefundPart(ranked, refund.id, done, amount, currency, charge=charge, payment=payment)
 
 
 def _read_dispute(stamp: Stamp, seen: shapes.Dispute, _: shapes.Kept) -> Reading:
@@ -453,10 +469,13 @@ def _read_dispute(stamp: Stamp, seen: shapes.Dispute, _: shapes.Kept) -> Reading
     for place, charge in enumerate(known):
         # A case about several payments is one for each: each has its own purchase.
         name = seen.dispute_id if place == 0 else f"{seen.dispute_id}-{place}"
-        facts.append(DisputeSeen(stamp, name, state, amount, currency, charge=charge))
+        facts.append(
+            DisputeSeen(_ranked(stamp, _DISPUTE_RANKS[state]), name, state, amount, currency, charge=charge)
+        )
         if state == "won":
             # The money that was taken for it came back.
-            facts.append(RefundPart(stamp, _reversal(charge), "failed", amount, currency, charge=charge))
+            back = _ranked(stamp, _REFUND_RANKS["failed"])
+            facts.append(RefundPart(back, _reversal(charge), "failed", amount, currency, charge=charge))
     return Reading(tuple(Alias("charge", charge) for charge in known), tuple(facts), founds=False)
 
 
@@ -482,6 +501,10 @@ def _dispute_state(seen: shapes.Dispute) -> DisputeState:
 
 
 # --------------------------------------------------------------------------------------- small readers
+
+
+def _ranked(stamp: Stamp, above: int) -> Stamp:
+    return Stamp(stamp.at, stamp.rank + above, stamp.digest)
 
 
 def is_reference(text: str | None) -> TypeGuard[str]:
