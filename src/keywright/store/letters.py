@@ -45,9 +45,11 @@ def sources(connection: sa.Connection, owed: Sequence[Announcement]) -> dict[str
     )
     found = {}
     for row in connection.execute(text, {"rows": rows.json_of(asked)}):
-        *names, terms, email = row[len(MEMBERS) :]
+        seller, seller_slug, product, slug, prefix, plan, terms, email = row[len(MEMBERS) :]
         held = licenses.from_row(row)
-        found[held.id] = LetterSource(held, *names, decode_terms(terms), email)
+        found[held.id] = LetterSource(
+            held, seller, seller_slug, product, slug, prefix, plan, decode_terms(terms), email
+        )
     return found
 
 
