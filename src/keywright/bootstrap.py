@@ -49,7 +49,6 @@ from keywright.workflows import engine
 from keywright.workflows.engine import DBOSFollowups
 
 _UNNAMED_SELLER = "Software store"
-_PAY_PAGES = ("https://checkout.stripe.com", "https://checkout.paystack.com")
 _PAYPAL_PAGES = {True: "https://www.paypal.com", False: "https://www.sandbox.paypal.com"}
 
 
@@ -115,6 +114,7 @@ def build(settings: Settings, database: Database) -> Context:
         raise Misconfigured("This database was never prepared. Run: keywright migrate")
     keyring = Keyring(_master_key(settings, database), database)
     keyring.active_key(master.id, "lease+jwt")  # a wrong master key is told at once, not at the first sale
+    channels = _channels(settings, database, keyring, master, clock)
     return Context(
         database=database,
         clock=clock,
@@ -124,14 +124,12 @@ def build(settings: Settings, database: Database) -> Context:
         letters=Stationery(settings.base_url),
         followups=DBOSFollowups(database),
         master=master,
-        channels=_channels(settings, database, keyring, master, clock),
-        policy=_policy(settings),
+        channels=channels,
+        policy=_policy(settings, channels),
     )
 
 
-def _policy(settings: Settings) -> Policy:
-    sandboxes = (settings.stripe_api_base, settings.paystack_api_base, settings.paypal_api_base)
-    paypal_is_live = bool(_given_paypal(settings).live)
+def _policy(settings: Settings, channels: Mapping[str, Channel]) -> Policy:
     publishable = {"stripe": settings.stripe_publishable_key, "paystack": settings.paystack_public_key}
     return Policy(
         base_url=settings.base_url,
@@ -140,10 +138,22 @@ def _policy(settings: Settings) -> Policy:
         alert_email=settings.alert_email,
         return_origins=listed(settings.allowed_return_origins),
         website_origins=listed(settings.website_origins),
-        pay_origins=(*_PAY_PAGES, _PAYPAL_PAGES[paypal_is_live], *(sandboxes if settings.is_sandbox else ())),
+        pay_origins=tuple(
+            origin for channel in channels.values() for origin in _pay_origins(settings, channel.account)
+        ),
         publishable_keys={provider: key for provider, key in publishable.items() if key},
         outbox=settings.data_dir / "outbox" if settings.smtp_url is None else None,
     )
+
+
+def _pay_origins(settings: Settings, account: ProviderAccount) -> tuple[str, ...]:
+    """Where a buyer may be sent to pay: to the provider's own page, and to its stand-in in sandbox mode."""
+    pages = {
+        "stripe": ("https://checkout.stripe.com", settings.stripe_api_base),
+        "paystack": ("https://checkout.paystack.com", settings.paystack_api_base),
+        "paypal": (_PAYPAL_PAGES[account.live], settings.paypal_api_base),
+    }
+    return pages[account.provider] if settings.is_sandbox else pages[account.provider][:1]
 
 
 def _channels(

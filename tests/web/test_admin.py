@@ -244,6 +244,8 @@ def test_a_row_has_the_members_of_the_contract(office: Office) -> None:
         "plan": "plan-0",
         "status": "active",
         "seats": 2,
+        "seats_after": None,
+        "seats_after_at": None,
         "customer": None,
         "entitled_until": "2026-12-01T12:00:00Z",
         "grace_until": "2026-12-15T12:00:00Z",
