@@ -10,8 +10,10 @@ import sqlalchemy as sa
 
 from keywright.domain.grant import Grant, of_unit
 from keywright.domain.license import License, change_of, granted
+from keywright.domain.notice import notices_of
 from keywright.domain.override import apply
 from keywright.domain.purchase import Purchase
+from keywright.flows import notices
 from keywright.flows.context import Context
 from keywright.flows.license_writes import blank, clocks_of, resealed, sealed
 from keywright.store import announcements, licenses, timeline
@@ -54,6 +56,7 @@ class Issuing:
         self._made: list[License] = []
         self._changed: list[License] = []
         self._entries: list[timeline.Entry] = []
+        self._owed: list[Announcement] = []
 
     def issue(self, purchase: Granted, grants: Sequence[Grant], held: Sequence[License]) -> None:
         """Bring the licenses of one purchase to what it is worth."""
@@ -61,9 +64,9 @@ class Issuing:
         for grant, unit in _units(grants, mine):
             known = mine.pop((grant.product_id, unit), None)
             if known is None and _is_to_issue(grant, unit, self.now):
-                self._issue(purchase, grant, unit)
+                self._tell(purchase, None, self._issue(purchase, grant, unit), grant)
             elif known is not None:
-                self._regrant(purchase, known, grant)
+                self._tell(purchase, known, self._regrant(purchase, known, grant), grant)
         # What no grant speaks of: a license beside the older purchase's own, or one whose price is gone.
         for one in mine.values():
             if purchase.superseded:
@@ -76,11 +79,17 @@ class Issuing:
         licenses.insert(self.connection, self._made)
         licenses.update(self.connection, self._changed)
         timeline.insert(self.connection, self._entries)
-        owed = [self._letter(one) for one in self._made]
+        owed = [self._letter(one) for one in self._made] + self._owed
         announcements.insert(self.connection, owed)
         self.owes = bool(owed)
 
-    def _issue(self, purchase: Granted, grant: Grant, unit: int) -> None:
+    def _tell(self, purchase: Granted, before: License | None, after: License, grant: Grant) -> None:
+        """Owe the notices of what is news in this."""
+        found = notices_of(before, after, purchase.was, purchase.now, grant.plan.terms, self.now)
+        if found:
+            self._owed += notices.owed(self.context, after, found, self.batch, self.now)
+
+    def _issue(self, purchase: Granted, grant: Grant, unit: int) -> License:
         one, _ = blank(self.context, self.tenant, grant.plan, self.now)
         one = msgspec.structs.replace(
             one,
@@ -95,16 +104,18 @@ class Issuing:
         one = sealed(self.context, one)
         self._made.append(one)
         self._note(None, one, entry)
+        return one
 
-    def _regrant(self, purchase: Granted, known: License, grant: Grant) -> None:
+    def _regrant(self, purchase: Granted, known: License, grant: Grant) -> License:
         after = granted(moved(known, purchase.purchase_id), apply(grant, known.overrides))
         if after is known:
-            return
+            return known
         detail = {"event": purchase.event, "before": clocks_of(known), "after": clocks_of(after)}
         after, entry = timeline.append(after, change_of(known, after), detail, self.now)
         after = resealed(self.context, known, after)
         self._changed.append(after)
         self._note(known, after, entry)
+        return after
 
     def _supersede(self, one: License) -> None:
         """Two purchases turned out to be one: the younger's license of the same product ends."""
