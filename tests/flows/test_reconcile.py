@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,13 +12,15 @@ import sqlalchemy as sa
 from keywright.domain.errors import Invalid, Misconfigured, NotFound, ProviderUnavailable
 from keywright.domain.license import status
 from keywright.domain.plan import Terms
-from keywright.flows import reconcile, replay
+from keywright.flows import reconcile, refetching, replay
 from keywright.flows.context import Context
 from keywright.flows.reconcile import AccountReport, Wish
 from keywright.store.tables import (
     announcements,
     inbox,
+    inbox_waits,
     licenses,
+    prices,
     provider_accounts,
     purchases,
     reconciliations,
@@ -24,7 +28,7 @@ from keywright.store.tables import (
 )
 from tests.conftest import TurnableClock
 from tests.life import hints, stripe, world
-from tests.life.listing import Ledger, listed_by
+from tests.life.listing import HintLedger, Ledger, hinted_by, listed_by
 
 MONTH = timedelta(days=30)
 
@@ -381,3 +385,121 @@ def test_an_event_that_cannot_be_taken_in_does_not_stop_its_neighbors(
     report = compare(shop, fix=True)
     assert len(world.all_licenses(shop)) == 2
     assert world.count(shop, inbox) == 7
+
+
+REFERENCE = "KW-AAAABBBBCCCCDDDD"
+
+
+@pytest.fixture
+def hint(clock: TurnableClock) -> HintLedger:
+    return HintLedger(clock)
+
+
+@pytest.fixture
+def till(context: Context, hint: HintLedger) -> Context:
+    """Sells one perpetual plan through a provider whose events prove nothing, and lists them."""
+    world.stock(context, price_stripe=Terms(term="perpetual"))
+    with context.database.write() as connection:
+        connection.execute(
+            sa.insert(prices).values(
+                id="pri_naira",
+                tenant_id=context.master.id,
+                plan_id="pla_plan-0",
+                provider=hints.NAME,
+                key="once",
+                amount=5000,
+                currency="NGN",
+            )
+        )
+    opened = hinted_by(context, hint)
+    hints.order(opened, REFERENCE, plan="pla_plan-0", price="pri_naira")
+    return opened
+
+
+def test_events_that_prove_nothing_are_asked_about_and_looked_at_whole(
+    till: Context, hint: HintLedger
+) -> None:
+    hint.orders[REFERENCE] = {"amount": 5000, "currency": "NGN"}
+    for _ in range(3):
+        hint.told_of(REFERENCE)
+    first = compare(till)
+    assert kinds(first) == ["paid-without-license"]
+    assert first.findings[0].object == REFERENCE
+    assert (first.missing, hint.asked) == (3, [REFERENCE]), "asked once, however many events name it"
+    for table in (inbox, licenses, refetches, inbox_waits):
+        assert world.count(till, table) == 0
+
+    second = compare(till, fix=True)
+    assert (second.applied, second.found) == (3, 1)
+    assert world.the_license(till).entitled_until is not None
+    assert world.count(till, refetches) == world.count(till, inbox_waits) == 0
+    with till.database.read() as connection:
+        assert set(connection.execute(sa.select(inbox.c.status)).scalars()) == {"applied"}
+    assert compare(till, fix=True).found == 0
+
+
+def test_an_event_that_came_and_was_never_asked_about_stays_with_the_refetches(
+    till: Context, hint: HintLedger
+) -> None:
+    """It is here and owed an answer already: that is no difference."""
+    hint.orders[REFERENCE] = {"amount": 5000, "currency": "NGN"}
+    hint.told_of(REFERENCE)
+    assert hints.tell(till, hint.sent[0]) == ["accepted"]
+    assert compare(till, fix=True).found == 0
+    assert refetching.run_due(till) == 1
+    assert world.the_license(till).entitled_until is not None
+
+
+@pytest.mark.parametrize(
+    ("order", "amount", "kind", "words"),
+    [
+        (REFERENCE, 1, "amount-mismatch", "amount ordered"),
+        ("KW-ZZZZZZZZZZZZZZZZ", 5000, "order-unknown", "No checkout of ours"),
+    ],
+)
+def test_what_only_a_person_can_decide_is_told_each_time_and_kept_once(
+    till: Context, hint: HintLedger, clock: TurnableClock, order: str, amount: int, kind: str, words: str
+) -> None:
+    hint.orders[order] = {"amount": amount, "currency": "NGN"}
+    hint.told_of(order)
+    assert kind in kinds(compare(till))
+    (told,) = [f for f in compare(till, fix=True).findings if f.kind == kind]
+    assert words in told.fix
+    assert (told.manual, told.fixed) == (True, False)
+    kept = world.count(till, inbox)
+    for _ in range(2):
+        clock.turn(minutes=20)
+        hint.told_of(order)
+        assert kind in kinds(compare(till, fix=True))
+        kept += 1
+        assert world.count(till, inbox) == kept, "the new event, and nothing else"
+    assert world.all_licenses(till) == []
+
+
+def test_a_provider_that_falls_silent_in_between_ends_the_run(till: Context, hint: HintLedger) -> None:
+    hint.orders[REFERENCE] = {"amount": 5000, "currency": "NGN"}
+    hint.told_of(REFERENCE)
+    hint.trouble = ProviderUnavailable("Nobody answers.")
+    report = compare(till, fix=True)
+    assert (report.error, report.applied) == ("Nobody answers.", 0)
+    hint.trouble = None
+    assert compare(till, fix=True).applied == 1
+
+
+def test_a_purchase_met_first_by_another_process_is_compared_again(
+    shop: Context, ledger: Ledger, clock: TurnableClock
+) -> None:
+    """Eight runs at once, beside the webhooks of the same events: each event has one effect."""
+    for number in range(12):
+        ledger.happened(*bought(clock, f"sub_{number}"))
+    with ThreadPoolExecutor(4) as pool:
+        runs = [pool.submit(compare, replace(shop), fix=True) for _ in range(4)]
+        for event in reversed(ledger.events):
+            world.hand_in(shop, event)
+        reports = [run.result() for run in runs]
+    assert [report.error for report in reports] == [None] * 4
+    assert all("failed-event" not in report.counts for report in reports)
+    assert len(world.all_licenses(shop)) == 12
+    assert world.count(shop, announcements) == 12
+    assert world.count(shop, inbox) == 36
+    assert compare(shop).found == 0

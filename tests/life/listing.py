@@ -10,7 +10,7 @@ from keywright.domain.facts import Refetch
 from keywright.flows.context import Context
 from keywright.ports import Change, ChangePage
 from tests.conftest import TurnableClock
-from tests.life import stripe
+from tests.life import hints, stripe
 from tests.life.payments import PayDesk
 
 
@@ -63,3 +63,27 @@ def _when(event: stripe.Json) -> datetime:
 def listed_by(context: Context, ledger: Ledger) -> Context:
     """The context with this ledger behind its Stripe channel."""
     return replace(context, channels={"stripe": replace(context.channels["stripe"], api=ledger)})
+
+
+class HintLedger(hints.HintDesk):
+    """The provider whose events prove nothing, with a list of those it sent."""
+
+    def __init__(self, clock: TurnableClock) -> None:
+        super().__init__(clock)
+        self.sent: list[hints.Json] = []
+
+    def list_changes(self, since: datetime, cursor: str | None) -> ChangePage:
+        del since, cursor
+        return ChangePage(tuple(Change(stripe.encoded(event), fetched=False) for event in self.sent))
+
+    def told_of(self, order: str) -> None:
+        """An event about this order was sent, and nobody heard it."""
+        at = stripe.stamp(self.clock.now())
+        self.sent.append({"id": f"hint_{len(self.sent)}", "order": order, "at": at})
+
+
+def hinted_by(context: Context, ledger: HintLedger) -> Context:
+    """The context with this ledger as its only provider."""
+    opened, _ = hints.open_desk(context, ledger.clock)
+    channel = replace(opened.channels[hints.NAME], api=ledger)
+    return replace(opened, channels={hints.NAME: channel})
