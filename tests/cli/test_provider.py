@@ -50,7 +50,7 @@ class Shop:
     def server(self, **changed: str) -> Server:
         """The server, with other settings than the shell's where they are given."""
         kept = environment(self.environment["DATABASE_URL"], self.folder)
-        for name in ("STRIPE_WEBHOOK_SECRET", "ALERT_EMAIL"):
+        for name in ("STRIPE_WEBHOOK_SECRET", "STRIPE_SECRET_KEY", "STRIPE_API_BASE", "ALERT_EMAIL"):
             kept.pop(name)
         made = Server({**kept, **self.environment, **changed}, self.folder)
         made.port = self.port
@@ -180,3 +180,62 @@ def test_without_credentials_it_says_which(tmp_path: Path) -> None:
     told: list[dict[str, Any]] = msgspec.json.decode(shell.run("provider", "test", "--json", fails=1).stdout)
     assert {"stripe", "paystack", "paypal", "providers"} == {line["check"] for line in told}
     shell.run("provider", "setup", "nobody", fails=2)
+
+
+def test_paystack_is_told_by_hand_and_walked(shop: Shop) -> None:
+    key = shop.sandbox.sandbox.paystack.secret_key
+    for name in ("STRIPE_SECRET_KEY", "STRIPE_API_BASE"):
+        shop.environment.pop(name)
+        shop.shell.environment.pop(name)
+    shop.environment |= {"PAYSTACK_SECRET_KEY": key, "PAYSTACK_API_BASE": f"{shop.sandbox.url}/paystack"}
+    shop.shell.environment |= shop.environment
+    body = {"name": "Pro", "amount": 5000, "interval": "monthly", "currency": "NGN"}
+    headers = {"Authorization": f"Bearer {key}"}
+    made = httpx.post(f"{shop.sandbox.url}/paystack/plan", json=body, headers=headers)
+    assert made.is_success, made.text
+    done = shop.shell.json("provider", "setup", "paystack")
+    address = f"{shop.environment['APP_BASE_URL']}/api/webhooks/paystack"
+    assert any(click.endswith(address) for click in done["by_hand"])
+    assert "dashboard.paystack.com" in done["by_hand"][0]
+    (line,) = done["prices"]["lines"]
+    assert line.startswith('{ key = "monthly", provider = "paystack", id = "PLN_')
+    (shop.folder / "catalog.toml").write_text(f"{CATALOG}{line}\n]\n", encoding="utf-8")
+    shop.shell.run("catalog", "apply", "catalog.toml")
+    shop.sandbox.sandbox.paystack.register_webhook(address)
+    with shop.server():
+        told = shop.lines("provider", "test")
+    assert states(told)["paystack webhook"] == "ok"
+    assert "the webhook came" in told["paystack checkout"][1]
+    assert "proven" in told["paystack secret"][1]
+    shop.shell.environment["PAYSTACK_SECRET_KEY"] = "sk_test_of_somebody"
+    assert "wrong, revoked" in shop.lines("provider", "test", fails=1)["paystack"][1]
+
+
+def test_paypals_webhook_is_made_and_walked(shop: Shop) -> None:
+    paypal = shop.sandbox.sandbox.paypal
+    for name in ("STRIPE_SECRET_KEY", "STRIPE_API_BASE"):
+        shop.environment.pop(name)
+        shop.shell.environment.pop(name)
+    shop.environment |= {
+        "PAYPAL_CLIENT_ID": "sandbox-client",
+        "PAYPAL_CLIENT_SECRET": "sandbox-secret",
+        "PAYPAL_API_BASE": shop.sandbox.url,
+        "PAYPAL_CA_FILE": str(next((shop.folder / "data").glob("*.pem"))),
+    }
+    shop.shell.environment |= shop.environment
+    done = shop.shell.json("provider", "setup", "paypal")
+    (hook,) = paypal.state.every("webhook_endpoint")
+    assert done["endpoint"] == hook["id"]
+    assert "BILLING.SUBSCRIPTION.ACTIVATED" in hook["enabled_events"]
+    assert shop.shell.json("provider", "setup", "paypal")["did"] == []
+    price = '{ key = "once", provider = "paypal", amount = 5000, currency = "USD" }\n]\nterm = "perpetual"\n'
+    (shop.folder / "catalog.toml").write_text(f"{CATALOG}{price}", encoding="utf-8")
+    shop.shell.run("catalog", "apply", "catalog.toml")
+    with shop.server():
+        told = shop.lines("provider", "test")
+    assert states(told)["paypal webhook"] == "ok"
+    assert "the webhook came" in told["paypal checkout"][1]
+    assert states(told)["paypal secret"] == "ok"
+    shop.shell.environment["PAYPAL_WEBHOOK_ID"] = "OF-ANOTHER-APP"
+    paypal.register_webhook(f"{shop.environment['APP_BASE_URL']}/api/webhooks/paypal", "MADE-BY-HAND")
+    assert "is not that of MADE-BY-HAND" in shop.lines("provider", "test", fails=1)["paypal secret"][1]
