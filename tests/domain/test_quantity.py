@@ -91,6 +91,19 @@ def test_two_prices_of_a_plan_beside_each_other_and_after_each_other() -> None:
     assert steps(grant(snap(0, pro=2, team=3), snap(1, pro=2, team=3))) == (2, None, None)
 
 
+def test_items_with_intervals_of_their_own_shrink_each_when_its_period_ends() -> None:
+    def both(at: float, monthly: int, yearly: int) -> SubscriptionSeen:
+        ends = (Item("pro", monthly, day(0), day(30)), Item("pro-extra", yearly, day(0), day(365)))
+        return SubscriptionSeen(Stamp(day(at)), "active", ends)
+
+    assert steps(grant(both(0, 2, 3))) == (5, None, None)
+    assert steps(grant(both(0, 2, 3), both(9, 1, 3))) == (5, 4, day(30))
+    assert steps(grant(both(0, 2, 3), both(9, 2, 1))) == (5, 3, day(365))
+    assert steps(grant(both(0, 2, 3), both(9, 4, 3))) == (7, None, None)
+    # One step for both: the later one, until the monthly item renews.
+    assert steps(grant(both(0, 2, 3), both(9, 1, 1))) == (5, 2, day(365))
+
+
 def test_staff_add_seats_before_and_after() -> None:
     stepping = grant(snap(0, pro=5), snap(9, pro=3))
     more = apply(stepping, type(NO_OVERRIDES)(seats=2))

@@ -19,7 +19,7 @@ from keywright.domain.money_back import disputed_since, taken_back
 from keywright.domain.period import Period, paid_once, periods_of
 from keywright.domain.plan import Plan, later_by
 from keywright.domain.purchase import Purchase, prices_of, settled_stamp
-from keywright.domain.quantity import Leaving, Line, bought, leaving, quantity, seats_until
+from keywright.domain.quantity import Leaving, Line, bought, leaving, quantity, stepped
 
 Standing = Literal["ok", "paused", "suspended", "revoked"]
 
@@ -150,7 +150,7 @@ def _subscription_grant(line: Line, plan: Plan) -> Grant:
     expected = gone_at is None and clocks.lost_until is None and _renewal_expected(seen)
     count = bought(line, plan)
     seats, units = quantity(plan, count)
-    most = max(seats, seats_until(line, plan, until, periods)) if gone_at is None else seats
+    most, step = (seats, None) if gone_at is not None else stepped(line, plan, seats, until, periods)
     disputed = disputed_since(line.purchase, line.prices, terms)
     return Grant(
         product_id=plan.product_id,
@@ -169,8 +169,8 @@ def _subscription_grant(line: Line, plan: Plan) -> Grant:
         trial=status == "trialing" and gone_at is None,
         canceling=seen is not None and seen.canceling and status not in _OVER,
         past_due=status in ("past_due", "unpaid") or (status not in _OVER and _payment_failed(line)),
-        seats_after=seats if most > seats else None,
-        seats_after_at=until if most > seats else None,
+        seats_after=None if step is None else seats,
+        seats_after_at=step,
         leaving=leaving(line, plan, periods),
         standing_since=disputed,
     )
@@ -290,7 +290,7 @@ def _renewal_expected(seen: SubscriptionSeen | None) -> bool:
 def _payment_failed(line: Line) -> bool:
     """Whether the newest word on this line's money is a failure that no later snapshot took back."""
     payments = line.purchase.payments.values()
-    if not any(payment.state == "failed" for payment in payments):
+    if "failed" not in [payment.state for payment in payments]:
         return False
     mine = (p for p in payments if any(one.price in line.prices for one in p.lines))
     newest = max(mine, key=lambda payment: _age(line.purchase, payment), default=None)

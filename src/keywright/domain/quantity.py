@@ -44,9 +44,9 @@ class _Span(msgspec.Struct, frozen=True):
 
 def bought(line: Line, plan: Plan) -> int:
     """How many were bought. Quantities of one plan add up; of several plans of one product, `plan` counts."""
-    mine = {price for price in line.prices if line.plans[price].id == plan.id}
     if line.items:
-        return sum(item.quantity or 0 for item in line.items if item.price in mine)
+        return sum(item.quantity or 0 for item in line.items if line.plans[item.price].id == plan.id)
+    mine = {price for price in line.prices if line.plans[price].id == plan.id}
     ordered = line.purchase.ordered
     if plan.terms.term != "subscription" and ordered is not None and ordered.price in mine:
         return ordered.quantity
@@ -68,14 +68,48 @@ def quantity(plan: Plan, count: int) -> tuple[int, int]:
     return count * plan.terms.seats_per_unit, 1
 
 
-def seats_until(line: Line, plan: Plan, until: datetime | None, periods: Sequence[Period]) -> int:
-    """The most seats that were paid for in the period that ends then; 0 when a decrease counts at once."""
+def stepped(
+    line: Line, plan: Plan, seats: int, until: datetime | None, periods: Sequence[Period]
+) -> tuple[int, datetime | None]:
+    """The seats that were paid for, and until when, where only `seats` are bought by now; None: for good.
+
+    `until` is the end of the running period.
+    """
     if until is None or plan.terms.seat_decrease == "now" or plan.terms.quantity == "keys":
-        return 0
+        return seats, None
+    early = {item.ends_at for item in line.items if item.ends_at is not None and item.ends_at < until}
+    if early:
+        return _in_turn(line, plan, seats, early, periods)
     for period in reversed(periods):  # as a rule the last
         if period.ends_at == until:
-            return _most(line, plan, period)
-    return 0
+            most = _most(line, plan, period)
+            return (most, until) if most > seats else (seats, None)
+    return seats, None
+
+
+def _in_turn(
+    line: Line, plan: Plan, seats: int, early: set[datetime], periods: Iterable[Period]
+) -> tuple[int, datetime | None]:
+    """The same where items have intervals of their own: each keeps its seats until its own period ends.
+
+    A license has one step. Where several items shrink, the last of them decides until the next renewal.
+    """
+    rest, most, at = seats, 0, None
+    counting = sorted(period for period in periods if not period.lost)
+    for period in counting:
+        if period.ends_at not in early and period is not counting[-1]:
+            continue
+        bought_of_it = rest
+        if period.ends_at in early:
+            its = (item for item in line.items if item.ends_at == period.ends_at)
+            mine = (item.quantity or 0 for item in its if line.plans[item.price].id == plan.id)
+            bought_of_it = sum(mine) * plan.terms.seats_per_unit
+            rest -= bought_of_it
+        paid_for = _most(line, plan, period)
+        if paid_for > bought_of_it:
+            at = period.ends_at
+        most += max(paid_for, bought_of_it)
+    return (most, at) if at is not None else (seats, None)
 
 
 def leaving(line: Line, plan: Plan, periods: Iterable[Period]) -> tuple[Leaving, ...]:
