@@ -51,7 +51,6 @@ _OF_REASONS: Final[Mapping[str, str]] = {
     "fewer keys": "Fewer keys are bought; the highest numbers end first.",
     "removed": "The line was taken out of the subscription.",
     "refunded": "A payment that was given back in full stops counting.",
-    "dispute": "An open dispute suspends, where the plan says so.",
     "disputed": "An open dispute suspends, where the plan says so.",
     "dispute lost": "A payment that was lost in a dispute stops counting.",
     "paused": "A provider's pause takes effect when the paid time is over.",

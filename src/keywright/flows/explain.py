@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from keywright.domain import override, rule
 from keywright.domain.errors import Unreadable
 from keywright.domain.facts import Alias, Fact, Ordered, Reading
-from keywright.domain.grant import Grant, worth
+from keywright.domain.grant import of_unit, worth
 from keywright.domain.license import License, granted
 from keywright.domain.plan import Plan
 from keywright.domain.purchase import Purchase, absorb, merge, prices_of
@@ -215,14 +215,7 @@ def _worth(held: License, state: Purchase, plans: Mapping[str, Plan]) -> License
     grant = next((one for one in worth(state, plans) if one.product_id == held.product_id), None)
     if grant is None or (grant.entitled_until is None and held.entitled_until is None):
         return None
-    return granted(held, override.apply(_unit(grant, held.unit), held.overrides))
-
-
-def _unit(grant: Grant, unit: int) -> Grant:
-    """A unit that is no longer bought has ended."""
-    if unit < grant.units:
-        return grant
-    return msgspec.structs.replace(grant, standing="revoked", reason="fewer keys")
+    return granted(held, override.apply(of_unit(grant, held.unit), held.overrides))
 
 
 def _altered(
