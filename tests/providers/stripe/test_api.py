@@ -395,6 +395,75 @@ def test_the_state_chooses_the_type(
         assert seen.state == state
 
 
+# --- lists that Stripe cut ---
+
+
+def listed(data: list[Any], *, more: bool = False) -> dict[str, Any]:
+    return {"object": "list", "data": data, "has_more": more, "url": "/v1/somewhere/else"}
+
+
+def test_the_rest_of_the_items_is_asked_for(server: ScriptedServer, api: StripeApi) -> None:
+    items = [{"id": f"si_{n}", "price": {"id": f"price_{n}"}, "quantity": n} for n in range(5)]
+    server.answers = [
+        Answer(200, {**SUBSCRIPTION, "items": listed(items[:2], more=True)}, {"Date": DATE}),
+        Answer(200, listed(items[2:4], more=True)),
+        Answer(200, listed(items[4:])),
+    ]
+    events = StripeEvents()
+    (told,) = api.fetch(Refetch("subscription", "sub_1"))
+    reading = events.read(events.project(told, fetched=True))
+    snapshot = reading.facts[0]
+    assert isinstance(snapshot, SubscriptionSeen)
+    assert [item.quantity for item in snapshot.items] == [0, 1, 2, 3, 4]
+    assert reading.refetches == (), "or it would be asked for again for ever"
+    assert [asked.path for asked in server.asked] == [
+        "/v1/subscriptions/sub_1", "/v1/subscription_items", "/v1/subscription_items"
+    ]  # fmt: skip
+    assert server.asked[2].query == {"limit": ["100"], "starting_after": ["si_3"], "subscription": ["sub_1"]}
+
+
+def test_the_rest_of_the_lines_is_asked_for(server: ScriptedServer, api: StripeApi) -> None:
+    lines = [{"id": f"il_{n}", "price": {"id": f"price_{n}"}, "quantity": 1} for n in range(3)]
+    invoice = {
+        "id": "in_1",
+        "object": "invoice",
+        "currency": "usd",
+        "status": "paid",
+        "subscription": "sub_1",
+    }
+    server.answers = [
+        Answer(200, {**invoice, "lines": listed(lines[:2], more=True)}),
+        Answer(200, listed(lines[2:])),
+    ]
+    events = StripeEvents()
+    (told,) = api.fetch(Refetch("invoice", "in_1"))
+    reading = events.read(events.project(told, fetched=True))
+    assert reading.prices == ("price_0", "price_1", "price_2")
+    assert server.asked[1].path == "/v1/invoices/in_1/lines"
+
+
+def test_a_list_without_an_end_is_not_followed_for_ever(server: ScriptedServer, api: StripeApi) -> None:
+    page = listed([{"id": "si_1", "price": "price_1", "quantity": 1}], more=True)
+    server.answers = [Answer(200, {**SUBSCRIPTION, "items": page}), Answer(200, page)]
+    (told,) = api.fetch(Refetch("subscription", "sub_1"))
+    assert len(server.asked) == 51
+    assert StripeEvents().read(StripeEvents().project(told, fetched=True)).refetches == ()
+
+
+def test_an_id_leads_nowhere_but_to_its_object(server: ScriptedServer, api: StripeApi) -> None:
+    server.answers = [Answer(404, error("invalid_request_error", code="resource_missing"))]
+    with pytest.raises(NotFound):
+        api.fetch(Refetch("invoice", "../charges?x=1"))
+    assert server.asked[0].path == "/v1/invoices/..%2Fcharges%3Fx%3D1"
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{}", b'{"data": 7}', b"null"])
+def test_a_list_that_is_none_is_no_usable_answer(server: ScriptedServer, api: StripeApi, body: bytes) -> None:
+    server.answers = [Answer(200, body)]
+    with pytest.raises(ProviderUnavailable):
+        api.list_changes(NOW, None)
+
+
 # --- who are we ---
 
 
