@@ -312,15 +312,16 @@ def test_what_does_not_hold_any_more() -> None:
     trial = msgspec.structs.replace(good, trial=True)
     clock: dict[str, str | int] = {"clock": clock_name(START + MONTH)}
     moved: dict[str, str | int] = {"clock": clock_name(START + 2 * MONTH)}
-    holds = {
+    holds: dict[Any, list[tuple[License, dict[str, str | int]]]] = {
         "payment_failed": [(grace, clock)],
         "grace_ending": [(grace, clock)],
         "expired": [(over, clock)],
         "trial_ending": [(trial, clock)],
-        "renewed": [(good, clock), (good, moved)],
+        "renewed": [(good, {"until": clock["clock"]})],
+        "seats_changed": [(good, {"seats": 0})],
         "refunded": [(good, {}), (over, {})],
     }
-    fails = {
+    fails: dict[Any, list[tuple[License, dict[str, str | int]]]] = {
         "payment_failed": [(good, clock), (msgspec.structs.replace(grace, standing="revoked"), clock)],
         "grace_ending": [(good, clock), (grace, moved)],
         "expired": [(good, clock), (grace, clock)],
@@ -329,13 +330,13 @@ def test_what_does_not_hold_any_more() -> None:
             (trial, moved),
             (msgspec.structs.replace(trial, canceling=True), clock),
         ],
-        "renewed": [(over, clock)],
-        "seats_changed": [(msgspec.structs.replace(good, standing="revoked"), clock)],
+        "renewed": [(over, {"until": clock_name(START)}), (good, {"until": moved["clock"]})],
+        "seats_changed": [(good, {"seats": 3}), (msgspec.structs.replace(good, standing="revoked"), clock)],
     }
     for kind, cases in holds.items():
-        assert all(still_holds(kind, detail, held, now) for held, detail in cases), kind  # type: ignore[arg-type]  # a key of the table above
+        assert all(still_holds(kind, detail, held, now) for held, detail in cases), kind
     for kind, cases in fails.items():
-        assert not any(still_holds(kind, detail, held, now) for held, detail in cases), kind  # type: ignore[arg-type]  # as above
+        assert not any(still_holds(kind, detail, held, now) for held, detail in cases), kind
 
 
 # --- any order, any repetition ---

@@ -291,14 +291,28 @@ def test_a_reminder_that_waited_for_an_address_until_it_was_untrue(
     assert "stops on" not in " ".join(mail.subject for mail in post.sent)
 
 
-def test_a_notice_that_waited_for_days_is_no_news(shop: Shop, clock: TurnableClock) -> None:
+def test_an_end_that_waited_for_days_is_no_news(shop: Shop, clock: TurnableClock) -> None:
+    context = shop()
+    start = clock.time
+    bought(context, email=None, cancel_at_period_end=True)
+    clock.turn(days=30)
+    assert look(context) == []
+    clock.turn(days=5)
+    paid = stripe.invoice("in_1", "sub_1", start, start + MONTH)
+    world.hand_in(context, stripe.event("invoice.paid", paid, clock.time))
+    send(context)
+    known = {row["kind"]: row["status"] for row in rows(context)}
+    assert known == {"license.issued": "sent", "notice.expired": "outdated"}
+
+
+def test_money_that_was_given_back_is_told_however_late(shop: Shop, clock: TurnableClock) -> None:
     context = shop()
     bought(context)
     held = world.the_license(context)
     assert owe(context, held, Notice("refunded", held.tenant_id, "ch_1:5", {"amount": 5, "currency": "USD"}))
-    clock.turn(days=5)
+    clock.turn(days=40)
     send(context)
-    assert rows(context)[-1]["status"] == "outdated"
+    assert rows(context)[-1]["status"] == "sent"
 
 
 @pytest.mark.parametrize("kind", NOTICE_KINDS)

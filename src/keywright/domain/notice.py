@@ -77,8 +77,10 @@ def still_holds(kind: NoticeKind, detail: dict[str, str | int], held: License, n
     match kind:
         case "refunded":
             return True
-        case "renewed" | "seats_changed":
-            return state in _RUNNING
+        case "renewed":
+            return state in _RUNNING and detail.get("until") == clock_name(held.entitled_until or now)
+        case "seats_changed":
+            return state in _RUNNING and detail.get("seats") == _last_seats(held)
         case "payment_failed":
             return held.past_due and state not in _GONE
         case "trial_ending":
@@ -137,7 +139,11 @@ def _renewal(after: License, was: Purchase, is_: Purchase, now: datetime) -> Ite
         is_new = was.payments.get(id_) is not payment and payment.stamp.at >= now - FRESH_FOR
         if is_new and payment.state == "paid" and _is_renewal(payment, after, is_):
             end = clock_name(after.entitled_until or now)
-            detail: dict[str, str | int] = {"amount": payment.amount, "currency": payment.currency}
+            detail: dict[str, str | int] = {
+                "amount": payment.amount,
+                "currency": payment.currency,
+                "until": end,
+            }
             yield Notice("renewed", after.id, end, detail)
             return
 

@@ -119,7 +119,9 @@ def is_outdated(owed: Announcement, held: License, now: datetime) -> bool:
     if not owed.kind.startswith(PREFIX):
         return False
     kind, detail = _read(owed)
-    return owed.created_at < now - FRESH_FOR or not still_holds(kind, detail, held, now)
+    # A license that stopped weeks ago still does not work, and nobody needs to be told.
+    is_old = kind in ("payment_failed", "expired") and owed.created_at < now - FRESH_FOR
+    return is_old or not still_holds(kind, detail, held, now)
 
 
 def letter_of(context: Context, owed: Announcement, source: LetterSource) -> NoticeLetter:
