@@ -14,7 +14,7 @@ from keywright.domain.errors import Invalid, NotFound, ProviderUnavailable
 from keywright.domain.facts import Refetch
 from keywright.domain.money import iso_exponent
 from keywright.ports import Change, ChangePage, CheckoutCreated, CheckoutRequest, Clock
-from keywright.providers.paypal import facts, shapes
+from keywright.providers.paypal import shapes, values
 from keywright.providers.paypal.client import Answer, PayPalClient, Refusal
 from keywright.providers.paypal.hook import Delivery
 
@@ -281,7 +281,7 @@ def _is_to_capture(order: dict[str, Any]) -> bool:
     names = [
         one.get("custom_id") for one in (units if isinstance(units, list) else ()) if isinstance(one, dict)
     ]
-    ours = any(isinstance(name, str) and facts.is_reference(name) for name in names)
+    ours = any(isinstance(name, str) and values.is_reference(name) for name in names)
     return ours and order.get("status") == "APPROVED" and order.get("intent", "CAPTURE") == "CAPTURE"
 
 

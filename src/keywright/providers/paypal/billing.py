@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from keywright.domain.errors import Invalid, NotFound, Unsupported
 from keywright.ports import Deal, Preview
-from keywright.providers.paypal import facts, shapes
+from keywright.providers.paypal import shapes, values
 from keywright.providers.paypal.api import decimals
 from keywright.providers.paypal.client import PayPalClient, Refusal
 
@@ -37,7 +37,7 @@ class PayPalBilling:
             due_now=0,
             next_amount=price * quantity,
             currency=currency,
-            next_at=facts.moment(next_at) if isinstance(next_at, str) else None,
+            next_at=values.moment(next_at) if isinstance(next_at, str) else None,
         )
 
     def change_quantity(self, deal: Deal, quantity: int, key: str) -> str | None:
@@ -109,7 +109,7 @@ def _unit_price(found: dict[str, Any]) -> tuple[int, str]:
         if isinstance(price, dict):
             currency = str(price.get("currency_code", "")).upper()
             try:
-                return facts.minor(str(price.get("value")), currency), currency
+                return values.minor(str(price.get("value")), currency), currency
             except ArithmeticError:
                 raise Invalid("PayPal's plan has a price that is no number") from None
     raise Unsupported("PayPal's plan has no single price. Look at it on PayPal's own pages.")

@@ -24,7 +24,7 @@ from keywright.domain.email_address import is_email_address
 from keywright.domain.errors import BadSignature, Misconfigured, Unproven, Unreadable
 from keywright.domain.facts import Projected, Reading
 from keywright.domain.strict_json import StrictJSONError, loads
-from keywright.providers.paypal import facts, shapes
+from keywright.providers.paypal import facts, shapes, values
 from keywright.providers.paypal.certificates import Certificates
 
 PAST: Final = timedelta(days=4)
@@ -213,7 +213,7 @@ class PayPalEvents:
             # The simulator reuses ids for events of different types.
             dedupe_key=f"{envelope.id}:{envelope.event_type}",
             kind=envelope.event_type,
-            at=facts.moment(envelope.create_time) or datetime.fromtimestamp(0, UTC),
+            at=values.moment(envelope.create_time) or datetime.fromtimestamp(0, UTC),
             standing="unknown" if named is None else "read",
             body=body,
             raw=raw,
@@ -222,7 +222,7 @@ class PayPalEvents:
     def _fetched(self, event: dict[str, Any], raw: bytes) -> Projected:
         envelope: shapes.FetchedEnvelope = _convert(event, shapes.FetchedEnvelope)
         what = envelope.event_type.removeprefix(shapes.FETCHED)
-        shape, at = shapes.FETCHED_SHAPES.get(what), facts.moment(envelope.at)
+        shape, at = shapes.FETCHED_SHAPES.get(what), values.moment(envelope.at)
         if shape is None or at is None:
             raise Unreadable("not an answer of PayPal's as we keep it")
         resource = _clean(_convert(envelope.resource, shape))
@@ -262,25 +262,25 @@ class PayPalEvents:
 
 def _delivery(headers: Mapping[str, str]) -> Delivery:
     """The five headers. One that came twice arrives joined by a comma, which none of them can hold."""
-    values: dict[str, str] = {}
+    found: dict[str, str] = {}
     for name, longest in _LONGEST.items():
         value = headers.get(name, "").strip()
         if not value or len(value) > longest or not value.isascii() or not value.isprintable():
             raise BadSignature(f"the header {name} is missing or malformed")
         if "," in value or "|" in value:
             raise BadSignature(f"the header {name} is doubled or malformed")
-        values[name] = value
-    if values["paypal-auth-algo"] != _ALGORITHM:
+        found[name] = value
+    if found["paypal-auth-algo"] != _ALGORITHM:
         raise BadSignature(f"the signature is not {_ALGORITHM}")
-    sent_at = facts.moment(values["paypal-transmission-time"])
+    sent_at = values.moment(found["paypal-transmission-time"])
     if sent_at is None:
         raise BadSignature("the header paypal-transmission-time is no time")
     return Delivery(
-        id=values["paypal-transmission-id"],
-        time=values["paypal-transmission-time"],
-        signature=values["paypal-transmission-sig"],
-        certificate_url=values["paypal-cert-url"],
-        algorithm=values["paypal-auth-algo"],
+        id=found["paypal-transmission-id"],
+        time=found["paypal-transmission-time"],
+        signature=found["paypal-transmission-sig"],
+        certificate_url=found["paypal-cert-url"],
+        algorithm=found["paypal-auth-algo"],
         sent_at=sent_at,
     )
 
@@ -416,7 +416,7 @@ def _clean_refund(refund: shapes.Refund) -> shapes.Refund:
 
 
 def _ours(text: str | None) -> str | None:
-    return text if facts.is_reference(text) and not find_card_numbers(text or "") else None
+    return text if values.is_reference(text) and not find_card_numbers(text or "") else None
 
 
 def _person(person: shapes.Person | None) -> shapes.Person | None:

@@ -193,4 +193,5 @@ def _priced(id_: str, name: str, plan: shapes.Plan) -> PriceSeen | None:
     except InvalidOperation:
         return None
     unit, count = regular.frequency.interval_unit.upper(), regular.frequency.interval_count
-    return PriceSeen(id_, name, amount, currency, _UNITS.get((unit, count), unit.lower()))
+    span = unit.lower() if count == 1 else _UNITS.get((unit, count), f"{count} {unit.lower()}s")
+    return PriceSeen(id_, name, amount, currency, span)
