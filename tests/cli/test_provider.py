@@ -239,3 +239,47 @@ def test_paypals_webhook_is_made_and_walked(shop: Shop) -> None:
     shop.shell.environment["PAYPAL_WEBHOOK_ID"] = "OF-ANOTHER-APP"
     paypal.register_webhook(f"{shop.environment['APP_BASE_URL']}/api/webhooks/paypal", "MADE-BY-HAND")
     assert "is not that of MADE-BY-HAND" in shop.lines("provider", "test", fails=1)["paypal secret"][1]
+
+
+def test_a_key_is_asked_for_and_kept(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    for held in (shop.environment, shop.shell.environment):
+        held.pop("STRIPE_SECRET_KEY")
+    asked: list[tuple[str, bool]] = []
+
+    def answer(name: str, *, hide_input: bool, err: bool) -> str:
+        assert err
+        asked.append((name, hide_input))
+        return f" {shop.sandbox.api_key} "
+
+    monkeypatch.setattr("keywright.cli.provider.typer.prompt", answer)
+    monkeypatch.setattr("keywright.cli.provider._can_answer", lambda: True)
+    told = shop.shell.run("provider", "setup", "stripe")
+    assert asked == [("STRIPE_SECRET_KEY", True)]
+    assert "kept the credentials in the vault" in told.stdout
+    assert shop.sandbox.api_key not in told.stdout + told.stderr
+    # Nobody is asked again, and the server needs nothing in its environment either.
+    assert shop.shell.json("provider", "setup", "stripe")["did"] == []
+    assert len(asked) == 1
+    with shop.server():
+        assert states(shop.lines("provider", "test"))["stripe webhook"] == "ok"
+
+
+def test_a_key_of_the_environment_is_kept_on_request(shop: Shop) -> None:
+    shop.shell.run("provider", "setup", "stripe", "--store-key")
+    shop.shell.environment.pop("STRIPE_SECRET_KEY")
+    assert shop.shell.json("provider", "setup", "stripe")["account"].startswith("Keywright sandbox")
+    elsewhere = shop.shell.json("provider", "setup", "stripe", "--url", "http://127.0.0.1:1/shop")
+    assert elsewhere["url"] == "http://127.0.0.1:1/shop/api/webhooks/stripe"
+
+
+def test_doctor_misses_a_master_key_that_is_in_use(shop: Shop) -> None:
+    key = shop.folder / "data" / "master.key"
+    shop.shell.run("provider", "setup", "stripe")
+    assert shop.lines("doctor")["master key"][0] == "note"
+    key.rename(key.with_suffix(".away"))
+    missed = shop.lines("doctor", fails=1)
+    assert missed["master key"][0] == missed["vault"][0] == "wrong"
+    assert "will be made" not in missed["master key"][1]
+    (shop.folder / "new").mkdir()
+    new = Shell(shop.folder / "new").run("doctor", "--json", fails=1).stdout
+    assert "will be made at the first start" in new

@@ -147,10 +147,11 @@ def test_prices_are_compared_with_the_catalog(
         (6000, "Pro", {"recurring[interval]": "month"}),
         (90000, 'Team "XL"', {"recurring[interval]": "month", "recurring[interval_count]": "12"}),
         (100, "Sticker", {}),
+        (700, "Half", {"recurring[interval]": "month", "recurring[interval_count]": "6"}),
     ):
         data = {"unit_amount": str(amount), "currency": "usd", "product_data[name]": name, **more}
         made.append(httpx.post(f"{sandbox.url}/v1/prices", auth=auth, data=data).json()["id"])
-    pro, team, sticker = made
+    pro, team, sticker, half = made
     catalog.apply(context, catalog_file.parse(CATALOG.format(pro), source="x", environment={}))
     prices = run(context, setup).prices
     (mapped,), (unknown,) = prices.mapped, prices.unknown
@@ -160,7 +161,8 @@ def test_prices_are_compared_with_the_catalog(
     yearly = f'{{ key = "yearly", provider = "stripe", id = "{team}", amount = 90000, currency = "USD"'
     yearly += ', interval = "year" },  # Team "XL"'
     once = f'{{ key = "once", provider = "stripe", id = "{sticker}", amount = 100, currency = "USD" }},'
-    assert set(prices.lines) == {yearly, f"{once}  # Sticker"}
+    halves = f"# {half} is paid every 6 months, which the catalog has no word for"
+    assert set(prices.lines) == {yearly, f"{once}  # Sticker", halves}
     pasted = CATALOG.format(pro).replace("price_gone", "price_other")
     pasted = pasted.replace("prices = [", f"prices = [\n{yearly}")
     parsed = catalog_file.parse(pasted, source="x", environment={})

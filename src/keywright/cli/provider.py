@@ -111,13 +111,17 @@ def _credentials(context: Context, settings: Settings, provider: Provider) -> tu
     found = bootstrap.find_credentials(
         settings, context.database, context.vault, context.master, provider.value
     )
-    if found.keys or not sys.stdin.isatty():
+    if found.keys or not _can_answer():
         return found, False
     names = [setting_of(kind) for kind in bootstrap.CREDENTIAL_KINDS[provider].keys]
     keys = tuple(typer.prompt(name, hide_input=True, err=True).strip() for name in names)
     typed = bootstrap.typed_credentials(settings, provider.value, keys)
     bootstrap.check_mode(settings, typed)
     return typed, True
+
+
+def _can_answer() -> bool:
+    return sys.stdin.isatty()
 
 
 def _address(url: str, provider: Provider) -> str:

@@ -231,8 +231,10 @@ def _shown(amount: int, currency: str, interval: str | None) -> str:
 
 def _line(provider: str, price: PriceSeen) -> str:
     """A line for `prices = [...]` of a plan. A JSON string is a TOML string, too."""
+    if price.interval not in _KEYS:
+        return f"# {price.external_id} is paid every {price.interval}, which the catalog has no word for"
     members = {
-        "key": _KEYS.get(price.interval, price.interval),
+        "key": _KEYS[price.interval],
         "provider": provider,
         "id": price.external_id,
         "amount": price.amount,

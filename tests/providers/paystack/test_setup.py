@@ -90,6 +90,6 @@ def test_plans_are_listed_in_iso_money() -> None:
     assert seen[:3] == (
         PriceSeen("PLN_naira", "PLN_naira", 500000, "NGN", "month"),
         PriceSeen("PLN_cfa", "PLN_cfa", 5000, "XOF", "year"),
-        PriceSeen("PLN_half", "PLN_half", 500000, "NGN", "biannually"),
+        PriceSeen("PLN_half", "PLN_half", 500000, "NGN", "6 months"),
     )
     assert len(seen) == 103

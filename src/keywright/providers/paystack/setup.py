@@ -28,6 +28,7 @@ _INTERVALS: Final[Mapping[str, str]] = {
     "monthly": "month",
     "quarterly": "quarter",
     "annually": "year",
+    "biannually": "6 months",
 }
 
 

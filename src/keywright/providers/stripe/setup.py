@@ -162,8 +162,10 @@ def _price(seen: dict[str, Any]) -> PriceSeen | None:
 
 
 def _interval(recurring: dict[str, Any]) -> str | None:
-    unit = recurring.get("interval")
-    return None if unit is None else _SPANS.get((unit, int(recurring.get("interval_count") or 1)), str(unit))
+    unit, count = recurring.get("interval"), int(recurring.get("interval_count") or 1)
+    if unit is None:
+        return None
+    return str(unit) if count == 1 else _SPANS.get((unit, count), f"{count} {unit}s")
 
 
 def _ask(question: Callable[[], T]) -> T:
