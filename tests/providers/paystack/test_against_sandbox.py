@@ -495,7 +495,26 @@ def test_an_answer_without_a_date_is_dated_here(still: TurnableClock) -> None:
         "sk_test_k", still, transport=httpx.MockTransport(lambda _: httpx.Response(200, json=told))
     )
     (raw,) = api.fetch(Refetch("dispute", "1"))
-    assert json.loads(raw)["at"] == int(still.now().timestamp())
+    assert json.loads(raw)["at"] == still.now().isoformat()
+
+
+def test_of_two_answers_in_one_second_the_later_is_later(still: TurnableClock) -> None:
+    dates = ["Fri, 20 Nov 2026 12:00:00 GMT"] * 3
+    dates += [f"Fri, 20 Nov {moment} GMT" for moment in ("2026 11:59:59", "2033 12:00:00", "2026 12:00:01")]
+    told = {"status": True, "message": "", "data": {"id": 1}}
+    left = iter(dates)
+    dated = httpx.MockTransport(lambda _: httpx.Response(200, json=told, headers={"date": next(left)}))
+    api = PaystackApi("sk_test_k", still, transport=dated)
+    seen = [json.loads(api.fetch(Refetch("dispute", "1"))[0])["at"] for _ in dates]
+    noon = "2026-11-20T12:00:00"
+    assert seen == [
+        f"{noon}+00:00",
+        f"{noon}.000001+00:00",
+        f"{noon}.000002+00:00",
+        f"{noon}.000003+00:00",
+        "2033-11-20T12:00:00+00:00",
+        "2026-11-20T12:00:01+00:00",
+    ]
 
 
 def test_nothing_leaves_the_path_it_was_sent_to(still: TurnableClock) -> None:

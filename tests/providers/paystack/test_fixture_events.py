@@ -145,7 +145,7 @@ def one_off(reading: Reading) -> None:
     (payment, holder) = reading.facts
     assert isinstance(payment, PaymentSeen)
     paid_at = datetime(2024, 8, 22, 9, 15, 2, tzinfo=UTC)
-    stamp = Stamp(paid_at, int(AT.timestamp()), payment.stamp.digest)
+    stamp = Stamp(paid_at, int(AT.timestamp()) * 1_000_000, payment.stamp.digest)
     assert payment == PaymentSeen(
         stamp, "re4lyvq3s3", "paid", 40333, "NGN", intent="re4lyvq3s3", charge="4099260516"
     )

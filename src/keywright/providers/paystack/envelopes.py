@@ -12,7 +12,7 @@ from keywright.providers.paystack.reduce import Data, number, within
 
 def enveloped(kind: str, data: Data, at: datetime) -> bytes:
     """An answer as an event of ours, dated with the moment it was true."""
-    return msgspec.json.encode({"event": f"fetched.{kind}", "data": data, "at": int(at.timestamp())})
+    return msgspec.json.encode({"event": f"fetched.{kind}", "data": data, "at": at.isoformat()})
 
 
 def with_begun(transaction: Data, subscription: Data | None) -> dict[str, Any]:

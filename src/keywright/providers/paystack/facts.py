@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
 import msgspec
@@ -41,6 +41,7 @@ from keywright.providers.paystack.intervals import period_end, stepped
 RANK: Final = 100
 """Of everything that was fetched: at an equal second it stands above what a webhook told."""
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _OURS: Final = re.compile(r"(KW-[0-9A-Z]{4,64})(?:\.[0-9])?")
 _PAID: Final = frozenset({"success", "reversed"})
 _ON_ITS_WAY: Final = frozenset({"pending", "processing", "queued"})
@@ -167,7 +168,7 @@ def _payment(event: Projected, seen: shapes.Transaction) -> PaymentSeen:
     lines: tuple[PaidLine, ...] = ()
     # When the money moved is the time of this fact, and terms are counted from it. Of several looks at one
     # payment the newest counts, but an estimated period never replaces a known one.
-    rank = int(event.occurred_at.timestamp())
+    rank = (event.occurred_at - _EPOCH) // timedelta(microseconds=1)
     if seen.plan is not None:
         end, known = period_end(paid_at, seen.interval, seen.next_at)
         lines = (PaidLine(seen.plan, 1, paid_at, end),)
