@@ -120,11 +120,6 @@ def test_a_product_that_is_gone_takes_its_plans_along(context: Context) -> None:
         ('offline = "7d"', 'offline = "7d"\nprofile = "hmac"', "dashcaddy/pro: profile"),
         ('offline = "7d"', 'offline = "7d"\non_repurchase = "extend"', "dashcaddy/pro: on_repurchase"),
         ('offline = "7d"', 'offline = "7d"\non_repurchase = "replace"', "dashcaddy/pro: on_repurchase"),
-        (
-            'provider = "stripe", id = "price_demo_lifetime"',
-            'provider = "paypal"',
-            "dashcaddy/lifetime: provider paypal is not in this release",
-        ),
     ],
 )
 def test_what_this_release_cannot_keep_is_refused(context: Context, old: str, new: str, told: str) -> None:
@@ -135,6 +130,22 @@ def test_what_this_release_cannot_keep_is_refused(context: Context, old: str, ne
         with pytest.raises(CatalogRefused, match=told):
             apply(context, SAMPLE.replace(old, new), dry_run=dry_run)
     assert rows_of(context) == before
+
+
+@pytest.mark.parametrize("provider", ["paystack", "paypal"])
+def test_a_one_off_price_without_an_id_is_known_again(context: Context, provider: str) -> None:
+    """Two plans of one provider may both have one: neither takes the other's row."""
+    lifetime = 'provider = "stripe", id = "price_demo_lifetime"'
+    assert lifetime in SAMPLE
+    wanted = SAMPLE.replace(lifetime, f'provider = "{provider}"')
+    apply(context, wanted)
+    before = rows_of(context)
+    assert apply(context, wanted).changes == ()
+    assert rows_of(context) == before
+    dearer = wanted.replace(f'provider = "{provider}", amount = ', f'provider = "{provider}", amount = 1')
+    assert dearer != wanted
+    assert len(apply(context, dearer).changes) > 0
+    assert {row.id for row in rows_of(context)[2]} == {row.id for row in before[2]}
 
 
 def test_a_code_may_be_given_later(context: Context) -> None:

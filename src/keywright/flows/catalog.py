@@ -195,14 +195,10 @@ class _Editor:
         )
         self._plans.put(known, row)
         for price in wanted.prices:
-            self._price(price, row, path)
+            self._price(price, row)
 
-    def _price(self, wanted: CatalogPrice, plan: PlanRow, path: str) -> None:
-        if wanted.provider != "stripe":
-            self._problems.append(f"{path}: provider {wanted.provider} is not in this release")
-            return
-        of_provider = (x for x in self._prices.known if x.provider == wanted.provider)
-        known = next((x for x in of_provider if x.external_id == wanted.external_id), None)
+    def _price(self, wanted: CatalogPrice, plan: PlanRow) -> None:
+        known = next((x for x in self._prices.known if _is_same(x, wanted, plan)), None)
         row = PriceRow(
             id=known.id if known is not None else self._new_id("pri"),
             tenant_id=self._tenant,
@@ -228,6 +224,14 @@ class _Editor:
             self._problems.append(f'{path}: profile = "hmac" is not in this release')
         if terms.on_repurchase != "new":
             self._problems.append(f'{path}: on_repurchase = "{terms.on_repurchase}" is not in this release')
+
+
+def _is_same(known: PriceRow, wanted: CatalogPrice, plan: PlanRow) -> bool:
+    """Whether it is the same price: by the provider's id, and without one by all that names it here."""
+    if known.provider != wanted.provider or known.external_id != wanted.external_id:
+        return False
+    named = (known.plan_id, known.key, known.currency, known.interval)
+    return wanted.external_id is not None or named == (plan.id, wanted.key, wanted.currency, wanted.interval)
 
 
 def _release(context: Context, connection: sa.Connection, tenant: Tenant, mapped: list[CatalogPrice]) -> int:
