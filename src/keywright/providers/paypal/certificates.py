@@ -44,17 +44,19 @@ _TIMEOUTS: Final = httpx.Timeout(10.0, connect=5.0)
 _LARGEST = 64 * 1024
 _KEPT = 16
 _REFUSED_FOR = timedelta(minutes=10)
+_VOUCHED_FOR = timedelta(days=1)
 _FETCHES_A_MINUTE = 10
 _SMALLEST_KEY = 2048
 _T = TypeVar("_T")
 
 
 class Certificate(msgspec.Struct, frozen=True):
-    """A certificate that may sign. `is_chained`: its issuers lead to a root that is trusted here."""
+    """A certificate that may sign. `is_proven`: its issuers lead to a root that is trusted here, or PayPal
+    vouched for it."""
 
     key: rsa.RSAPublicKey
     is_live: bool
-    is_chained: bool
+    is_proven: bool
     good_from: datetime
     good_until: datetime
 
@@ -108,6 +110,7 @@ class Certificates:
         self._lock = threading.Lock()
         self._known: OrderedDict[str, Certificate] = OrderedDict()
         self._refused: OrderedDict[str, datetime] = OrderedDict()
+        self._vouched: OrderedDict[str, datetime] = OrderedDict()
         self._fetching: dict[str, threading.Lock] = {}
         self._fetched_at: deque[datetime] = deque(maxlen=_FETCHES_A_MINUTE)
 
@@ -120,9 +123,12 @@ class Certificates:
         place = self._place(url)
         with self._lock:
             known, refused_at = self._known.get(place.url), self._refused.get(place.url)
+            vouched_at = self._vouched.get(place.url)
         if known is not None:
             if not known.good_from <= now <= known.good_until:
                 raise BadSignature("the certificate is not valid at this time")
+            if vouched_at is not None and abs(now - vouched_at) < _VOUCHED_FOR:
+                return msgspec.structs.replace(known, is_proven=True)
             return known
         if refused_at is not None and abs(now - refused_at) < _REFUSED_FOR:
             raise BadSignature("the certificate is not good")
@@ -144,6 +150,10 @@ class Certificates:
         finally:
             with self._lock:
                 self._fetching.pop(place.url, None)
+
+    def vouch(self, url: str, now: datetime) -> None:
+        """PayPal said that a signature made with this certificate is its own: for a day, no more is asked."""
+        self._keep(self._vouched, self._place(url).url, now)
 
     def _place(self, url: str) -> _Place:
         if self._own is not None and url.startswith(self._own):
@@ -219,7 +229,7 @@ class Certificates:
         return Certificate(
             key=key,
             is_live=place.is_live,
-            is_chained=self._is_chained(leaf, issuers, name, now),
+            is_proven=self._is_chained(leaf, issuers, name, now),
             good_from=leaf.not_valid_before_utc,
             good_until=leaf.not_valid_after_utc,
         )

@@ -120,7 +120,7 @@ class PayPalEvents:
         if not self._is_signed(raw, delivery, secrets, known.is_live, known.verify):
             raise BadSignature("the signature does not fit this body and our webhook ids")
         digest = hashlib.sha256(raw).digest()
-        if not known.is_chained and not self._verdict(delivery.id, digest, now):
+        if not known.is_proven and not self._verdict(delivery.id, digest, now):
             raise Unproven("PayPal has to be asked about this signature")
         self._remember(delivery.id, digest)
 
@@ -131,7 +131,7 @@ class PayPalEvents:
         """
         delivery = _delivery(headers)
         known = self._certificates.obtain(delivery.certificate_url, now)
-        if known.is_chained:
+        if known.is_proven:
             return
         if not self._is_signed(raw, delivery, self._webhook_ids, known.is_live, known.verify):
             # A stranger's: PayPal is not asked about it.
@@ -139,6 +139,9 @@ class PayPalEvents:
         if self._ask is None:
             raise BadSignature("the certificate's issuer is not known, and no key is set to ask PayPal")
         good = any(self._ask(delivery, webhook_id, raw) for webhook_id in self._webhook_ids)
+        if good:
+            # Whoever holds the key that made a signature of PayPal's is PayPal.
+            self._certificates.vouch(delivery.certificate_url, now)
         with self._lock:
             self._verdicts[delivery.id, hashlib.sha256(raw).digest()] = (good, now)
             while len(self._verdicts) > _VERDICTS:
