@@ -1,7 +1,7 @@
 """`keywright demo`: the whole product on one machine, with no account anywhere.
 
-The server is a process of its own, started as a user would start it; the sandbox that stands in for Stripe
-runs beside it. Both share one clock that can be turned.
+The server is a process of its own, started as a user would start it; the sandbox that stands in for the
+providers runs beside it. Both share one clock that can be turned.
 """
 
 from __future__ import annotations
@@ -85,8 +85,11 @@ def _running(data_dir: Path, port: int) -> Iterator[Stage]:
         data_dir=data_dir, webhook_url=f"{url}/api/webhooks/stripe", webhook_secret=secret
     ) as sandbox:
         print(f"sandbox   {sandbox.url}", flush=True)
-        environment = _environment(data_dir, port, url, secret, sandbox)
-        prices = _make_prices(sandbox)
+        webhook_id = secrets.token_hex(9).upper()[:17]
+        environment = _environment(data_dir, port, url, secret, sandbox) | _others(sandbox, webhook_id)
+        prices = _make_prices(sandbox) | _make_plans(sandbox)
+        sandbox.sandbox.paystack.register_webhook(f"{url}/api/webhooks/paystack", None)
+        sandbox.sandbox.paypal.register_webhook(f"{url}/api/webhooks/paypal", webhook_id, None)
         with _server(environment, port, url):
             catalog = data_dir / "catalog.toml"
             catalog.write_text(_catalog(prices))
@@ -111,6 +114,44 @@ def _environment(data_dir: Path, port: int, url: str, secret: str, sandbox: Sand
         "ALERT_EMAIL": "operator@example.com",
         "LOG_LEVEL": "warning",
     }
+
+
+def _others(sandbox: SandboxServer, webhook_id: str) -> dict[str, str]:
+    """The settings for Paystack and PayPal."""
+    from keywright.sandbox import paypal_api
+
+    return {
+        "PAYSTACK_SECRET_KEY": sandbox.sandbox.paystack.secret_key,
+        "PAYSTACK_API_BASE": f"{sandbox.url}/paystack",
+        "PAYPAL_CLIENT_ID": paypal_api.CLIENT_ID,
+        "PAYPAL_CLIENT_SECRET": paypal_api.CLIENT_SECRET,
+        "PAYPAL_WEBHOOK_ID": webhook_id,
+        "PAYPAL_API_BASE": sandbox.url,
+        "PAYPAL_CA_FILE": str(sandbox.sandbox.paypal.authority.ca_file),
+    }
+
+
+def _make_plans(sandbox: SandboxServer) -> dict[str, str]:
+    """The monthly plan at the other two, as a seller would make it there. Placeholder -> plan id."""
+    from keywright.sandbox import paypal_api
+
+    with httpx.Client(base_url=sandbox.url, timeout=10) as client:
+        key = {"Authorization": f"Bearer {sandbox.sandbox.paystack.secret_key}"}
+        plan = {"name": "DashCaddy Pro", "amount": 4_500_000, "interval": "monthly", "currency": "NGN"}
+        paystack = client.post("/paystack/plan", json=plan, headers=key).raise_for_status().json()
+        pair = (paypal_api.CLIENT_ID, paypal_api.CLIENT_SECRET)
+        told = client.post("/v1/oauth2/token", auth=pair, data={"grant_type": "client_credentials"}).json()
+        key = {"Authorization": f"Bearer {told['access_token']}"}
+        product = client.post("/v1/catalogs/products", json={"name": "DashCaddy"}, headers=key).json()
+        cycle = {
+            "tenure_type": "REGULAR",
+            "total_cycles": 0,
+            "frequency": {"interval_unit": "MONTH", "interval_count": 1},
+            "pricing_scheme": {"fixed_price": {"value": "50.00", "currency_code": "USD"}},
+        }
+        terms = {"product_id": product["id"], "billing_cycles": [cycle], "quantity_supported": True}
+        paypal = client.post("/v1/billing/plans", json=terms, headers=key).raise_for_status().json()
+    return {"PLN_demo_pro": str(paystack["data"]["plan_code"]), "P-DEMO-PRO": str(paypal["id"])}
 
 
 def _make_prices(sandbox: SandboxServer) -> dict[str, str]:
@@ -195,11 +236,12 @@ Everything runs. Nothing here is real money.
 
   Shop            {stage.url}/
   Mails           {stage.url}/demo/mails
-  Stripe sandbox  {stage.sandbox_url}/
+  Providers       {stage.sandbox_url}/
   Admin token     {stage.token}
 
 Pay with 4242 4242 4242 4242, any future date, any CVC.
 4000 0000 0000 9995 is declined; 4000 0025 0000 3155 asks for authentication.
+At Paystack 4084 0840 8408 4081 pays and 4084 0800 0000 5408 is declined.
 Turn the clock:   .venv/bin/keywright sandbox clock advance 30d --url {stage.sandbox_url}
 Stop with Ctrl-C.""",
         flush=True,
