@@ -260,6 +260,17 @@ def test_a_subscription_that_was_never_paid_again_ends_for_that() -> None:
     assert notice.occurrence == clock_name(end)
 
 
+def test_an_end_that_nobody_looked_at_before_the_cancellation_came() -> None:
+    story, end = begun(), START + MONTH
+    story.hear(payment(2, end, end + MONTH, "failed"))
+    story.now = end + 15 * DAY
+    (notice,) = story.hear(snapshot(story.now, end + MONTH, status="ended", ended_at=story.now))
+    assert (notice.kind, notice.occurrence) == ("expired", clock_name(end))
+    later = begun()
+    later.now = end + 30 * DAY
+    assert later.hear(snapshot(later.now, end + MONTH, status="ended", ended_at=later.now)) == []
+
+
 @pytest.mark.parametrize(
     ("changes", "cause"),
     [

@@ -255,16 +255,26 @@ def _of_change(
         if after.seats_after_at is not None and after.seats_after_at > now:
             detail["from"] = clock_name(after.seats_after_at)
         yield Notice("seats_changed", after.id, f"{had}-{has}@{clock_name(seen.stamp.at)}", detail)
-    # Clocks that run out are looked for by the schedule. Here it is an event that ended what was running.
-    if (
-        state == "expired"
-        and "expired" in terms.notices
-        and after.entitled_until is not None
-        and after.lost_until is None
-        and status(before, now) in _RUNNING
-    ):
-        cause = "unpaid" if before.past_due and not before.canceling else cause_of_end(before, after)
-        yield Notice("expired", after.id, clock_name(after.entitled_until), {"cause": cause})
+    if state == "expired" and "expired" in terms.notices and after.lost_until is None:
+        ended = _ended(before, after, now)
+        if ended is not None:
+            cause = "unpaid" if before.past_due and not before.canceling else cause_of_end(before, after)
+            yield Notice("expired", after.id, clock_name(ended), {"cause": cause})
+
+
+def _ended(before: License, after: License, now: datetime) -> datetime | None:
+    """Until when it was paid, if an event ended a license that ran, or one that stopped a moment ago.
+
+    The schedule looks for clocks that run out, and may not have looked yet: a cancellation moves the
+    end to where the paid time was over, and that is no news any more.
+    """
+    state = status(before, now)
+    if state in _RUNNING:
+        return after.entitled_until
+    stopped = max(before.active_until or before.created_at, before.grace_until or before.created_at)
+    if state == "expired" and stopped > before.created_at and stopped > now - FRESH_FOR:
+        return before.entitled_until
+    return None
 
 
 def _last_seats(held: License) -> int:
