@@ -8,7 +8,7 @@ checkout, a charge and what becomes of it stands in `payments.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -59,6 +59,9 @@ _RANKS: Final[Mapping[SubscriptionStatus, int]] = {
 _PAYMENT_RANKS: Final[Mapping[PaymentState, int]] = {"pending": 0, "failed": 1, "paid": 2}
 # Above every rank of an event: what we asked for is newer than what was sent in the same second.
 _FETCHED_RANK: Final = 100
+# A cut invoice stands below the whole one, which is dated with the moment it was paid: a little before the
+# event that told of it.
+_CUT: Final = timedelta(hours=1)
 # The provider gave up collecting and paused instead of ending the subscription: its last period is unpaid.
 _PAUSED_UNPAID: Final = frozenset({"first_payment_failure", "final_payment_failure"})
 
@@ -92,16 +95,12 @@ def _read_cut(projected: Projected, seen: Any, reader: _Reader) -> Reading:
     return msgspec.structs.replace(reading, refetches=(Refetch("invoice", seen.id),))
 
 
-def _is_fetched(event: Projected) -> bool:
-    return event.type in shapes.FETCHED
-
-
 # --------------------------------------------------------------------------------------- subscriptions
 
 
 def _read_subscription(event: Projected, seen: shapes.Subscription) -> Reading:
     status = _status(event, seen)
-    fetched = _is_fetched(event)
+    fetched = event.type in shapes.FETCHED
     stamp = Stamp(event.occurred_at, _FETCHED_RANK if fetched else _RANKS[status], event.digest)
     items = _items(seen)
     reference = reference_in(seen.metadata)
@@ -185,13 +184,34 @@ def _item(item: shapes.Item, start: datetime | None, end: datetime | None) -> It
 
 
 def _read_invoice(event: Projected, seen: shapes.Invoice) -> Reading:
-    state = _invoice_state(event, seen)
+    """A failed one may also be given up or voided: whichever it was, what it stands for is not paid."""
+    if isinstance(seen, shapes.FetchedInvoice):
+        return _read_as(seen, *_how_it_stands(event, seen))
+    state: PaymentState = "paid" if event.type == "invoice.paid" else "failed"
+    at_ = event.occurred_at
+    if seen.lines is not None and seen.lines.has_more:
+        at_ -= _CUT
+    return _read_as(seen, state, Stamp(at_, _PAYMENT_RANKS[state], event.digest))
+
+
+def _how_it_stands(event: Projected, seen: shapes.FetchedInvoice) -> tuple[PaymentState, Stamp]:
+    """State of a fetched invoice and its time: when it was paid, for a bought term may begin there."""
+    waiting = seen.status == "draft" or (seen.status == "open" and not seen.attempted)
+    state: PaymentState = "pending" if waiting else "failed"
+    told_at = event.occurred_at
+    if seen.status == "paid":
+        state = "paid"
+        moments = seen.status_transitions or shapes.Transitions()
+        told_at = at(moments.paid_at) or told_at
+    return state, Stamp(told_at, _FETCHED_RANK, event.digest)
+
+
+def _read_as(seen: shapes.Invoice, state: PaymentState, stamp: Stamp) -> Reading:
     subscription, reference = _invoice_origin(seen)
     intent, charge = _invoice_means(seen)
     amounts = (seen.amount_paid if state == "paid" else seen.amount_due, seen.total)
     lines = _lines(seen)
     currency = seen.currency.upper()
-    stamp = _invoice_stamp(event, seen, state)
     payment = PaymentSeen(
         stamp=stamp,
         payment=seen.id,
@@ -209,32 +229,6 @@ def _read_invoice(event: Projected, seen: shapes.Invoice) -> Reading:
     # An invoice that a person wrote by hand sells nothing of the catalog by itself.
     founds = subscription is not None
     return Reading(aliases, (payment, holder), founds, prices=prices_of(lines), reference=reference)
-
-
-def _invoice_state(event: Projected, seen: shapes.Invoice) -> PaymentState:
-    if event.type == "invoice.paid":
-        return "paid"
-    if not _is_fetched(event):
-        # Failed, given up, or voided: whichever it was, what the invoice stands for is not paid.
-        return "failed"
-    if seen.status == "paid":
-        return "paid"
-    waiting = seen.status == "draft" or (seen.status == "open" and not seen.attempted)
-    return "pending" if waiting else "failed"
-
-
-def _invoice_stamp(event: Projected, seen: shapes.Invoice, state: PaymentState) -> Stamp:
-    """When it was told; for what was fetched, or is to be fetched for its rest, when it was paid.
-
-    Both of the latter bear that one time, so that the whole one stands above the cut one, however late it is
-    asked for, and a term that begins with the payment begins there.
-    """
-    fetched = _is_fetched(event)
-    rank = _FETCHED_RANK if fetched else _PAYMENT_RANKS[state]
-    cut = seen.lines is not None and seen.lines.has_more
-    if state == "paid" and (fetched or cut) and seen.status_transitions is not None:
-        return Stamp(at(seen.status_transitions.paid_at) or event.occurred_at, rank, event.digest)
-    return Stamp(event.occurred_at, rank, event.digest)
 
 
 def _invoice_origin(seen: shapes.Invoice) -> tuple[str | None, str | None]:
@@ -314,6 +308,7 @@ _Reader = Callable[[Projected, Any], Reading]
 _SHAPE_READERS: Final[Mapping[type[shapes.Shape], _Reader]] = {
     shapes.Subscription: _read_subscription,
     shapes.Invoice: _read_invoice,
+    shapes.FetchedInvoice: _read_invoice,
     shapes.InvoicePayment: _read_invoice_payment,
     shapes.Customer: _read_customer,
     **payments.READERS,

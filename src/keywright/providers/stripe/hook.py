@@ -308,6 +308,7 @@ def _clean_invoice(kept: shapes.Invoice) -> shapes.Invoice:
 _CLEANERS: Final[Mapping[type, Callable[[Any], Any]]] = {
     shapes.Session: _clean_session,
     shapes.Invoice: _clean_invoice,
+    shapes.FetchedInvoice: _clean_invoice,
     shapes.Subscription: _clean_subscription,
     shapes.Charge: _clean_metadata,
     shapes.Customer: _clean_customer,

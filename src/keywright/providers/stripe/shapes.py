@@ -198,16 +198,9 @@ class SettlementList(Shape, frozen=True):
     has_more: bool = False
 
 
-class Transitions(Shape, frozen=True):
-    paid_at: Time | None = None
-
-
 class Invoice(Shape, frozen=True):
     id: Id
     currency: Currency
-    status: Word | None = None
-    attempted: bool | None = None
-    status_transitions: Transitions | None = None
     amount_paid: Amount | None = None
     amount_due: Amount | None = None
     total: Amount | None = None
@@ -220,6 +213,18 @@ class Invoice(Shape, frozen=True):
     charge: Ref = None
     payments: SettlementList | None = None
     lines: LineList | None = None
+
+
+class Transitions(Shape, frozen=True):
+    paid_at: Time | None = None
+
+
+class FetchedInvoice(Invoice, frozen=True):
+    """An event's type says how its invoice stands. One that was asked for says so itself."""
+
+    status: Word | None = None
+    attempted: bool | None = None
+    status_transitions: Transitions | None = None
 
 
 class CustomerDetails(Shape, frozen=True):
@@ -405,7 +410,7 @@ READ: Final[Mapping[str, type[Shape]]] = {
 
 FETCHED: Final[Mapping[str, type[Shape]]] = {
     "fetched.subscription": Subscription,
-    "fetched.invoice": Invoice,
+    "fetched.invoice": FetchedInvoice,
     "fetched.invoice_payment": InvoicePayment,
     "fetched.charge": Charge,
     "fetched.refund": Refund,
