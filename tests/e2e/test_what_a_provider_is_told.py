@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -20,6 +18,7 @@ from keywright.providers.paypal.client import PayPalClient
 from keywright.providers.paystack.api import PaystackApi
 from keywright.providers.stripe.api import StripeApi
 from keywright.sandbox.app import SandboxServer
+from tests.e2e.recorder import Recorder
 
 REFERENCE = "KW-ABCDEFGHIJ234567"
 HOME = "https://shop.example.com"
@@ -30,51 +29,6 @@ NOW = datetime.now(UTC)
 class Clock:
     def now(self) -> datetime:
         return datetime.now(UTC)
-
-
-class Recorder:
-    """Stands before the sandbox and writes down what it is sent."""
-
-    def __init__(self, sandbox: str) -> None:
-        self.bodies: list[tuple[str, bytes]] = []
-        recorder = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-                recorder.bodies.append((self.path, body))
-                self._pass_on(body)
-
-            def do_GET(self) -> None:
-                self._pass_on(None)
-
-            def _pass_on(self, body: bytes | None) -> None:
-                headers = {
-                    k: v for k, v in self.headers.items() if k.lower() not in ("host", "content-length")
-                }
-                answer = httpx.request(self.command, sandbox + self.path, content=body, headers=headers)
-                self.send_response(answer.status_code)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(answer.content)))
-                self.end_headers()
-                self.wfile.write(answer.content)
-
-            def log_message(self, *args: Any) -> None:
-                """Say nothing: the test asserts on what was received."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
-
-    def sent_to(self, path: str) -> bytes:
-        (body,) = [body for to, body in self.bodies if to == path]
-        return body
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from keywright import bootstrap
-from keywright.domain.errors import Invalid, Misconfigured, ProviderUnavailable
+from keywright.domain.errors import Forbidden, Invalid, Misconfigured, ProviderUnavailable
 from keywright.flows import catalog, catalog_file, credentials, provider_setup
 from keywright.flows.context import Context
 from keywright.flows.provider_setup import Done, Wish
@@ -20,6 +20,7 @@ from keywright.providers.stripe import api, shapes
 from keywright.providers.stripe.setup import EVENTS, StripeSetup
 from keywright.sandbox.app import SandboxServer
 from keywright.store.tables import vault_entries
+from tests.e2e.recorder import Recorder
 
 URL = "https://licenses.example.com/api/webhooks/stripe"
 KINDS = bootstrap.CREDENTIAL_KINDS["stripe"]
@@ -186,3 +187,27 @@ def test_a_wrong_key_leaves_nothing_behind(context: Context, sandbox: SandboxSer
     assert endpoints(sandbox) == []
     with pytest.raises(Misconfigured, match="begins with sk_ or rk_"):
         StripeSetup("pk_test_0123456789")
+
+
+def test_a_restricted_key_does_what_it_may(context: Context, sandbox: SandboxServer) -> None:
+    """It makes the endpoint; who it belongs to and what is sold there it may not say."""
+    guarded = Recorder(sandbox.url, forbids=frozenset({"/v1/account", "/v1/prices"}))
+    try:
+        done = run(context, StripeSetup(sandbox.api_key, base=guarded.url))
+    finally:
+        guarded.close()
+    (made,) = endpoints(sandbox)
+    assert done.endpoint == made["id"]
+    assert done.account == "an account that this key may not name"
+    assert "prices cannot be compared" in done.notes[0]
+    assert done.prices.lines == done.prices.unknown == ()
+
+
+def test_a_key_that_may_make_no_endpoint_says_so(context: Context, sandbox: SandboxServer) -> None:
+    guarded = Recorder(sandbox.url, forbids=frozenset({"/v1/webhook_endpoints"}))
+    try:
+        with pytest.raises(Forbidden, match="more rights"):
+            run(context, StripeSetup(sandbox.api_key, base=guarded.url))
+    finally:
+        guarded.close()
+    assert endpoints(sandbox) == []

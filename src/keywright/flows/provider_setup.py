@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from keywright.domain.errors import Invalid
+from keywright.domain.errors import Forbidden, Invalid
 from keywright.flows import credentials
 from keywright.flows.context import Context
 from keywright.flows.credentials import Kinds
@@ -92,18 +92,21 @@ def set_up(context: Context, setup: ProviderSetup, account: ProviderAccount, wis
     for again; the next run finds an endpoint whose secret nobody has, and says so.
 
     Raises:
-        Misconfigured, Forbidden, ProviderUnavailable, Invalid: as the provider's calls do.
+        Misconfigured, Forbidden, ProviderUnavailable, Invalid: as the provider's calls do. A key that may
+            not see the account's name or its prices is no reason to stop.
         Invalid: the address is not https, which no provider would call.
     """
     if not context.policy.sandbox and not wish.url.startswith("https://"):
         raise Invalid(f"Providers call https addresses only, and {wish.url} is none. Set APP_BASE_URL.")
-    whose = setup.whose()
     told = _Report()
+    whose = _whose(setup)
     if wish.keys:
         _keep(context, account, dict(wish.keys))
         told.did.append("kept the credentials in the vault")
     by_hand = setup.clicks(wish.url)
     endpoint = None if by_hand else _endpoint(context, setup, account, wish, told)
+    seen = _prices(setup, told)
+    prices = compare_prices(context, account, seen) if seen is not None else PriceMap((), (), ())
     return Done(
         provider=account.provider,
         account=whose,
@@ -114,8 +117,23 @@ def set_up(context: Context, setup: ProviderSetup, account: ProviderAccount, wis
         by_hand=by_hand,
         notes=tuple(told.notes),
         left=tuple(told.left),
-        prices=compare_prices(context, account, setup.list_prices()),
+        prices=prices,
     )
+
+
+def _whose(setup: ProviderSetup) -> str:
+    try:
+        return setup.whose()
+    except Forbidden:
+        return "an account that this key may not name"
+
+
+def _prices(setup: ProviderSetup, told: _Report) -> tuple[PriceSeen, ...] | None:
+    try:
+        return setup.list_prices()
+    except Forbidden as error:
+        told.notes.append(f"the prices cannot be compared: {error.detail}")
+        return None
 
 
 def endpoint_kind(provider: str) -> str:
