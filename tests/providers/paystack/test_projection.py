@@ -198,8 +198,24 @@ def test_times_of_every_spelling_are_one_moment(member: Any) -> None:
     assert at == datetime(2016, 9, 30, 21, 10, 19, tzinfo=UTC)
 
 
+@pytest.mark.parametrize("edge", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
+@pytest.mark.parametrize("interval", ["hourly", "daily", "weekly", "monthly", "annually", "never"])
+def test_the_ends_of_time_break_nothing(fetched: Read, edge: str, interval: str) -> None:
+    plan = {"plan_code": "PLN_1", "interval": interval}
+    begun = {"subscription_code": "SUB_1", "next_payment_date": edge}
+    for paid_at in (edge, "2026-11-20T12:00:00Z"):
+        payment = {**CHARGE["data"], "plan": plan, "begun": begun, "paid_at": paid_at}
+        assert fetched("transaction", payment).facts
+    snapshot = {**SUBSCRIPTION["data"], "plan": plan, "next_payment_date": edge}
+    assert fetched("subscription", snapshot).facts
+
+
 _JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import calendar
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 _SPANS: Final[Mapping[str, timedelta]] = {
@@ -14,21 +14,26 @@ _SPANS: Final[Mapping[str, timedelta]] = {
 }
 _MONTHS: Final[Mapping[str, int]] = {"monthly": 1, "quarterly": 3, "biannually": 6, "annually": 12}
 _DAYS_OF_A_MONTH: Final = 28
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
 
 
 def stepped(at: datetime, interval: str, count: int) -> datetime | None:
-    """`at` moved by so many intervals, back when `count` is negative; None for an interval we do not know.
+    """`at` moved by so many intervals, back when `count` is negative.
 
-    A month that has no such day ends on its last one.
+    A month that has no such day ends on its last one. None for an interval we do not know, and where the
+    calendar ends.
     """
-    if interval in _SPANS:
-        return at + _SPANS[interval] * count
-    if interval not in _MONTHS:
+    try:
+        if interval in _SPANS:
+            return at + _SPANS[interval] * count
+        if interval not in _MONTHS:
+            return None
+        months = at.year * 12 + at.month - 1 + _MONTHS[interval] * count
+        year, month = divmod(months, 12)
+        day = min(at.day, calendar.monthrange(year, month + 1)[1])
+        return at.replace(year=year, month=month + 1, day=day)
+    except (ValueError, OverflowError):
         return None
-    months = at.year * 12 + at.month - 1 + _MONTHS[interval] * count
-    year, month = divmod(months, 12)
-    day = min(at.day, calendar.monthrange(year, month + 1)[1])
-    return at.replace(year=year, month=month + 1, day=day)
 
 
 def length(interval: str) -> timedelta | None:
@@ -52,8 +57,9 @@ def period_end(
     if next_at is None or next_at <= paid_at:
         return stepped(paid_at, interval, 1), False
     # A payment may come a little before the period it is for.
-    after = paid_at + span / 4
-    count = max(0, (next_at - after) // (span * 2))
+    after = min(paid_at, _LAST - span) + span / 4
+    # Months are longer than `span` says: half of the way is never too far, and the rest is walked.
+    count = max(0, (next_at - after) // (span if interval in _SPANS else span * 2) - 1)
     end = stepped(next_at, interval, -count)
     while end is not None:
         earlier = stepped(next_at, interval, -(count + 1))
