@@ -86,7 +86,11 @@ class PaidLine(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class PaymentSeen(msgspec.Struct, frozen=True, tag="payment", omit_defaults=True):
-    """Money that moved, or failed to. `payment` is the invoice id, or the session id of a one-off order."""
+    """Money that moved, or failed to.
+
+    `payment` is the invoice id; of a one-off order the intent's, or the session's where there is no intent.
+    The checkout and the payment behind it may both tell of it, and must not count twice.
+    """
 
     stamp: Stamp
     payment: str
