@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import itertools
+from datetime import datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
 
 from keywright.domain.errors import NotFound
 from keywright.domain.license import License
@@ -144,6 +147,50 @@ def test_a_merged_license_says_so(shop: Context, clock: TurnableClock) -> None:
         [],
         "Revoked: two purchases turned out to be one; the older license stays.",
     )
+
+
+def a_life(number: int, start: datetime) -> list[stripe.Json]:
+    """Sold, renewed with more seats, failed, paid after all, given back in part and in full, over."""
+    sub, later = f"sub_{number}", start + MONTH
+    bill = {"payment_intent": f"pi_{number}"}
+    first = stripe.invoice(f"in_{number}a", sub, start, later)
+    second = stripe.invoice(f"in_{number}b", sub, later, later + MONTH, quantity=3, **bill)
+    half = stripe.refund(f"ch_{number}", f"pi_{number}", refunded=2500)
+    sold = stripe.subscription(sub, start, later)
+    more = stripe.subscription(sub, later, later + MONTH, quantity=3)
+    over = stripe.subscription(sub, later, later + MONTH, quantity=3, status="canceled")
+    told = [
+        ("customer.subscription.created", sold),
+        ("invoice.paid", first),
+        ("customer.subscription.updated", more),
+        ("invoice.payment_failed", second),
+        ("invoice.paid", second),
+        ("charge.refunded", half),
+        ("charge.refunded", stripe.refund(f"ch_{number}", f"pi_{number}")),
+        ("customer.subscription.deleted", over),
+    ]
+    return [stripe.event(kind, seen, start + timedelta(hours=hour)) for hour, (kind, seen) in enumerate(told)]
+
+
+_numbers = itertools.count(100)
+
+
+@given(order=st.permutations(range(8)), twice=st.integers(0, 7), cut=st.integers(1, 7))
+def test_a_healthy_license_would_become_the_same_again(
+    shop: Context, clock: TurnableClock, order: list[int], twice: int, cut: int
+) -> None:
+    """Whatever the order of arrival, in however many batches."""
+    number = next(_numbers)
+    life = a_life(number, clock.now())
+    events = [life[place] for place in (*order, twice)]
+    for batch in (events[:cut], events[cut:]):
+        world.hand_in(shop, *batch)
+        clock.turn(hours=1)
+    held = max(world.all_licenses(shop), key=lambda one: one.id)
+    told = of(shop, held)
+    assert (told.altered, told.notes) == ([], [])
+    assert len(told.arrival) == len(told.occurrence) == 8
+    assert all(entry.rule for entry in told.timeline)
 
 
 @pytest.mark.parametrize(
