@@ -200,7 +200,7 @@ def test_a_restricted_key_does_what_it_may(context: Context, sandbox: SandboxSer
     assert done.endpoint == made["id"]
     assert done.account == "an account that this key may not name"
     assert "prices cannot be compared" in done.notes[0]
-    assert done.prices.lines == done.prices.unknown == ()
+    assert (done.prices.lines, done.prices.unknown) == ((), ())
 
 
 def test_a_key_that_may_make_no_endpoint_says_so(context: Context, sandbox: SandboxServer) -> None:
