@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from keywright.sandbox.app import SandboxServer
 from tests.cli.test_cli import Shell
 from tests.e2e.server import Server, environment, free_port
+from tests.life import stripe
 
 CATALOG = """
 [[product]]
@@ -283,3 +285,23 @@ def test_doctor_misses_a_master_key_that_is_in_use(shop: Shop) -> None:
     (shop.folder / "new").mkdir()
     new = Shell(shop.folder / "new").run("doctor", "--json", fails=1).stdout
     assert "will be made at the first start" in new
+
+
+def test_events_of_the_other_mode_are_told(shop: Shop) -> None:
+    """An endpoint that was made in live mode delivers to a server with a test key."""
+    secret = "whsec_of_the_live_endpoint"
+    shop.environment["STRIPE_WEBHOOK_SECRET"] = secret
+    shop.shell.environment |= shop.environment
+    shop.shell.run("provider", "setup", "stripe")
+    now = datetime.now(UTC)
+    live = stripe.encoded(
+        stripe.event("invoice.paid", stripe.invoice("in_1", "sub_1", now, now), now, live=True)
+    )
+    with shop.server():
+        address = f"{shop.environment['APP_BASE_URL']}/api/webhooks/stripe"
+        taken = httpx.post(address, content=live, headers=stripe.signed(live, secret, now)).json()
+        assert taken["reason"] == "WRONG_MODE"
+        told = shop.lines("provider", "test", "stripe", fails=1)
+    assert states(told)["stripe webhook"] == "ok"
+    assert "events of the other mode arrive" in told["stripe secret"][1]
+    assert "STRIPE_SECRET_KEY" in told["stripe secret"][1]
