@@ -299,11 +299,26 @@ def test_disputes_and_reversals(shop: Shop) -> None:
     seen = shop.one(DisputeSeen, "dispute", case)
     assert (seen.state, seen.charge, seen.amount) == ("open", charge, 9900)
     shop.control(f"paypal/disputes/{case}/resolve", outcome="RESOLVED_SELLER_FAVOUR")
-    assert shop.one(DisputeSeen, "dispute", case).state == "won"
-    sale = shop.one(PaymentSeen, "subscription", shop.subscribe()).charge
+    told = [fact for fact in shop.facts("dispute", case) if isinstance(fact, DisputeSeen)]
+    assert [one.state for one in told] == ["won", "won"]
+
+
+def test_a_reversal_and_its_end(shop: Shop) -> None:
+    sale = str(shop.one(PaymentSeen, "subscription", shop.subscribe()).charge)
+    case = shop.control("paypal/disputes", charge=sale)["id"]
     shop.control(f"paypal/reverse/{sale}")
-    parts = [fact for fact in shop.facts("sale", str(sale)) if isinstance(fact, RefundPart)]
-    assert [(one.charge, one.amount, one.state) for one in parts] == [(sale, 5000, "done")]
+    told = {fact for fact in shop.facts("sale", sale) if isinstance(fact, DisputeSeen)}
+    assert {(one.dispute, one.amount, one.state) for one in told} == {(f"reversal-{sale}", 5000, "lost")}
+    shop.control(f"paypal/disputes/{case}/resolve", outcome="RESOLVED_SELLER_FAVOUR")
+    told = {fact for fact in shop.facts("dispute", case) if isinstance(fact, DisputeSeen)}
+    assert {(one.dispute, one.state) for one in told} == {(case, "won"), (f"reversal-{sale}", "won")}
+    order = shop.order()
+    capture = str(shop.one(PaymentSeen, "order", order).charge)
+    case = shop.control("paypal/disputes", charge=capture)["id"]
+    shop.control(f"paypal/reverse/{capture}")
+    assert shop.one(RefundPart, "order", order).state == "done"
+    shop.control(f"paypal/disputes/{case}/resolve", outcome="RESOLVED_SELLER_FAVOUR")
+    assert shop.one(RefundPart, "dispute", case).state == "failed"
 
 
 # ---------------------------------------------------------------------------------- the client, the rest

@@ -185,6 +185,7 @@ def reverse(state: PayPalState, charge_id: str) -> Obj:
     """The bank takes the money back."""
     kind, charge = find_charge(state, charge_id)
     paid, currency = value_of(charge)
+    charge["_reversed"] = True
     if kind == "sale":
         charge["state"] = "reversed"
         told = visible(charge) | {"amount": {"total": f"-{text_of(paid, currency)}", "currency": currency}}
@@ -194,6 +195,17 @@ def reverse(state: PayPalState, charge_id: str) -> Obj:
     charge["status"] = "REFUNDED"
     _announce_refund(state, kind, made, "REVERSED")
     return charge
+
+
+def _give_back(state: PayPalState, charge_id: str) -> None:
+    """The seller won: what the bank had taken comes home."""
+    kind, charge = find_charge(state, charge_id)
+    if not charge.pop("_reversed", False):
+        return
+    charge["status" if kind == "capture" else "state"] = "COMPLETED" if kind == "capture" else "completed"
+    for made in state.every("refund"):
+        if made["_charge"] == charge_id and made.get("status") == "COMPLETED":
+            made["status"] = "CANCELLED"
 
 
 def open_dispute(state: PayPalState, charge_id: str, stage: str) -> Obj:
@@ -222,5 +234,7 @@ def resolve_dispute(state: PayPalState, dispute_id: str, outcome: str) -> Obj:
     if made["status"] == "RESOLVED":
         raise PayPalRefusal(422, "UNPROCESSABLE_ENTITY", "DISPUTE_ALREADY_RESOLVED")
     made |= {"status": "RESOLVED", "dispute_outcome": {"outcome_code": outcome}}
+    if "BUYER" not in outcome or "CANCEL" in outcome:
+        _give_back(state, made["disputed_transactions"][0]["seller_transaction_id"])
     state.emit("CUSTOMER.DISPUTE.RESOLVED", "dispute", made)
     return made

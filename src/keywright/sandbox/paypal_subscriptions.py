@@ -209,7 +209,7 @@ def _sell(state: PayPalState, made: Obj, value: Decimal, *, pending: bool) -> No
 
 def transactions(state: PayPalState, subscription_id: str) -> list[Obj]:
     """`GET …/transactions`: the payments, newest first."""
-    words = {"denied": "DECLINED", "reversed": "REFUNDED"}
+    words = {"denied": "DECLINED"}
     found = [one for one in state.every("sale") if one["billing_agreement_id"] == subscription_id]
     return [
         {

@@ -323,24 +323,27 @@ def test_a_dispute(stage: str | None, status: str, outcome: str | None, means: s
     if outcome is not None:
         resource["dispute_outcome"] = {"outcome_code": outcome}
     reading = read(fetched("dispute", resource))
-    assert only(DisputeSeen, reading).state == means
-    assert only(DisputeSeen, reading).charge == SALE
+    case, *back = (fact for fact in reading.facts if isinstance(fact, DisputeSeen))
+    assert (case.state, case.charge) == (means, SALE)
     # Money that the bank had taken back came home.
-    assert bool([fact for fact in reading.facts if isinstance(fact, RefundPart)]) == (means == "won")
+    assert [one.dispute for one in back] == ([f"reversal-{SALE}"] if means == "won" else [])
 
 
 def test_a_reversed_sale_is_lost_until_the_dispute_is_won() -> None:
     sale = {"id": SALE, "state": "reversed", "amount": {"total": "-50.00", "currency": "USD"}}
-    taken = only(RefundPart, read(fetched("sale", sale)))
+    taken = only(DisputeSeen, read(fetched("sale", sale)))
     dispute = {
         "dispute_id": "PP-D-27803",
         "status": "RESOLVED",
         "dispute_outcome": {"outcome_code": "RESOLVED_SELLER_FAVOUR"},
         "disputed_transactions": [{"seller_transaction_id": SALE}],
     }
-    back = only(RefundPart, read(fetched("dispute", dispute)))
-    assert (taken.refund, taken.state, taken.amount) == (back.refund, "done", 5000)
-    assert back.state == "failed"
+    case, back = read(fetched("dispute", dispute)).facts
+    assert isinstance(case, DisputeSeen)
+    assert isinstance(back, DisputeSeen)
+    assert (case.dispute, case.state) == ("PP-D-27803", "won")
+    assert (taken.dispute, taken.state, taken.amount) == (back.dispute, "lost", 5000)
+    assert back.state == "won"
     assert back.stamp > taken.stamp
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -24,6 +25,7 @@ LIVE_BASE: Final = "https://api-m.paypal.com"
 _WHOLE: Final = frozenset({"HUF", "TWD", "JPY"})
 _HISTORY: Final = timedelta(days=400)
 _LISTED_FOR: Final = timedelta(days=29)  # PayPal keeps events for thirty days
+_CONTESTED = 5
 _EVENTS: Final = "/v1/notifications/webhooks-events"
 _EVENTS_CURSOR: Final = "events?"
 _SUBSCRIPTIONS_CURSOR: Final = "subscriptions?"
@@ -85,7 +87,7 @@ class PayPalApi:
             case "refund":
                 return (self._refund(id_),)
             case "dispute":
-                return (_envelope("dispute", self._client.get(f"/v1/customer/disputes/{id_}")),)
+                return self._dispute(id_)
         raise Invalid(f"PayPal is not asked for a {wanted.kind}")
 
     def _order(self, id_: str) -> tuple[bytes, ...]:
@@ -133,6 +135,24 @@ class PayPalApi:
             return _envelope("refund", self._client.get(f"/v2/payments/refunds/{id_}"))
         except NotFound:
             return _envelope("refund", self._client.get(f"/v1/payments/refund/{id_}"))
+
+    def _dispute(self, id_: str) -> tuple[bytes, ...]:
+        found = self._client.get(f"/v1/customer/disputes/{id_}")
+        told = [_envelope("dispute", found)]
+        if found.body.get("status") == "RESOLVED":
+            # How it ended moved money, or moved it back.
+            listed = found.body.get("disputed_transactions")
+            for one in listed[:_CONTESTED] if isinstance(listed, list) else ():
+                charge = one.get("seller_transaction_id") if isinstance(one, dict) else None
+                told += self._charge(charge) if isinstance(charge, str) and shapes.is_id(charge) else ()
+        return tuple(told)
+
+    def _charge(self, id_: str) -> tuple[bytes, ...]:
+        """A payment of either API, or nothing."""
+        for ask in (self._capture, self._sale):
+            with suppress(NotFound):
+                return ask(id_)
+        return ()
 
     # -- what changed -------------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ from keywright.domain.facts import (
 from keywright.providers.paypal import shapes
 from keywright.providers.paypal.subscriptions import read_subscription
 from keywright.providers.paypal.values import (
+    DISPUTE_RANKS,
     PAID,
     PAYMENT_RANKS,
     PENDING,
@@ -38,12 +39,12 @@ from keywright.providers.paypal.values import (
     moment,
     ranked,
     reference_in,
+    reversal,
 )
 
 FETCHED_RANK: Final = 100
 """Above whatever an event of the same second would have."""
 
-_DISPUTE_RANKS: Final[Mapping[str, int]] = {"inquiry": 0, "open": 1, "over": 2, "won": 3, "lost": 4}
 _REFUND_RANKS: Final[Mapping[str, int]] = {"pending": 0, "done": 1, "failed": 2}
 RefundState = Literal["pending", "done", "failed"]
 DisputeState = Literal["inquiry", "open", "won", "lost", "over"]
@@ -203,14 +204,8 @@ def _read_sale(stamp: Stamp, seen: shapes.Sale, _: shapes.Kept) -> Reading:
     if state == "refunded":
         facts = (RefundSeen(stamp, seen.id, full=True, amount=amount, currency=currency, payment=seen.id),)
     elif state == "reversed":
-        # By a name of its own: when the dispute is won, this is taken back, and no refund beside it.
-        taken = ranked(stamp, _REFUND_RANKS["done"])
-        facts = (RefundPart(taken, _reversal(seen.id), "done", amount, currency, charge=seen.id),)
+        facts = (reversal(stamp, seen.id, "lost", amount, currency),)
     return Reading(tuple(aliases), facts, founds=False)
-
-
-def _reversal(charge: str) -> str:
-    return f"reversal-{charge}"
 
 
 def _read_refund(stamp: Stamp, seen: shapes.Refund, _: shapes.Kept) -> Reading:
@@ -244,12 +239,11 @@ def _read_dispute(stamp: Stamp, seen: shapes.Dispute, _: shapes.Kept) -> Reading
         # A case about several payments is one for each: each has its own purchase.
         name = seen.dispute_id if place == 0 else f"{seen.dispute_id}-{place}"
         facts.append(
-            DisputeSeen(ranked(stamp, _DISPUTE_RANKS[state]), name, state, amount, currency, charge=charge)
+            DisputeSeen(ranked(stamp, DISPUTE_RANKS[state]), name, state, amount, currency, charge=charge)
         )
         if state == "won":
-            # The money that was taken for it came back.
-            back = ranked(stamp, _REFUND_RANKS["failed"])
-            facts.append(RefundPart(back, _reversal(charge), "failed", amount, currency, charge=charge))
+            # What the bank had taken back for it came home.
+            facts.append(reversal(stamp, charge, "won", amount, currency))
     return Reading(tuple(Alias("charge", charge) for charge in known), tuple(facts), founds=False)
 
 

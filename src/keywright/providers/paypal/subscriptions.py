@@ -33,6 +33,7 @@ from keywright.providers.paypal.values import (
     moment,
     ranked,
     reference_in,
+    reversal,
     shifted,
 )
 
@@ -215,10 +216,13 @@ def _payment(
 
 def _given_back(stamp: Stamp, one: shapes.Transaction) -> list[Fact]:
     """A payment that is marked as refunded in full. Parts are known by their own ids alone."""
-    if one.status.lower() not in ("refunded", "reversed"):
-        return []
+    state = one.status.lower()
     breakdown = one.amount_with_breakdown
     amount, currency = amount_of(breakdown.gross_amount if breakdown is not None else None)
+    if state == "reversed":
+        return [reversal(stamp, one.id, "lost", amount, currency)]
+    if state != "refunded":
+        return []
     return [RefundSeen(stamp, one.id, full=True, amount=amount, currency=currency, payment=one.id)]
 
 

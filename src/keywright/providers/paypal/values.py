@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Final, TypeGuard
+from typing import Final, Literal, TypeGuard
 
-from keywright.domain.facts import PaymentState, Stamp
+from keywright.domain.facts import DisputeSeen, PaymentState, Stamp
 from keywright.domain.money import iso_exponent
 from keywright.providers.paypal import shapes
 
@@ -19,6 +19,8 @@ PENDING: Final = frozenset({"pending"})
 PAYMENT_RANKS: Final[Mapping[PaymentState, int]] = {"pending": 0, "failed": 1, "paid": 2}
 """Which of two answers of one second is taken: the one further along."""
 
+DISPUTE_RANKS: Final[Mapping[str, int]] = {"inquiry": 0, "open": 1, "over": 2, "won": 3, "lost": 4}
+
 _REFERENCE: Final = re.compile(r"KW-[0-9A-Z]{4,64}")
 _NO_CURRENCY: Final = "XXX"
 
@@ -26,6 +28,18 @@ _NO_CURRENCY: Final = "XXX"
 def ranked(stamp: Stamp, above: int) -> Stamp:
     """The stamp of a fact that stands above others of the same second."""
     return Stamp(stamp.at, stamp.rank + above, stamp.digest)
+
+
+def reversal(
+    stamp: Stamp, charge: str, state: Literal["won", "lost"], amount: int, currency: str
+) -> DisputeSeen:
+    """The bank took a payment back, or gave it back: a dispute of its own name beside the case about it.
+
+    No refund: a won case must not undo a refund that the seller gave beside it. The case ranks above, because
+    a payment is marked as reversed before its case ends.
+    """
+    own = ranked(stamp, DISPUTE_RANKS["open" if state == "lost" else state])
+    return DisputeSeen(own, f"reversal-{charge}", state, amount, currency, charge=charge)
 
 
 def is_reference(text: str | None) -> TypeGuard[str]:
