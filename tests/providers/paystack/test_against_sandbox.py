@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from keywright.domain.errors import (
+    Conflict,
     Invalid,
     KeywrightError,
     Misconfigured,
@@ -349,9 +350,9 @@ def test_refunds_add_up_and_are_asked_for_once(shop: Shop) -> None:
     readings = shop.fetch("refunds", REFERENCE)
     assert only(readings, RefundSeen).full
     assert only(readings, PaymentSeen).state == "paid", "paid it was; what came back is told beside it"
-    with pytest.raises(Invalid) as refusal:
+    with pytest.raises(Conflict) as refusal:
         shop.billing.refund(deal, None, "NGN", "more")
-    assert refusal.value.code == "NOTHING_TO_REFUND"
+    assert refusal.value.code == "REFUNDED_ALREADY"
 
 
 @pytest.mark.parametrize(("outcome", "state"), [("failed", "failed"), ("processing", "pending")])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
-from keywright.domain.errors import Invalid, NotFound, ProviderUnavailable, Unsupported
+from keywright.domain.errors import Conflict, Invalid, NotFound, ProviderUnavailable, Unsupported
 from keywright.ports import Deal, Preview
 from keywright.providers.paystack.amounts import to_paystack
 from keywright.providers.paystack.envelopes import refunds_of
@@ -89,7 +89,8 @@ class PaystackBilling:
         Raises:
             ProviderUnavailable, Misconfigured.
             NotFound: no such transaction.
-            Invalid: nothing is left of it, or Paystack refuses.
+            Conflict: `REFUNDED_ALREADY`.
+            Invalid: Paystack refuses.
         """
         transaction = self._transaction(deal)
         note = f"{_NOTE} {key}"
@@ -98,7 +99,7 @@ class PaystackBilling:
             return
         wanted = self._left(transaction, made) if amount is None else to_paystack(amount, currency)
         if wanted <= 0:
-            raise Invalid("nothing of this payment is left to be refunded", code="NOTHING_TO_REFUND")
+            raise Conflict("All of this payment was given back before.", code="REFUNDED_ALREADY")
         body = {
             "transaction": str(transaction.get("id")),
             "amount": wanted,

@@ -215,7 +215,7 @@ def _as(member: str, pick: _Pick) -> _Pick:
 PICKS: Final[Mapping[str, _Pick]] = {
     "charge.success": _as("transaction", _transaction),
     **dict.fromkeys(
-        ("subscription.create", "subscription.not_renew", "subscription.disable", "subscription.enable"),
+        ("subscription.create", "subscription.not_renew", "subscription.disable"),
         _as("subscription", _subscription),
     ),
     **dict.fromkeys(
