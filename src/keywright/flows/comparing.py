@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from keywright.domain.errors import Invalid, NotFound
 from keywright.domain.facts import Alias, Refetch
-from keywright.domain.purchase import Purchase
+from keywright.domain.purchase import Purchase, settled_at
 from keywright.flows import findings, intake
 from keywright.flows.context import Channel, Context
 from keywright.flows.findings import PARKED, Finding
@@ -256,8 +256,11 @@ def _matter(state: Purchase | None) -> Any:
     """What a purchase holds, less the times of looking: a newer look at the same thing is no news."""
     if state is None:
         return None
+    # Written out, what a register leaves unsaid while its newest word says the same.
     periods = {key: msgspec.structs.replace(one, most=one.peak) for key, one in state.periods.items()}
-    return _timeless(msgspec.to_builtins(msgspec.structs.replace(state, periods=periods)))
+    settled = {key: settled_at(state, one) for key, one in state.payments.items() if one.state == "paid"}
+    whole = msgspec.structs.replace(state, periods=periods, settled=settled)
+    return _timeless(msgspec.to_builtins(whole))
 
 
 def _timeless(value: Any) -> Any:
