@@ -221,6 +221,27 @@ def test_a_dispute_suspends_and_a_won_one_restores(shop: PayPalShop) -> None:
     bought.becomes("VALID")
 
 
+def test_a_reversal_revokes_and_a_won_case_restores(shop: PayPalShop) -> None:
+    bought = shop.buy("forever")
+    bought.becomes("VALID")
+    order = shop.pay.get(f"/v2/checkout/orders/{bought.id}", headers=shop.bearer()).json()
+    capture = order["purchase_units"][0]["payments"]["captures"][0]["id"]
+    case = shop.control("paypal/disputes", charge=capture)["id"]
+    shop.control(f"paypal/reverse/{capture}")
+    bought.becomes("REVOKED")
+    shop.control(f"paypal/disputes/{case}/resolve", outcome="RESOLVED_SELLER_FAVOUR")
+    bought.becomes("VALID")
+
+
+def test_a_license_shows_more_seats_when_the_buyer_agreed(shop: PayPalShop) -> None:
+    bought = shop.buy("pro", quantity=2)
+    assert bought.becomes("VALID")["license"]["seats"] == 2
+    shop.at_paypal(f"/v1/billing/subscriptions/{bought.id}/revise", quantity="7")
+    assert bought.verdict()["license"]["seats"] == 2
+    shop.control("paypal/approve", id=bought.id)
+    wait_until(lambda: bought.verdict()["license"]["seats"] == 7, _SECONDS, "seven seats")
+
+
 def test_shuffled_and_doubled_webhooks_make_one_license(shop: PayPalShop) -> None:
     shop.control("switches", order="shuffle", duplicates=2)
     try:
