@@ -152,9 +152,10 @@ def test_a_merged_license_says_so(shop: Context, clock: TurnableClock) -> None:
 def a_life(number: int, start: datetime) -> list[stripe.Json]:
     """Sold, renewed with more seats, failed, paid after all, given back in part and in full, over."""
     sub, later = f"sub_{number}", start + MONTH
-    bill = {"payment_intent": f"pi_{number}"}
     first = stripe.invoice(f"in_{number}a", sub, start, later)
-    second = stripe.invoice(f"in_{number}b", sub, later, later + MONTH, quantity=3, **bill)
+    second = stripe.invoice(
+        f"in_{number}b", sub, later, later + MONTH, quantity=3, payment_intent=f"pi_{number}"
+    )
     half = stripe.refund(f"ch_{number}", f"pi_{number}", refunded=2500)
     sold = stripe.subscription(sub, start, later)
     more = stripe.subscription(sub, later, later + MONTH, quantity=3)
