@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import weakref
@@ -24,6 +25,9 @@ from keywright.domain.errors import (
 from keywright.ports import Clock
 
 log = structlog.get_logger(__name__)
+
+# It writes a line with the whole address for each call.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 _TIMEOUTS: Final = httpx.Timeout(10.0, connect=5.0)
 _EARLY: Final = timedelta(minutes=5)
