@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from keywright.delivery.email import OutboxMailer, SmtpMailer
 from keywright.delivery.letters import Stationery
 from keywright.domain.errors import Misconfigured
-from keywright.flows.context import Channel, Context, Policy, new_id
+from keywright.flows.context import Channel, Context, Inline, Policy, new_id
 from keywright.flows.credentials import Credentials, Kinds, complete
 from keywright.flows.provider_setup import setting_of
 from keywright.ports import Clock, Mailer, ProviderSetup, Vault
@@ -30,9 +30,10 @@ from keywright.providers.paypal.certificates import Certificates
 from keywright.providers.paypal.client import PayPalClient
 from keywright.providers.paypal.hook import SIMULATOR_WEBHOOK_ID, PayPalEvents
 from keywright.providers.paypal.setup import PayPalSetup
-from keywright.providers.paystack.api import PaystackApi
+from keywright.providers.paystack.api import INLINE_SCRIPT, PAY_PAGES, PaystackApi, access_code_of
 from keywright.providers.paystack.billing import PaystackBilling
 from keywright.providers.paystack.hook import PaystackEvents
+from keywright.providers.paystack.http import API_BASE as PAYSTACK_API
 from keywright.providers.paystack.setup import PaystackSetup
 from keywright.providers.stripe.api import StripeApi
 from keywright.providers.stripe.billing import StripeBilling
@@ -287,7 +288,11 @@ def _paystack(settings: Settings, found: Credentials, account: ProviderAccount, 
     if not found.keys:
         return Channel(account, events, found.secrets)
     api = PaystackApi(found.keys[0], clock, base=settings.paystack_api_base)
-    return Channel(account, events, found.secrets, api, PaystackBilling(api.http), needs_email=True)
+    # Paystack's own script opens Paystack's own checkouts: the sandbox has none of them.
+    offered = settings.paystack_public_key and settings.paystack_api_base.rstrip("/") == PAYSTACK_API
+    inline = Inline(INLINE_SCRIPT, PAY_PAGES, access_code_of) if offered else None
+    billing = PaystackBilling(api.http)
+    return Channel(account, events, found.secrets, api, billing, needs_email=True, inline=inline)
 
 
 def _paypal(settings: Settings, found: Credentials, account: ProviderAccount, clock: Clock) -> Channel:

@@ -52,11 +52,11 @@ Serve = Callable[..., Client]
 
 @pytest.fixture
 def serve(shop: Context, tmp_path: Path) -> Iterator[Serve]:
-    """`serve(sandbox=True, …)`: a client of a server with this policy."""
+    """`serve(sandbox=True, …)`: a client of a server with this policy, of this shop or another one."""
     with ExitStack() as stack:
 
-        def start(**policy: Any) -> Client:
-            changed = replace(shop, policy=replace(shop.policy, **policy))
+        def start(of: Context = shop, /, **policy: Any) -> Client:
+            changed = replace(of, policy=replace(of.policy, **policy))
             app = create_app(changed, IdleEngine())
             return stack.enter_context(TestClient(app, base_url=BASE))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from keywright.domain.errors import Misconfigured, ProviderUnavailable
 from keywright.domain.plan import Plan, Price, Terms
-from keywright.flows.context import Context
+from keywright.flows.context import Channel, Context, Inline
 from keywright.store.tables import checkouts
 from keywright.web.storefront.words import facts_of, money, price_shown, quantity_label
 from tests.conftest import TurnableClock
@@ -217,6 +218,49 @@ def test_a_pay_page_under_the_sellers_domain_is_reached_by_a_link(serve: Serve) 
     assert answer.status_code == 200
     assert 'href="https://checkout.stripe.com/c/pay/cs_' in answer.text
     assert "keywright_claim=" in answer.headers["set-cookie"]
+
+
+def code_of(url: str) -> str | None:
+    return url.rsplit("/", 1)[-1] if "/c/pay/" in url else None
+
+
+def inlined(shop: Context, **members: Any) -> dict[str, Channel]:
+    """The shop's channel, with a provider that can be paid inside our page."""
+    inline = Inline("https://js.provider.example/v2/inline.js", "https://checkout.provider.example", code_of)
+    return {name: replace(one, inline=replace(inline, **members)) for name, one in shop.channels.items()}
+
+
+def test_a_provider_inside_our_page_relaxes_that_page_alone(shop: Context, serve: Serve) -> None:
+    shop = replace(shop, channels=inlined(shop))
+    client = serve(shop)
+    form = client.get("/buy/dashcaddy")
+    assert 'name="way" value="here"' in form.text
+    answer = order(client, way="here")
+    assert answer.status_code == 200
+    policy = answer.headers["content-security-policy"]
+    assert "script-src 'self' https://js.provider.example;" in policy
+    assert "frame-src https://checkout.provider.example;" in policy
+    assert 'src="https://js.provider.example/v2/inline.js"' in answer.text
+    assert re.search(r'data-code="cs_\w+" data-result="/checkout/KW-[A-Z2-7]{16}"', answer.text)
+    assert 'href="https://checkout.stripe.com/c/pay/cs_' in answer.text, (
+        "without scripts the link leads there"
+    )
+    assert "keywright_claim=" in answer.headers["set-cookie"]
+    assert not re.search(r"<script(?![^>]*src=)|style=|onclick|<style", answer.text)
+    for other in (form, client.get("/"), client.get(f"/checkout/{bought(client)}")):
+        strict = other.headers["content-security-policy"]
+        assert "provider.example" not in strict
+        assert "frame-src" not in strict
+
+
+def test_the_redirect_is_what_happens_unless_it_is_asked_for(shop: Context, serve: Serve) -> None:
+    client = serve(replace(shop, channels=inlined(shop)))
+    assert order(client).status_code == 303
+    nameless = serve(replace(shop, channels=inlined(shop, code_of=lambda _: None)))
+    assert order(nameless, way="here").status_code == 303
+    plain = serve()
+    assert 'value="here"' not in plain.get("/buy/dashcaddy").text
+    assert order(plain, way="here").status_code == 303
 
 
 # -- result -------------------------------------------------------------------------------------------

@@ -31,6 +31,18 @@ def new_id(prefix: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Inline:
+    """A provider's checkout inside our page: its script, the origin of its frame, and what opens a checkout.
+
+    `code_of` finds that in the address of the hosted page; None when it is not in there.
+    """
+
+    script: str
+    frame: str
+    code_of: Callable[[str], str | None]
+
+
+@dataclass(frozen=True, slots=True)
 class Channel:
     """A provider account of a tenant with what is needed to hear it and to talk to it."""
 
@@ -40,6 +52,7 @@ class Channel:
     api: PaymentApi | None = None
     billing: BillingApi | None = None
     needs_email: bool = False  # the provider opens no checkout without the buyer's address
+    inline: Inline | None = None  # set: the buyer may pay inside the shop's own page
 
 
 @dataclass(frozen=True, slots=True)

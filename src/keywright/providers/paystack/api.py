@@ -27,6 +27,11 @@ from keywright.providers.paystack.http import API_BASE, Answer, DuplicateReferen
 from keywright.providers.paystack.links import customer_id_of, founding_of, is_pair, subscription_of
 from keywright.providers.paystack.reduce import Data, first_moment, number, plan_of, within
 
+PAY_PAGES: Final = "https://checkout.paystack.com"
+"""Where the hosted checkouts are, and what the script frames."""
+
+INLINE_SCRIPT: Final = "https://js.paystack.co/v2/inline.js"
+
 _REMEMBERED: Final = 256
 _TRIES: Final = 9
 _LIST: Final = 100

@@ -14,7 +14,7 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
 from keywright.domain.errors import KeywrightError
-from keywright.flows.context import Context
+from keywright.flows.context import Context, Inline
 from keywright.flows.return_urls import origin_of
 
 log = structlog.get_logger(__name__)
@@ -52,26 +52,41 @@ class Pages:
         )
 
     def render(
-        self, template: str, *, status: int = 200, styles: str = "'self'", refer: bool = False, **values: Any
+        self,
+        template: str,
+        *,
+        status: int = 200,
+        styles: str = "'self'",
+        refer: bool = False,
+        inline: Inline | None = None,
+        **values: Any,
     ) -> Response[str]:
-        """A page. `styles` is the policy's style-src.
+        """A page. `styles` is the policy's style-src. `inline`: whose script and frame this page lets in.
 
         `refer`: the page has a form that comes back to us. Without a referrer policy that allows it, browsers
         send `Origin: null` with the form, and the origin could not be checked.
         """
         html = self._templates.get_template(template).render(values)
         return Response(
-            html, media_type="text/html", status_code=status, headers=self._headers(styles, refer=refer)
+            html,
+            media_type="text/html",
+            status_code=status,
+            headers=self._headers(styles, refer=refer, inline=inline),
         )
 
-    def _headers(self, styles: str, *, refer: bool) -> dict[str, str]:
+    def _headers(self, styles: str, *, refer: bool, inline: Inline | None) -> dict[str, str]:
         policy = self.context.policy
+        scripts, frames = "'self'", ""
+        if inline is not None:
+            scripts = f"'self' {origin_of(inline.script)}"
+            frames = f"frame-src {origin_of(inline.frame)}; "
         # Browsers hold the redirect after a form to form-action, too.
         targets = " ".join(filter(None, map(origin_of, policy.pay_origins)))
         headers = {
             "content-security-policy": (
-                f"default-src 'none'; script-src 'self'; style-src {styles}; img-src 'self' data:; "
-                f"form-action 'self' {targets}; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
+                f"default-src 'none'; script-src {scripts}; style-src {styles}; img-src 'self' data:; "
+                f"{frames}form-action 'self' {targets}; connect-src 'self'; base-uri 'none'; "
+                "frame-ancestors 'none'"
             ),
             "cache-control": "no-store",
             "referrer-policy": "same-origin" if refer else "no-referrer",

@@ -100,7 +100,7 @@ def routes(pages: Pages, till: Till) -> list[Any]:
                 problem=error.detail,
                 status=error.status,
             )
-        return _leave(pages, till, opened)
+        return _leave(pages, till, opened, here=form.get("way") == "here")
 
     return [storefront, order_form, order]
 
@@ -165,6 +165,7 @@ def _form(
         problem=problem,
         check=check,
         once=secrets.token_urlsafe(24),
+        here=any(channel.inline is not None for channel in pages.context.channels.values()),
     )
     response.cookies.append(_cookie(pages, _FORM_COOKIE, check, path="/buy"))
     return response
@@ -193,11 +194,26 @@ def _netloc(origin: str, host: str) -> str | None:
     return urlsplit(seen).netloc if seen is not None else None
 
 
-def _leave(pages: Pages, till: Till, opened: Opened) -> Response[Any]:
-    """Send the buyer to the provider, with the claim token in a cookie for the way back."""
+def _leave(pages: Pages, till: Till, opened: Opened, *, here: bool) -> Response[Any]:
+    """Send the buyer to the provider, with the claim token in a cookie for the way back.
+
+    `here`: the buyer would rather pay inside our page, where the provider can do that.
+    """
     known = {origin_of(origin) for origin in till.context.policy.pay_origins}
+    channel = till.context.channels.get(opened.provider)
+    inline = channel.inline if channel is not None and here else None
+    code = inline.code_of(opened.url) if inline is not None else None
     response: Response[Any]
-    if origin_of(opened.url) in known:
+    if inline is not None and code is not None:
+        response = pages.render(
+            "inline.html",
+            inline=inline,
+            script=inline.script,
+            code=code,
+            url=opened.url,
+            reference=opened.reference,
+        )
+    elif origin_of(opened.url) in known:
         response = Redirect(opened.url, status_code=303, headers={"cache-control": "no-store"})
     else:
         # A pay page under the seller's own domain: a form may not redirect there, a link may lead there.
