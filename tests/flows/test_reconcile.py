@@ -137,7 +137,7 @@ def test_a_renewal_that_was_not_heard_of(shop: Context, ledger: Ledger, clock: T
     world.hand_in(shop, *ledger.happened(*bought(clock)))
     clock.turn(days=30)
     paid = stripe.invoice("in_2", "sub_1", clock.now(), clock.now() + MONTH, customer="cus_sub_1")
-    ledger.happened(stripe.event("invoice.paid", paid, clock.now()))
+    ledger.happened(updated(clock, 0), stripe.event("invoice.paid", paid, clock.now()))
     check_one(shop, "wrong-dates", "2026-12-01", "2026-12-31")
 
 
@@ -503,3 +503,55 @@ def test_a_purchase_met_first_by_another_process_is_compared_again(
     assert world.count(shop, announcements) == 12
     assert world.count(shop, inbox) == 36
     assert compare(shop).found == 0
+
+
+def test_a_subscription_that_no_list_speaks_of_any_more_is_asked_for(
+    shop: Context, ledger: Ledger, clock: TurnableClock
+) -> None:
+    """The server was away for longer than the provider keeps events."""
+    world.hand_in(shop, *bought(clock), *bought(clock, "sub_2"), *bought(clock, "sub_3"))
+    clock.turn(days=35)
+    for number, state in ((1, "canceled"), (2, "active")):
+        start = clock.now() - timedelta(days=5 if number == 2 else 35)
+        now = stripe.subscription(
+            f"sub_{number}", start, start + MONTH, status=state, customer=f"cus_sub_{number}",
+            ended_at=stripe.stamp(clock.now() - timedelta(days=33)) if number == 1 else None,
+        )  # fmt: skip
+        ledger.answers[f"sub_{number}"] = stripe.event("customer.subscription.updated", now, clock.now())
+    report = compare(shop, fix=True)
+    found = {f.object: (f.kind, f.fixed, f.manual) for f in report.findings}
+    assert found == {
+        "sub_1": ("license-without-payment", True, False),
+        "sub_2": ("wrong-dates", True, False),
+        "sub_3": ("license-without-payment", False, True),
+    }
+    assert "knows no such subscription" in next(f.fix for f in report.findings if f.object == "sub_3")
+    asked = len(ledger.asked)
+    assert compare(shop, fix=True).found == 0
+    assert len(ledger.asked) == asked, "only after so long"
+
+
+def test_a_run_that_was_killed_starts_again_where_it_started(
+    shop: Context, ledger: Ledger, clock: TurnableClock
+) -> None:
+    for number in range(700):
+        ledger.happened(*bought(clock, f"sub_{number}"))
+    ledger.page = 1000
+
+    class Killed(BaseException):
+        """What ends a process is no Exception."""
+
+    def die(_provider: str, done: int, _total: int | None) -> None:
+        if done > 2000:  # the first two pages are compared by then
+            raise Killed
+
+    with pytest.raises(Killed):
+        reconcile.reconcile(shop, Wish(fix=True), die)
+    (killed,) = reconcile.list_runs(shop, shop.master.id, provider=None).items
+    assert (killed.finished_at, killed.found, until(shop)) == (None, 0, None)
+    part = len(world.all_licenses(shop))
+    assert 0 < part < 700
+    report = compare(shop, fix=True)
+    assert report.error is None
+    assert len(world.all_licenses(shop)) == 700
+    assert compare(shop, fix=True).found == 0

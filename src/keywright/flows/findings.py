@@ -95,6 +95,18 @@ def of_parked(key: str, reason: str | None) -> Finding:
     return Finding(kind, key, _BY_HAND[kind], manual=True, reason=reason)
 
 
+def of_gone(subscription: str, license_: str, purchase: str) -> Finding:
+    """A license that runs on a subscription which the provider does not know."""
+    return Finding(
+        "license-without-payment",
+        subscription,
+        "The provider knows no such subscription: run keywright license revoke, or leave it until it ends",
+        manual=True,
+        license=license_,
+        purchase=purchase,
+    )
+
+
 def of_trouble(kind: Literal["failed-event", "unreadable"], key: str, reason: str | None) -> Finding:
     """An event that cannot be taken in."""
     return Finding(kind, key, _BY_HAND[kind], manual=True, reason=reason)

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 import structlog
 
 from keywright.domain.errors import Invalid, KeywrightError, Misconfigured, NotFound, ProviderUnavailable
+from keywright.domain.facts import Refetch
 from keywright.flows import findings
 from keywright.flows.comparing import Came, Comparison, grouped
 from keywright.flows.context import Channel, Context
@@ -33,6 +34,8 @@ log = structlog.get_logger(__name__)
 _OVERLAP = timedelta(hours=1)
 # Stripe and PayPal list events for 30 days; what is older shows in the objects.
 _FIRST = timedelta(days=30)
+_EVENTS_KEPT = timedelta(days=29)
+_MOST_UNLISTED = 500
 # Held in memory while the rest is listed: a purchase's events are looked at together.
 _AT_ONCE = 2000
 _SHOWN = 500
@@ -196,6 +199,7 @@ class _Run:
         self.grave: deque[Finding] = deque(maxlen=_SHOWN)
         self.harmless: deque[Finding] = deque(maxlen=_SHOWN)
         self._met: set[str] = set()
+        self._listed: set[str] = set()
         now = context.clock.now()
         with context.database.read() as connection:
             until = reconciliations.compared_until(connection, channel.account.id)
@@ -269,8 +273,36 @@ class _Run:
             if trouble is not None:
                 raise trouble
             if cursor is None:
-                return
+                break
             page, trouble = self._page(self.channel.api, cursor)
+        if self.row.started_at - self.row.since_at >= _EVENTS_KEPT:
+            self._look_at_unlisted(self.channel.api)
+
+    def _look_at_unlisted(self, api: PaymentApi) -> None:
+        """Ask for the subscriptions of running licenses that no list spoke of.
+
+        Only when so much time has gone by that the provider may not tell of an end any more.
+        """
+        account = self.channel.account
+        with self.context.database.read() as connection:
+            running = reconciliations.running_on(
+                connection, account.id, self.row.started_at, _MOST_UNLISTED + len(self._listed)
+            )
+        silent = [one for one in running if one.subscription not in self._listed][:_MOST_UNLISTED]
+        gathered = []
+        for one in silent:
+            try:
+                told = api.fetch(Refetch("subscription", one.subscription))
+            except NotFound:
+                self._note(findings.of_gone(one.subscription, one.license, one.purchase))
+                continue
+            except Invalid:
+                return  # this provider is not asked for subscriptions
+            now = self.context.clock.now()
+            arrivals = [arrive(self.channel, raw, now, fetched=True) for raw in told]
+            gathered += [Came(arrival, fetched=True) for arrival in arrivals if arrival.reading is not None]
+        self.looked_at += len(silent)
+        self._compare(gathered)
 
     def _page(self, api: PaymentApi, cursor: str | None) -> tuple[ChangePage, KeywrightError | None]:
         """The next page; an empty last one and the reason when there is none to be had."""
@@ -298,6 +330,7 @@ class _Run:
             )
         sifted = []
         for came in listed:
+            self._listed |= {alias.external_id for alias in came.aliases if alias.kind == "subscription"}
             if came.key in self._met:
                 continue
             self._met.add(came.key)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from keywright.domain.facts import Alias
 from keywright.domain.purchase import Purchase
 from keywright.store import rows
-from keywright.store.tables import provider_accounts, reconciliations
+from keywright.store.tables import licenses, provider_accounts, purchase_aliases, reconciliations
 
 # Of one account. Hourly runs make nine thousand rows a year, and almost all of them found nothing.
 _KEPT = 1000
@@ -135,3 +135,25 @@ def states_of(
         if id_ not in states:
             states[id_] = _decode(state)
     return links, states
+
+
+class Running(msgspec.Struct, frozen=True):
+    """A license that runs on a subscription, by the provider's name of it."""
+
+    subscription: str
+    license: str
+    purchase: str
+
+
+def running_on(connection: sa.Connection, account: str, now: datetime, limit: int) -> list[Running]:
+    """Licenses that run at `now` because of a subscription of this account; the oldest `limit` of them."""
+    names, held = purchase_aliases, licenses
+    query = (
+        sa.select(names.c.external_id, held.c.id, held.c.purchase_id)
+        .join(held, held.c.purchase_id == names.c.purchase_id)
+        .where(names.c.provider_account_id == account, names.c.kind == "subscription")
+        .where(held.c.standing != "revoked", sa.func.coalesce(held.c.grace_until, held.c.active_until) > now)
+        .order_by(held.c.id)
+        .limit(limit)
+    )
+    return [Running(*found) for found in connection.execute(query)]
