@@ -53,7 +53,7 @@ OUTCOMES = {
     "evt_invoice.payment_failed__rubymock": WAITS,  # an invoice that a person wrote: of no subscription
     "evt_invoice_paid__supabase": "applied",
     "evt_invoice_updated__supabase": UNKNOWN,
-    "evt_payment_intent_payment_failed__supabase": UNKNOWN,
+    "evt_payment_intent_payment_failed__supabase": LATER,
     "evt_payment_intent_succeeded__supabase": UNKNOWN,
     "evt_payment_link.created__rubymock": UNKNOWN,
     "evt_price_updated__supabase": LATER,

@@ -78,7 +78,6 @@ _DISPUTE_RANKS: Final[Mapping[DisputeState, int]] = {
 }
 _INTENTS: Final[Mapping[str, PaymentState]] = {
     "payment_intent.processing": "pending",
-    "payment_intent.payment_failed": "failed",
     "payment_intent.succeeded": "paid",
 }
 
@@ -172,10 +171,7 @@ def _mode_of_old_session(seen: shapes.Session) -> str:
 
 
 def _read_intent(event: Projected, seen: shapes.Intent) -> Reading:
-    """A one-off payment that names a reference of ours; `hook.py` lets no other through.
-
-    A try that failed founds nothing: buyers try another card, on a checkout that has not ended.
-    """
+    """A one-off payment that names a reference of ours; `hook.py` lets no other through."""
     state = _INTENTS.get(event.type) or _fetched_intent_state(seen)
     currency = seen.currency.upper()
     stamp = Stamp(event.occurred_at, _RANKS[state], event.digest)
@@ -186,7 +182,7 @@ def _read_intent(event: Projected, seen: shapes.Intent) -> Reading:
     )
     holder = HolderSeen(stamp, customer=id_of(seen.customer), email=seen.receipt_email)
     aliases = aliases_of(intent=seen.id, charge=charge, reference=reference)
-    return Reading(aliases, (payment, holder), founds=state != "failed", reference=reference)
+    return Reading(aliases, (payment, holder), founds=True, reference=reference)
 
 
 def _fetched_intent_state(seen: shapes.Intent) -> PaymentState:

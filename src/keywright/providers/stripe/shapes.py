@@ -402,9 +402,7 @@ READ: Final[Mapping[str, type[Shape]]] = {
     ),
     "radar.early_fraud_warning.created": FraudWarning,
     "customer.updated": Customer,
-    **dict.fromkeys(
-        ("payment_intent.succeeded", "payment_intent.processing", "payment_intent.payment_failed"), Intent
-    ),
+    **dict.fromkeys(("payment_intent.succeeded", "payment_intent.processing"), Intent),
 }
 """The types that `facts.py` reads, and the part of their object that it needs."""
 
@@ -428,6 +426,9 @@ LATER: Final = frozenset(
         "invoice.payment_action_required",
         "invoice.finalization_failed",
         "invoice.overdue",
+        # A card was declined on a checkout that goes on, or a debit came back, which the checkout tells, too.
+        # It takes nothing away: until it succeeds, an intent has given nothing.
+        "payment_intent.payment_failed",
         # About a renewal that is still to come, without an invoice id.
         "invoice.upcoming",
         # Its subscriptions end with it, and each says so itself. The licenses they paid for outlive the
