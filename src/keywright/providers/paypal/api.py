@@ -101,15 +101,19 @@ class PayPalApi:
             found = self._client.get(f"/v2/checkout/orders/{id_}")
         return (_envelope("order", found),)
 
-    def _subscription(self, id_: str) -> tuple[bytes, ...]:
+    def _subscription(self, id_: str, sale: dict[str, Any] | None = None) -> tuple[bytes, ...]:
+        """The subscription and its payments; with `sale`, which PayPal may not list yet."""
         path = f"/v1/billing/subscriptions/{id_}"
         found = self._client.get(path, {"fields": "plan,last_failed_payment"})
         status = str(found.body.get("status", "")).upper()
         if status in ("APPROVAL_PENDING", "APPROVED"):
             return (_envelope("subscription", found),)
         window = {"start_time": _text(found.at - _HISTORY), "end_time": _text(found.at)}
-        paid = self._client.get(f"{path}/transactions", window).body.get("transactions")
-        return (_envelope("subscription", found, paid if isinstance(paid, list) else []),)
+        listed = self._client.get(f"{path}/transactions", window).body.get("transactions")
+        paid = listed if isinstance(listed, list) else []
+        if sale is not None and all(one.get("id") != sale.get("id") for one in paid):
+            paid = [*paid, _as_transaction(sale)]
+        return (_envelope("subscription", found, paid),)
 
     def _capture(self, id_: str) -> tuple[bytes, ...]:
         found = self._client.get(f"/v2/payments/captures/{id_}")
@@ -127,7 +131,7 @@ class PayPalApi:
         subscription = found.body.get("billing_agreement_id")
         if isinstance(subscription, str) and shapes.is_id(subscription):
             # First: it makes the purchase that the sale belongs to.
-            return (*self._subscription(subscription), *told)
+            return (*self._subscription(subscription, found.body), *told)
         return told
 
     def _refund(self, id_: str) -> bytes:
@@ -324,6 +328,19 @@ def _envelope(what: str, answer: Answer, transactions: list[Any] | None = None) 
     if transactions is not None:
         told["transactions"] = transactions
     return msgspec.json.encode(told)
+
+
+def _as_transaction(sale: dict[str, Any]) -> dict[str, Any]:
+    """A payment as the list of a subscription's payments shows it, minutes later."""
+    amount = sale.get("amount")
+    old = amount if isinstance(amount, dict) else {}
+    gross = {"currency_code": old.get("currency"), "value": old.get("total")}
+    return {
+        "id": sale.get("id"),
+        "status": str(sale.get("state", "")).upper(),
+        "time": sale.get("create_time"),
+        "amount_with_breakdown": {"gross_amount": gross},
+    }
 
 
 def _link(body: dict[str, Any], *relations: str) -> str | None:

@@ -97,10 +97,9 @@ def _read_event(kind: str, named: shapes.Named) -> Reading:
 def _wanted(kind: str, named: shapes.Named) -> tuple[Refetch, ...]:
     pairs: list[tuple[str, str | None]]
     if kind in shapes.SALE_EVENTS:
-        # The sale leads to its subscription; a refund of it is asked for by its own name.
-        first = ("subscription", named.subscription) if named.refund is None else ("refund", named.refund)
-        told_by_sale = named.subscription is None or kind != "PAYMENT.SALE.COMPLETED"
-        pairs = [first, ("sale", named.sale if told_by_sale else None)]
+        # The sale leads to its subscription, whose own list may not have it for minutes.
+        first = ("subscription", named.subscription) if named.sale is None else ("sale", named.sale)
+        pairs = [("refund", named.refund), first]
     elif kind in shapes.CAPTURE_EVENTS:
         # The order tells of its captures and their refunds.
         first = ("order", named.order) if named.order is not None else ("capture", named.capture)
