@@ -170,7 +170,8 @@ class Fulfillment:
         refusal = self._answered(work, met) or self._expired(reading, order, met)
         refusal = refusal or self._why_parked(reading, order, met)
         if refusal is not None:
-            if refusal.outcome == "parked":
+            # No answer maps a price: asking would only park the answer, too, with every look at the event.
+            if refusal.outcome == "parked" and refusal.reason != "PRICE_UNMAPPED":
                 self.wanted.update(reading.fallback)
             return refusal
         draft = self._meet(met)
