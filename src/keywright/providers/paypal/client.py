@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 import threading
@@ -34,6 +35,7 @@ _EARLY: Final = timedelta(minutes=5)
 _WORD: Final = re.compile(r"[A-Z][A-Z0-9_]{1,63}")
 _DEBUG_ID: Final = re.compile(r"[0-9a-f]{4,32}")
 _NOTHING: Final = b"{}"
+_LONGEST_REQUEST_ID = 38
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -122,7 +124,7 @@ class PayPalClient:
         if content is not None:
             headers |= {"Content-Type": "application/json", "Prefer": "return=representation"}
         if key is not None:
-            headers["PayPal-Request-Id"] = key
+            headers["PayPal-Request-Id"] = _request_id(key)
         try:
             return self._http.request(method, path, params=params, content=content, headers=headers)
         except httpx.HTTPError as error:
@@ -173,6 +175,12 @@ class PayPalClient:
         except ValueError:
             return self._clock.now()
         return at.astimezone(UTC) if at.tzinfo is not None else at.replace(tzinfo=UTC)
+
+
+def _request_id(key: str) -> str:
+    """PayPal takes 38 characters, where it takes the fewest."""
+    short = len(key) <= _LONGEST_REQUEST_ID and key.isascii()
+    return key if short else hashlib.sha256(key.encode()).hexdigest()[:_LONGEST_REQUEST_ID]
 
 
 class Refusal(Invalid):
