@@ -6,14 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
 from keywright.domain.errors import Invalid, Misconfigured, NotFound, ProviderUnavailable
 from keywright.domain.license import status
 from keywright.domain.plan import Terms
-from keywright.flows import reconcile, refetching, replay
+from keywright.flows import operate, reconcile, refetching, replay
 from keywright.flows.context import Context
+from keywright.flows.operate import Act
 from keywright.flows.reconcile import AccountReport, Wish
 from keywright.store.tables import (
     announcements,
@@ -555,3 +557,45 @@ def test_a_run_that_was_killed_starts_again_where_it_started(
     assert report.error is None
     assert len(world.all_licenses(shop)) == 700
     assert compare(shop, fix=True).found == 0
+
+
+def test_the_hourly_run_repairs(
+    shop: Context, context: Context, ledger: Ledger, clock: TurnableClock
+) -> None:
+    ledger.happened(*bought(clock))
+    reconcile.run(shop, None)
+    assert status(world.the_license(shop), clock.now()) == "active"
+    assert until(shop) == clock.now()
+    deaf = replace(context, channels={"stripe": replace(context.channels["stripe"], api=None)})
+    reconcile.run(deaf, None)
+    assert world.count(shop, reconciliations) == 1, "with nobody to ask there is nothing to write down"
+    with pytest.raises(NotFound, match="No provider"):
+        reconcile.reconcile(deaf, Wish())
+    assert compare(deaf, provider="stripe").error == "There is no API key to ask the provider with."
+
+
+def test_what_is_asked_for_in_the_background_is_what_is_done(
+    shop: Context, ledger: Ledger, clock: TurnableClock
+) -> None:
+    ledger.happened(*bought(clock))
+    since = clock.now() - timedelta(days=2)
+    reconcile.run(shop, msgspec.json.encode(Wish("stripe", since)).decode())
+    (told,) = reconcile.list_runs(shop, shop.master.id, provider="stripe").items
+    assert (told.fixed, told.since, told.found, told.applied) == (False, since, 1, 0)
+    with pytest.raises(NotFound, match="paypal"):
+        reconcile.enqueue(shop, Wish("paypal"))
+    assert reconcile.enqueue(shop, Wish("stripe")).startswith("reconcile-bat_")
+
+
+def test_an_operators_word_stands_above_what_was_missed(
+    shop: Context, ledger: Ledger, clock: TurnableClock
+) -> None:
+    world.hand_in(shop, *ledger.happened(*bought(clock)))
+    held = world.the_license(shop)
+    operate.decide(shop, shop.master.id, held.id, Act("command line", "fraud"), "revoke")
+    clock.turn(days=1)
+    ledger.happened(updated(clock, 1, quantity=2))
+    compare(shop, fix=True)
+    after = world.the_license(shop)
+    assert (status(after, clock.now()), after.seats) == ("revoked", 2)
+    assert compare(shop).found == 0

@@ -7,6 +7,7 @@ or the inbox would fill by itself, every hour.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -31,6 +32,7 @@ from keywright.store.tenants import ProviderAccount
 _ROUNDS = 3
 _THREADS = 4
 _MOST_DUE = 10_000
+_LONGEST_PAUSE = 0.1  # seconds
 _TIMES = ("stamp", "since")
 _NAMES = ("subscription", "session", "charge", "intent", "invoice", "reference")
 
@@ -122,6 +124,7 @@ class Comparison:
 
     def _pass(self, batch: Sequence[Came], answered: frozenset[Refetch], *, commit: bool) -> _Seen:
         """Take a batch in, once more when another process met one of its purchases first."""
+        began = time.monotonic()
         try:
             return self._once(batch, answered, commit=commit)
         except sa.exc.IntegrityError:
@@ -130,6 +133,10 @@ class Comparison:
             if not intake.is_conflict(error):
                 raise
             return self._once(batch, answered, commit=commit)
+        finally:
+            if self._context.database.is_sqlite:
+                # Another process that waits for the file only looks now and then whether it is free.
+                time.sleep(min(time.monotonic() - began, _LONGEST_PAUSE))
 
     def _once(self, batch: Sequence[Came], answered: frozenset[Refetch], *, commit: bool) -> _Seen:
         """Events first, then what was fetched: only so can be told what that adds to them."""
