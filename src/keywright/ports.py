@@ -302,6 +302,14 @@ class NoticeLetter(msgspec.Struct, frozen=True):
     shop_url: str
 
 
+class PortalLetter(msgspec.Struct, frozen=True):
+    """What a customer is told who asked to sign in. `url` is the secret: whoever has it and asked, is in."""
+
+    seller: str
+    url: str
+    minutes: int
+
+
 class Letter(msgspec.Struct, frozen=True):
     """The words of a mail, without the envelope."""
 
@@ -317,6 +325,10 @@ class Letters(Protocol):
 
     def notice(self, told: NoticeLetter) -> Letter:
         """The letter that tells of one thing that became of a license, and what to do about it."""
+        ...
+
+    def portal_link(self, told: PortalLetter) -> Letter:
+        """The letter that lets a customer into the portal."""
         ...
 
     def alarm(self, kind: str, subject: str, detail: Mapping[str, Any]) -> Letter:
@@ -359,7 +371,9 @@ class Vault(Protocol):
         """The key of the MAC on this tenant's license rows."""
         ...
 
-    def blind(self, purpose: Literal["license-key-lookup", "fingerprint", "claim"], text: str) -> str:
+    def blind(
+        self, purpose: Literal["license-key-lookup", "fingerprint", "claim", "portal"], text: str
+    ) -> str:
         """A keyed hash for look-ups: equal texts give equal hashes, and nothing leads back."""
         ...
 

@@ -10,7 +10,7 @@ import pytest
 
 from keywright.delivery.letters import Stationery
 from keywright.domain.plan import FOREVER, NOTICE_KINDS
-from keywright.ports import LicenseLetter, NoticeLetter
+from keywright.ports import LicenseLetter, NoticeLetter, PortalLetter
 
 LETTERS = Stationery("https://licenses.example.com")
 TOLD = LicenseLetter(
@@ -199,3 +199,16 @@ def test_notices_load_nothing_and_link_to_our_own_pages_only(kind: str, works: b
     links = [words for words in letter.text.split() if "://" in words]
     assert set(links) <= {NOTICED.manage_url, NOTICED.shop_url}
     assert all(f'href="{link}"' in letter.html for link in links)
+
+
+def test_the_link_to_sign_in_says_how_long_and_where_it_works() -> None:
+    url = "https://licenses.example.com/portal/link/abc"
+    letter = LETTERS.portal_link(PortalLetter("Acme <b> & Co\n", url, 10))
+    assert letter.subject == "Sign in at Acme <b> & Co"
+    assert f"    {url}\n" in letter.text
+    for words in (letter.text, " ".join(Seen(letter.html).words)):
+        assert "10 minutes" in words
+        assert "in the browser that asked" in " ".join(words.split())
+        assert "If you did not ask, do nothing" in words
+    assert "Acme &lt;b&gt; &amp; Co" in letter.html
+    assert letter.html.count(url) == 2

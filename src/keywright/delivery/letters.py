@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from keywright.delivery import notice_words
 from keywright.delivery.wording import day, line
 from keywright.domain.plan import FOREVER
-from keywright.ports import Letter, LicenseLetter, NoticeLetter
+from keywright.ports import Letter, LicenseLetter, NoticeLetter, PortalLetter
 
 
 class _Alarm(msgspec.Struct, frozen=True):
@@ -85,6 +85,13 @@ class Stationery:
             url=words.url,
             facts=notice_words.facts_of(told),
             seller=line(told.seller),
+        )
+
+    def portal_link(self, told: PortalLetter) -> Letter:
+        """The way in, for how long and where it works, and what to do for somebody who did not ask."""
+        seller = line(told.seller)
+        return self._letter(
+            "portal_link", f"Sign in at {seller}", seller=seller, url=told.url, minutes=told.minutes
         )
 
     def alarm(self, kind: str, subject: str, detail: Mapping[str, Any]) -> Letter:

@@ -17,3 +17,9 @@ _ADDRESS: Final = re.compile(rf"{_PART}{{1,64}}@(?=.{{1,189}}\Z){_LABEL}+(?:\.{_
 def is_email_address(text: str) -> bool:
     """Whether a mail can be sent to this and to nobody else. Says nothing about whether somebody reads it."""
     return _ADDRESS.fullmatch(text) is not None
+
+
+def folded(text: str) -> str:
+    """An address as it is compared: ASCII capitals are small letters, all else stays (RFC 4343 for domains;
+    mailboxes that differ in capitals alone are not given out)."""
+    return "".join(c.lower() if c.isascii() else c for c in text)

@@ -45,6 +45,7 @@ class Keyring:
             "license-key-lookup": vault.derive(master_key, "license-key-lookup"),
             "fingerprint": vault.derive(master_key, "fingerprint"),
             "claim": vault.derive(master_key, "claim"),
+            "portal": vault.derive(master_key, "portal"),
         }
 
     # -- Vault --------------------------------------------------------------------------------------
@@ -58,7 +59,9 @@ class Keyring:
     def row_key(self, tenant: str) -> bytes:
         return self._of(tenant).row_key
 
-    def blind(self, purpose: Literal["license-key-lookup", "fingerprint", "claim"], text: str) -> str:
+    def blind(
+        self, purpose: Literal["license-key-lookup", "fingerprint", "claim", "portal"], text: str
+    ) -> str:
         digest = hmac.digest(self._blinds[purpose], text.encode(), hashlib.sha256)
         return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 

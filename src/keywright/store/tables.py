@@ -180,6 +180,8 @@ customers = sa.Table(
     _at("email_told_at", null=True),
 )
 sa.Index("ix_customers_email", customers.c.tenant_id, customers.c.email)
+# People write their address in capitals when they ask for it.
+sa.Index("ix_customers_email_lower", customers.c.tenant_id, sa.func.lower(customers.c.email))
 
 customer_accounts = sa.Table(
     "customer_accounts",
@@ -414,3 +416,36 @@ announcements = sa.Table(
 sa.Index("ix_announcements_batch", announcements.c.batch, announcements.c.status)
 sa.Index("ix_announcements_status", announcements.c.status, announcements.c.next_attempt_at)
 sa.Index("ix_announcements_license", announcements.c.license_id)
+
+portal_links = sa.Table(
+    "portal_links",
+    metadata,
+    _id(),
+    _tenant(),
+    sa.Column("customer_id", sa.Text, sa.ForeignKey("customers.id"), nullable=False),
+    _text("email_hash"),
+    _text("hash"),
+    _text("browser_hash"),
+    _at("created_at"),
+    _at("expires_at"),
+    _at("used_at", null=True),
+    sa.UniqueConstraint("hash"),
+)
+sa.Index(
+    "ix_portal_links_asked", portal_links.c.tenant_id, portal_links.c.email_hash, portal_links.c.created_at
+)
+sa.Index("ix_portal_links_expires", portal_links.c.expires_at)
+
+portal_sessions = sa.Table(
+    "portal_sessions",
+    metadata,
+    _id(),
+    _tenant(),
+    sa.Column("customer_id", sa.Text, sa.ForeignKey("customers.id"), nullable=False),
+    _text("email_hash"),
+    _text("hash"),
+    _at("created_at"),
+    _at("expires_at"),
+    sa.UniqueConstraint("hash"),
+)
+sa.Index("ix_portal_sessions_expires", portal_sessions.c.expires_at)
