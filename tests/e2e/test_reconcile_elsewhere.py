@@ -10,7 +10,8 @@ import pytest
 from keywright.domain.license import License, status
 from keywright.flows import reconcile
 from keywright.flows.context import Context
-from keywright.flows.reconcile import AccountReport, Wish
+from keywright.flows.reconcile import Wish
+from keywright.flows.reconciliation_views import AccountReport
 from keywright.sandbox.paypal_api import CLIENT_ID, CLIENT_SECRET
 from keywright.store.tables import inbox
 from tests.e2e.conftest import database_of

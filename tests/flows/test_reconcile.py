@@ -13,10 +13,11 @@ import sqlalchemy as sa
 from keywright.domain.errors import Invalid, Misconfigured, NotFound, ProviderUnavailable
 from keywright.domain.license import status
 from keywright.domain.plan import Terms
-from keywright.flows import operate, reconcile, refetching, replay
+from keywright.flows import operate, reconcile, reconciliation_views, refetching, replay
 from keywright.flows.context import Context
 from keywright.flows.operate import Act
-from keywright.flows.reconcile import AccountReport, Wish
+from keywright.flows.reconcile import Wish
+from keywright.flows.reconciliation_views import AccountReport
 from keywright.store.tables import (
     announcements,
     inbox,
@@ -326,16 +327,16 @@ def test_runs_are_kept_with_what_they_found(shop: Context, ledger: Ledger, clock
         ledger.happened(*bought(clock, f"sub_{number}"))
     made = compare(shop, fix=True)
     compare(shop, fix=True)
-    page = reconcile.list_runs(shop, shop.master.id, provider="stripe", limit=1)
+    page = reconciliation_views.list_runs(shop, shop.master.id, provider="stripe", limit=1)
     assert page.items[0].found == 0
-    page = reconcile.list_runs(shop, shop.master.id, provider=None, cursor=page.next_cursor)
+    page = reconciliation_views.list_runs(shop, shop.master.id, provider=None, cursor=page.next_cursor)
     assert page.items == [made]
     assert page.next_cursor is None
     assert made.counts == {"paid-without-license": 3}
-    assert reconcile.show(shop, shop.master.id, made.id) == made
-    assert reconcile.list_runs(shop, shop.master.id, provider="paypal").items == []
+    assert reconciliation_views.show(shop, shop.master.id, made.id) == made
+    assert reconciliation_views.list_runs(shop, shop.master.id, provider="paypal").items == []
     with pytest.raises(NotFound):
-        reconcile.show(shop, "ten_other", made.id)
+        reconciliation_views.show(shop, "ten_other", made.id)
 
 
 def test_what_is_stored_of_a_run_is_bounded_and_keeps_what_matters(
@@ -549,7 +550,7 @@ def test_a_run_that_was_killed_starts_again_where_it_started(
 
     with pytest.raises(Killed):
         reconcile.reconcile(shop, Wish(fix=True), die)
-    (killed,) = reconcile.list_runs(shop, shop.master.id, provider=None).items
+    (killed,) = reconciliation_views.list_runs(shop, shop.master.id, provider=None).items
     assert (killed.finished_at, killed.found, until(shop)) == (None, 0, None)
     part = len(world.all_licenses(shop))
     assert 0 < part < 700
@@ -580,7 +581,7 @@ def test_what_is_asked_for_in_the_background_is_what_is_done(
     ledger.happened(*bought(clock))
     since = clock.now() - timedelta(days=2)
     reconcile.run(shop, msgspec.json.encode(Wish("stripe", since)).decode())
-    (told,) = reconcile.list_runs(shop, shop.master.id, provider="stripe").items
+    (told,) = reconciliation_views.list_runs(shop, shop.master.id, provider="stripe").items
     assert (told.fixed, told.since, told.found, told.applied) == (False, since, 1, 0)
     with pytest.raises(NotFound, match="paypal"):
         reconcile.enqueue(shop, Wish("paypal"))

@@ -14,7 +14,8 @@ import typer
 from keywright.cli.session import AsJson, opened, print_json, print_table, tell_if_unattended
 
 if TYPE_CHECKING:
-    from keywright.flows.reconcile import AccountReport, Progress
+    from keywright.flows.reconcile import Progress
+    from keywright.flows.reconciliation_views import AccountReport
 
 _AGO = re.compile(r"([0-9]{1,4})([hdw])")
 _HOURS = {"h": 1, "d": 24, "w": 168}

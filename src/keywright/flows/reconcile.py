@@ -23,9 +23,9 @@ from keywright.flows.comparing import Came, Comparison, grouped
 from keywright.flows.context import Channel, Context
 from keywright.flows.findings import Finding
 from keywright.flows.intake import arrive, name_of, take_in
-from keywright.flows.license_views import check_limit
+from keywright.flows.reconciliation_views import AccountReport, Kept, shown
 from keywright.ports import ChangePage, PaymentApi
-from keywright.store import license_views, reconciliations
+from keywright.store import reconciliations
 from keywright.store.reconciliations import Reconciliation
 
 log = structlog.get_logger(__name__)
@@ -54,45 +54,8 @@ class Wish(msgspec.Struct, frozen=True, omit_defaults=True):
     fix: bool = False
 
 
-class AccountReport(msgspec.Struct, frozen=True):
-    """What one run found at one account. `missing`: how many events the inbox did not have, or could not take
-    in before; `applied`: how many of them it has now. `findings` are the newest, `counts` are of all.
-
-    `error`: why the run ended early; the next one starts where this one started.
-    """
-
-    id: str
-    provider: str
-    live: bool
-    fixed: bool
-    since: datetime
-    started_at: datetime
-    finished_at: datetime | None
-    looked_at: int
-    missing: int
-    applied: int
-    found: int
-    counts: dict[str, int]
-    findings: list[Finding]
-    error: str | None = None
-
-
 class Report(msgspec.Struct, frozen=True):
     accounts: list[AccountReport]
-
-
-class ReconciliationPage(msgspec.Struct, frozen=True):
-    items: list[AccountReport]
-    next_cursor: str | None
-
-
-class _Kept(msgspec.Struct, frozen=True):
-    """What a stored run's document holds beside the columns."""
-
-    missing: int = 0
-    applied: int = 0
-    counts: dict[str, int] = {}
-    items: list[Finding] = []
 
 
 def reconcile(context: Context, wish: Wish, progress: Progress | None = None) -> Report:
@@ -123,52 +86,6 @@ def run(context: Context, wish: str | None) -> None:
         reconcile(context, msgspec.json.decode(wish, type=Wish))
     elif any(channel.api is not None for channel in context.channels.values()):
         reconcile(context, Wish(fix=True))
-
-
-def list_runs(
-    context: Context, tenant: str, *, provider: str | None, cursor: str | None = None, limit: int = 50
-) -> ReconciliationPage:
-    """The runs so far, newest first. Raises Invalid."""
-    check_limit(limit)
-    with context.database.read() as connection:
-        accounts = license_views.list_accounts(connection, tenant)
-        account = next((id_ for id_, name in accounts.items() if name == provider), None)
-        if provider is not None and account is None:
-            return ReconciliationPage([], None)
-        found = reconciliations.list_page(connection, tenant, account=account, after=cursor, limit=limit + 1)
-    items = [_shown(context, accounts, one) for one in found[:limit]]
-    return ReconciliationPage(items, found[limit - 1].id if len(found) > limit else None)
-
-
-def show(context: Context, tenant: str, id_: str) -> AccountReport:
-    """One run. Raises NotFound."""
-    with context.database.read() as connection:
-        accounts = license_views.list_accounts(connection, tenant)
-        found = reconciliations.find(connection, tenant, id_)
-    if found is None:
-        raise NotFound("There is no such reconciliation.")
-    return _shown(context, accounts, found)
-
-
-def _shown(context: Context, accounts: dict[str, str], run: Reconciliation) -> AccountReport:
-    channel = context.find_channel(run.provider_account_id)
-    kept = msgspec.json.decode(run.findings, type=_Kept) if run.findings.startswith("{") else _Kept()
-    return AccountReport(
-        id=run.id,
-        provider=accounts.get(run.provider_account_id, ""),
-        live=channel is not None and channel.account.live,
-        fixed=run.fixed,
-        since=run.since_at,
-        started_at=run.started_at,
-        finished_at=run.finished_at,
-        looked_at=run.looked_at,
-        missing=kept.missing,
-        applied=kept.applied,
-        found=run.found,
-        counts=kept.counts,
-        findings=kept.items,
-        error=run.error,
-    )
 
 
 def _check(context: Context, wish: Wish) -> list[Channel]:
@@ -233,7 +150,7 @@ class _Run:
 
     def _finish(self, error: str | None) -> AccountReport:
         account, items = self.channel.account, [*self.grave, *self.harmless][:_SHOWN]
-        kept = _Kept(self.missing, self.applied, dict(self.counts), items)
+        kept = Kept(self.missing, self.applied, dict(self.counts), items)
         self.row = msgspec.structs.replace(
             self.row,
             finished_at=self.context.clock.now(),
@@ -256,7 +173,7 @@ class _Run:
             found=self.row.found,
             error=error,
         )
-        return _shown(self.context, {account.id: account.provider}, self.row)
+        return shown(self.context, {account.id: account.provider}, self.row)
 
     def _compare_all(self) -> None:
         """List page by page; compare each time enough has come together, and what came before trouble too."""

@@ -11,9 +11,10 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from keywright.domain.errors import Forbidden, Invalid
-from keywright.flows import reconcile
+from keywright.flows import reconcile, reconciliation_views
 from keywright.flows.context import Context
-from keywright.flows.reconcile import AccountReport, ReconciliationPage, Wish
+from keywright.flows.reconcile import Wish
+from keywright.flows.reconciliation_views import AccountReport, ReconciliationPage
 from keywright.web.auth import needs, token_of
 from keywright.web.strict_body import StrictRequest
 
@@ -61,10 +62,10 @@ def routes(context: Context) -> list[HTTPRouteHandler]:
         if unknown := sorted(set(request.query_params) - {"provider", "cursor", "limit"}):
             raise Invalid(f"There is no parameter `{unknown[0]}` here.")
         tenant = token_of(request).tenant_id
-        return reconcile.list_runs(context, tenant, provider=provider, cursor=cursor, limit=limit)
+        return reconciliation_views.list_runs(context, tenant, provider=provider, cursor=cursor, limit=limit)
 
     @get("/api/admin/reconciliations/{run_id:str}", guards=reads, **shared)
     def get_run(request: StrictRequest, run_id: FromPath[str]) -> AccountReport:
-        return reconcile.show(context, token_of(request).tenant_id, run_id)
+        return reconciliation_views.show(context, token_of(request).tenant_id, run_id)
 
     return [start, list_runs, get_run]
