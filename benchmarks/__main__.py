@@ -20,7 +20,7 @@ from benchmarks.results import Results
 from benchmarks.run import measure_database
 from benchmarks.servers import ROOT
 
-_QUICK = Scale(seconds=2.0, warmup=0.5, echo_seconds=0.7, licenses=5_000, webhooks=0)
+_QUICK = Scale(seconds=2.0, warmup=0.5, echo_seconds=0.7, licenses=5_000, webhooks=0, elsewhere_seconds=1.0)
 
 
 def main() -> None:

@@ -27,14 +27,15 @@ _ECHOES = 2  # on each side of a measure
 _DRAIN_LIMIT_S = 300.0
 
 Pairs = list[tuple[str, str]]
-_Load = tuple[LoadReport, float]
+Loaded = tuple[LoadReport, float]
 
 
 class Scale(msgspec.Struct, frozen=True, kw_only=True):
     """How long and how wide to measure.
 
     `fastest_intake` webhooks a second is what a spool lasts for; `webhooks` in all are sent before memory is
-    looked at, unless that takes longer than `memory_s`.
+    looked at, unless that takes longer than `memory_s`. `elsewhere_seconds` is short: what is acknowledged in
+    that time takes many times as long to be confirmed with the provider.
     """
 
     seconds: float = 6.0
@@ -47,11 +48,18 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     memory_s: float = 60.0
     activation_rate: float = 100.0
     fastest_intake: int = 6_000
+    elsewhere_seconds: float = 3.0
+    fastest_elsewhere: int = 3_000
 
     @property
     def deliveries(self) -> int:
         """Records in a spool of webhooks."""
         return int((self.seconds + self.warmup) * self.fastest_intake)
+
+    @property
+    def deliveries_elsewhere(self) -> int:
+        """The same of webhooks that the provider is asked about; signing them takes longer."""
+        return int((self.seconds + self.warmup) * self.fastest_elsewhere)
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -100,17 +108,17 @@ def new_purchases(target: Target, env: Mapping[str, str]) -> tuple[Measured, Int
     """Distinct new subscriptions, each of which owes its buyer a mail; and the time until all are sent."""
     now = int(time.time())
     events = spool.new_purchases(range(1, target.scale.deliveries + 1), secret=WEBHOOK_SECRET, now=now)
-    path = _write(target, "purchases", events)
+    path = write(target, "purchases", events)
     mails: list[tuple[float, Mails]] = []
 
-    def measure() -> _Load:
-        loaded = _weighed(target, path, APPLIED)
+    def measure() -> Loaded:
+        loaded = weighed(target, path, APPLIED)
         ended_at = time.time()
         output = run_once("benchmarks.mails", "--limit", str(_DRAIN_LIMIT_S), env=env, directory=target.work)
         mails.append((ended_at, msgspec.json.decode(output, type=Mails)))
         return loaded
 
-    measured = _beside_echo(target, path, measure)
+    measured = beside_echo(target, path, measure)
     ended_at, sent = mails[0]
     drain_s = round(max(0.0, (sent.last_sent_at or ended_at) - ended_at), 2)
     return measured, Intake(first=1, count=measured.report.sent, bought_at=now - 60), drain_s, sent
@@ -126,19 +134,19 @@ def top_up(target: Target, intake: Intake, count: int) -> LoadReport:
     """Sends `count` more renewals without measuring them: memory is looked at after many webhooks."""
     path, _ = _renewal_spool(target, intake, count)
     connections = str(target.scale.connections)
-    return _load(target.server, "--spool", str(path), "--connections", connections, "--match", APPLIED)
+    return load(target.server, "--spool", str(path), "--connections", connections, "--match", APPLIED)
 
 
 def validate(target: Target, pairs: Pairs) -> Measured:
     """Validate with a fingerprint that is activated, every license at most once, in random order."""
     shuffled = random.Random(1).sample(pairs, len(pairs))
-    path = _write(target, "validate", spool.licensing_calls("/api/license/validate", shuffled))
+    path = write(target, "validate", spool.licensing_calls("/api/license/validate", shuffled))
     return _drive(target, path, VALID)
 
 
 def activate(target: Target, pairs: Pairs) -> Measured:
     """Activates a new machine on each license, as fast as it goes."""
-    path = _write(target, "activate", spool.licensing_calls("/api/license/activate", pairs))
+    path = write(target, "activate", spool.licensing_calls("/api/license/activate", pairs))
     return _drive(target, path, VALID)
 
 
@@ -168,17 +176,17 @@ def machines(pairs: Pairs, salt: str) -> Pairs:
 
 
 def _drive(target: Target, path: Path, right: str) -> Measured:
-    return _beside_echo(target, path, lambda: _weighed(target, path, right))
+    return beside_echo(target, path, lambda: weighed(target, path, right))
 
 
-def _weighed(target: Target, path: Path, right: str) -> _Load:
+def weighed(target: Target, path: Path, right: str) -> Loaded:
     """A closed loop over the spool, and the server's processor time for each answer."""
     cpu = target.server.cpu_s()
-    report = _load(target.server, "--spool", str(path), *_timing(target.scale), "--match", right)
-    return report, _each_us(target.server.cpu_s() - cpu, report.answered)
+    report = load(target.server, "--spool", str(path), *_timing(target.scale), "--match", right)
+    return report, each_us(target.server.cpu_s() - cpu, report.answered)
 
 
-def _beside_echo(target: Target, path: Path, measure: Callable[[], _Load]) -> Measured:
+def beside_echo(target: Target, path: Path, measure: Callable[[], Loaded]) -> Measured:
     """The measure between echoes of a body of the same size: a machine is not equally fast at all times."""
     bodies = [record.partition(b"\r\n\r\n")[2] for record in itertools.islice(read_spool(path), _SAMPLED)]
     body = sorted(bodies, key=len)[len(bodies) // 2]
@@ -198,7 +206,7 @@ def _beside_echo(target: Target, path: Path, measure: Callable[[], _Load]) -> Me
         echoes=[echo.rps for echo in echoes],
         bare_echoes=[echo.rps for echo in bare],
         echo_p99_ms=statistics.median(echo.p99_ms for echo in echoes),
-        echo_cpu_us=_each_us(echo_cpu, sum(echo.answered for echo in echoes)),
+        echo_cpu_us=each_us(echo_cpu, sum(echo.answered for echo in echoes)),
     )
 
 
@@ -206,14 +214,15 @@ def _echo(target: Target, path: str, body: bytes) -> LoadReport:
     scale = target.scale
     request = target.work / "echo.request"
     request.write_bytes(http_post(path, body))
-    return _load(
+    return load(
         target.echo,
         *("--request", str(request), "--connections", str(scale.connections)),
         *("--seconds", str(scale.echo_seconds), "--warmup", "0.3"),
     )
 
 
-def _each_us(cpu_s: float, count: int) -> float:
+def each_us(cpu_s: float, count: int) -> float:
+    """Processor time in microseconds for each of `count`."""
     return round(cpu_s * 1e6 / max(1, count), 1)
 
 
@@ -230,11 +239,12 @@ def _renewal_spool(target: Target, intake: Intake, count: int) -> tuple[Path, In
         now=now,
         bought_at=intake.bought_at,
     )
-    path = _write(target, "renewals", itertools.islice(events, count))
+    path = write(target, "renewals", itertools.islice(events, count))
     return path, msgspec.structs.replace(intake, rounds=intake.rounds + rounds)
 
 
-def _write(target: Target, name: str, records: Iterable[bytes]) -> Path:
+def write(target: Target, name: str, records: Iterable[bytes]) -> Path:
+    """A spool of these records, in the work folder."""
     path = target.work / f"{name}.spool"
     write_spool(path, records)
     return path
@@ -249,7 +259,7 @@ def _timing(scale: Scale, connections: int | None = None) -> list[str]:
 
 def _start_at_rate(target: Target, pairs: Pairs, name: str) -> subprocess.Popen[str]:
     scale = target.scale
-    path = _write(target, name, spool.licensing_calls("/api/license/activate", pairs))
+    path = write(target, name, spool.licensing_calls("/api/license/activate", pairs))
     return _start_load(
         target.server,
         *("--spool", str(path), "--rate", str(scale.activation_rate), "--connections", "16"),
@@ -257,7 +267,7 @@ def _start_at_rate(target: Target, pairs: Pairs, name: str) -> subprocess.Popen[
     )
 
 
-def _load(server: Server, *flags: str) -> LoadReport:
+def load(server: Server, *flags: str) -> LoadReport:
     """Runs the generator as its own process to its end."""
     return _report(_start_load(server, *flags))
 

@@ -9,6 +9,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.confirmations import Confirmations
 from benchmarks.load import LoadReport
 from benchmarks.mails import Mails
 from benchmarks.measures import Measured, Scale
@@ -42,6 +43,21 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     remark: str = ""
 
 
+class Confirmed(msgspec.Struct, frozen=True, kw_only=True):
+    """How the webhooks of a provider that is asked about each of them became licenses.
+
+    `drain_s` from the end of the load to the last license, `per_second` over all, from the first webhook to
+    the last license. `cpu_us` is the server's processor time for one event with all that follows from it.
+    """
+
+    provider: str
+    events: int
+    drain_s: float
+    per_second: float
+    cpu_us: float
+    found: Confirmations
+
+
 class DatabaseResult(msgspec.Struct, frozen=True, kw_only=True):
     """All that one database has shown."""
 
@@ -51,6 +67,7 @@ class DatabaseResult(msgspec.Struct, frozen=True, kw_only=True):
     mails: Mails
     drain_s: float
     remarks: list[str]
+    confirmed: list[Confirmed] = []
 
 
 class Results(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +109,27 @@ def within(name: str, report: LoadReport, limit_ms: float | None = None) -> Figu
 def below(name: str, value: float, goal: float, unit: str, remark: str = "") -> Limit:
     """A number that has to stay below its goal."""
     return Limit(name=name, value=value, unit=unit, goal=goal, met=value < goal, remark=remark)
+
+
+def failed(figure: Figure, wrong: str) -> Figure:
+    """The figure, failed by what was wrong beside its answers; as it is when nothing was."""
+    if not wrong:
+        return figure
+    return msgspec.structs.replace(figure, met=False, wrong="; ".join(filter(None, (figure.wrong, wrong))))
+
+
+def unconfirmed(found: Confirmations, sent: int, mails: Mails) -> str:
+    """What is missing of `sent` purchases: each has its license in the end, and its buyer the mail."""
+    problems = []
+    if found.licenses != sent:
+        problems.append(f"{sent} purchases, but {found.licenses} licenses")
+    if found.webhooks != {"applied": sent}:
+        problems.append(f"{sent} webhooks, but {found.webhooks}")
+    if found.unanswered:
+        problems.append(f"{found.unanswered} objects still to be asked for")
+    if set(mails.counts) != {"sent"}:
+        problems.append(f"mails: {mails.counts}")
+    return "; ".join(problems)
 
 
 def _met(wrong: str, met: bool | None) -> bool | None:
@@ -142,6 +180,12 @@ def show(results: Results, console: Console) -> None:
             remark = f" ({limit.remark})" if limit.remark else ""
             goal = f"goal < {limit.goal:g} {limit.unit}: {verdict}"
             console.print(f"  {limit.name}: {limit.value:g} {limit.unit}, {goal}{remark}")
+        for told in result.confirmed:
+            console.print(
+                f"  {told.provider}: {told.found.licenses} licenses, the last {told.drain_s} s "
+                f"after the load ended: {told.per_second:.0f} a second from webhook to license, "
+                f"{told.cpu_us:,.0f} us of the server's processor time each"
+            )
         for remark in result.remarks:
             console.print(f"  {remark}")
     console.print("machine: " + ", ".join(f"{name} {value}" for name, value in results.machine.items()))

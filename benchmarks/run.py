@@ -1,4 +1,4 @@
-"""One database from empty to measured: starts, seeds, (a) to (d), memory."""
+"""One database from empty to measured: starts, seeds, (a) to (d), memory; then (e) and (f)."""
 
 import statistics
 import sys
@@ -9,16 +9,15 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks import measures, results
+from benchmarks import elsewhere, measures, results
 from benchmarks.load import LoadReport
 from benchmarks.measures import Intake, Pairs, Scale, Target
 from benchmarks.results import DatabaseResult, Figure, Limit
-from benchmarks.servers import ROOT, postgresql, run_once, serving
+from benchmarks.servers import ROOT, SERVE, postgresql, run_once, serving
 
 Say = Callable[[str], None]
 
 _CATALOG = ROOT / "benchmarks" / "catalog.toml"
-_SERVE = [sys.executable, "-m", "keywright.cli.main", "serve", "--port", "{port}"]
 _ECHO = [sys.executable, "-m", "benchmarks.echo", "--port", "{port}"]
 _STARTS = 5
 _REUSED = "validate: stored leases are handed out again, as in normal operation until half their life is over"
@@ -36,21 +35,26 @@ def measure_database(database: str, scale: Scale, work: Path, say: Say) -> Datab
         if database == "postgresql":
             env["DATABASE_URL"] = stack.enter_context(postgresql(work / "postgresql"))
         say(f"{database}: first start")
-        with serving(_SERVE, env, work / "first.log") as first:
+        with serving(SERVE, env, work / "first.log") as first:
             first_s = first.ready_s
         run_once("keywright.cli.main", "catalog", "apply", str(_CATALOG), env=env, directory=work)
         say(f"{database}: {scale.licenses} licenses")
         pairs, seeded_s = _seed(scale, work, env)
         say(f"{database}: {_STARTS} starts")
         ready_s = statistics.median(_start(env, work) for _ in range(_STARTS))
-        server = stack.enter_context(serving(_SERVE, env, work / "server.log"))
         echo = stack.enter_context(serving(_ECHO, {}, work / "echo.log"))
-        measured = _measure(database, Target(server, echo, work, scale), env, pairs, say)
+        with serving(SERVE, env, work / "server.log") as server:
+            measured = _measure(database, Target(server, echo, work, scale), env, pairs, say)
+        figures, confirmed = elsewhere.measure(
+            echo, env, work, scale, lambda text: say(f"{database}: {text}")
+        )
     started = results.below(
         "start to ready", ready_s, 3.0, "s", f"the first, on an empty database: {first_s} s"
     )
     return msgspec.structs.replace(
         measured,
+        figures=[*measured.figures, *figures],
+        confirmed=confirmed,
         limits=[started, *measured.limits],
         remarks=[*measured.remarks, f"{scale.licenses} licenses seeded in {seeded_s:.0f} s"],
     )
@@ -66,7 +70,7 @@ def _seed(scale: Scale, work: Path, env: Mapping[str, str]) -> tuple[Pairs, floa
 
 
 def _start(env: Mapping[str, str], work: Path) -> float:
-    with serving(_SERVE, env, work / "start.log") as server:
+    with serving(SERVE, env, work / "start.log") as server:
         return server.ready_s
 
 
@@ -145,7 +149,4 @@ def _memory(
 def _with_mails(figure: Figure, sent: int, counts: Mapping[str, int]) -> Figure:
     """A purchase whose mail was not sent in the end was not worth the speed."""
     owed = figure.report.matches[measures.APPLIED]
-    if sent == owed:
-        return figure
-    wrong = f"{owed} mails owed, but {dict(counts)}"
-    return msgspec.structs.replace(figure, met=False, wrong="; ".join(filter(None, (figure.wrong, wrong))))
+    return results.failed(figure, "" if sent == owed else f"{owed} mails owed, but {dict(counts)}")

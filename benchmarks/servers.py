@@ -14,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 
 ROOT = Path(__file__).resolve().parent.parent
+SERVE = [sys.executable, "-m", "keywright.cli.main", "serve", "--port", "{port}"]
 _START_LIMIT_S = 60.0
 
 
