@@ -95,13 +95,14 @@ class Slow(msgspec.Struct, frozen=True):
 class Crowd:
     """Tells lives in disorder, some events twice, at a steady pace, until each is acknowledged."""
 
-    def __init__(self, shop: Shop, seed: int) -> None:
+    def __init__(self, shop: Shop, seed: int, lines: int = LINES) -> None:
         self.chance = random.Random(seed)
         self.acknowledged: set[str] = set()
         self.told: list[Event] = []
         self.outcomes: Counter[str] = Counter()
         self.answers: list[Slow] = []
         self.stopped = False
+        self._lines = lines
         self._shop = shop
         self._open: deque[Event] = deque()
         self._next_at = 0.0
@@ -155,7 +156,7 @@ class Crowd:
                             self._write_lives()
                         await self._deliver(line, self._open.popleft())
 
-        await asyncio.gather(*(talk() for _ in range(LINES)))
+        await asyncio.gather(*(talk() for _ in range(self._lines)))
 
     async def finish(self) -> None:
         """Everything that is still open, and a fifth of everything once more."""

@@ -75,6 +75,7 @@ class Policy:
     failures_a_minute: int = 30
     batch: int = 64
     attempts: int = 8
+    answer_within: float = 1.5  # seconds: then a provider, or a program, is told to try again
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 A driver thread takes everything that is waiting, up to a limit, and hands it to one function that answers all
 of it. Under load the batch grows and the cost of a commit is shared; when idle a batch is one call and nobody
 waits for company.
+
+Nobody waits for long: a database that is away must not hold callers for as long as it is away.
 """
 
 from __future__ import annotations
@@ -56,11 +58,14 @@ class Gatherer(Generic[Q, A]):
         traffic: Traffic,
         limit: int,
         backlog: int,
+        patience: float,
     ) -> None:
+        """`patience`: how long a caller waits for an answer, in seconds."""
         self._traffic = traffic
         self._serve = serve
         self._limit = limit
         self._backlog = backlog
+        self._patience = patience
         # None wakes the driver to stop. SimpleQueue, because it is written in C and takes no Python lock.
         self._waiting: SimpleQueue[tuple[Q, asyncio.Future[A]] | None] = SimpleQueue()
         self._stopping = False
@@ -79,14 +84,22 @@ class Gatherer(Generic[Q, A]):
             self._thread.join(timeout=30)
 
     async def ask(self, question: Q) -> A:
-        """The answer to one question. Raises Unavailable when too many are waiting already."""
+        """The answer to one question.
+
+        Raises Unavailable when too many are waiting already, or when none came in time. The question may have
+        its effect all the same: whoever asks again must be told the same.
+        """
         if self._loop is None or self._stopping:
             raise Unavailable("The server is stopping. Please try again.")
         if self._waiting.qsize() >= self._backlog:
             raise Unavailable("Too many requests are waiting. Please try again.", retry_after=1)
         future: asyncio.Future[A] = self._loop.create_future()
         self._waiting.put((question, future))
-        return await future
+        try:
+            async with asyncio.timeout(self._patience):
+                return await future
+        except TimeoutError:
+            raise Unavailable("No answer came in time. Please try again.", retry_after=5) from None
 
     def _drive(self) -> None:
         while not (self._stopping and self._waiting.empty()):
@@ -97,11 +110,12 @@ class Gatherer(Generic[Q, A]):
                 self._loop.call_soon_threadsafe(_deliver, batch, answers)
 
     def _take(self) -> list[tuple[Q, asyncio.Future[A]]]:
-        """Wait for one, then take what else is there."""
+        """Wait for one, then take what else is there, less what nobody waits for any more."""
         batch = []
         first = self._waiting.get()
         while first is not None:
-            batch.append(first)
+            if not first[1].done():
+                batch.append(first)
             if len(batch) >= self._limit:
                 break
             try:

@@ -19,7 +19,6 @@ import structlog
 from keywright.domain.errors import (
     BadSignature,
     KeywrightError,
-    NotFound,
     TooLarge,
     Unavailable,
     Unproven,
@@ -59,26 +58,30 @@ class Intake:
     def __init__(self, context: Context) -> None:
         self._context = context
         self.gatherer: Gatherer[Arrival, Outcome] = Gatherer(
-            "intake", self._serve, traffic=context.traffic, limit=context.policy.batch, backlog=4096
+            "intake",
+            self._serve,
+            traffic=context.traffic,
+            limit=context.policy.batch,
+            backlog=4096,
+            patience=context.policy.answer_within,
         )
         self._provers = ThreadPoolExecutor(_PROVERS, thread_name_prefix="prove")
         self._unproven = 0
 
-    async def receive(
-        self, provider: str, raw: bytes, headers: Mapping[str, str], account: str | None = None
-    ) -> Outcome:
-        """Take one webhook in. Returns after the commit that holds it. `account`: the one the address names.
+    def accounts(self) -> list[tuple[str, str]]:
+        """Provider and account of every channel that events may come by."""
+        return [(name, channel.account.id) for name, channel in self._context.channels.items()]
 
-        Raises BadSignature, Unreadable (after keeping digest, size and time), TooLarge, Unavailable; NotFound
-        for an account that is not set up.
+    async def receive(self, provider: str, raw: bytes, headers: Mapping[str, str]) -> Outcome:
+        """Take one webhook in. Returns after the commit that holds it.
+
+        Raises BadSignature, Unreadable (after keeping digest, size and time), TooLarge, Unavailable.
         """
         if len(raw) > LARGEST_BODY:
             raise TooLarge("The body is larger than 1 MiB.")
         channel = self._context.channels.get(provider)
         if channel is None:
             raise BadSignature("No webhook secret is configured for this provider.")
-        if account is not None and account != channel.account.id:
-            raise NotFound("There is no such provider account.")
         try:
             channel.events.authenticate(raw, headers, channel.secrets, self._context.clock.now())
         except Unproven:
@@ -100,7 +103,11 @@ class Intake:
         self._unproven += 1
         try:
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._provers, channel.events.obtain, raw, headers, now)
+            async with asyncio.timeout(self._context.policy.answer_within):
+                # What has begun goes on: the provider's next try finds what it brought.
+                await loop.run_in_executor(self._provers, channel.events.obtain, raw, headers, now)
+        except TimeoutError:
+            raise Unavailable("The signature could not be checked in time. Please send it again.") from None
         finally:
             self._unproven -= 1
         try:

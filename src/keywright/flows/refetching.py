@@ -137,11 +137,18 @@ def _wait(context: Context, channel: Channel, silent: Sequence[_Answer]) -> None
     """The provider does not answer: later, and never given up. Its events are kept, and it will be back."""
     attempts = max(answer.due.attempts for answer in silent)
     pause = min(timedelta(seconds=5 * 2 ** min(attempts, 10)), _SLOWEST)
+    pause = max(pause, timedelta(seconds=max(_asked_for(answer) for answer in silent)))
     error = _name(silent[0])
     with context.database.write() as connection:
         due = context.clock.now() + pause
         refetches.later(connection, channel.account.id, [a.due for a in silent], due, error)
     log.warning("provider_silent", provider=channel.account.provider, objects=len(silent), error=error)
+
+
+def _asked_for(answer: _Answer) -> int:
+    """For how many seconds the provider wants to be left alone, as far as it says."""
+    told = answer.trouble.retry_after if isinstance(answer.trouble, KeywrightError) else None
+    return min(told or 0, int(_SLOWEST.total_seconds()))
 
 
 def _give_up(context: Context, channel: Channel, answer: _Answer) -> None:

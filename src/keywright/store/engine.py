@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -26,6 +27,24 @@ from keywright.domain.errors import Misconfigured
 OLDEST_SAFE_SQLITE = (3, 51, 3)
 
 
+# Seconds. A batch takes milliseconds: a writer that has not come back by then has no access to the file.
+_LONGEST_WRITE = 1.5
+# Seconds. A server that does not answer a new connection, or is gone without a word, must be noticed.
+_POSTGRESQL_LIMITS = {
+    "connect_timeout": 2,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,  # milliseconds
+}
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether this says that the database does not answer, or not now: to try again may help."""
+    away = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError, sqlite.OperationalError)
+    return isinstance(error, away) or (isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated)
+
+
 class FirstInFirstOut:
     """A lock that serves waiters in order of arrival.
 
@@ -37,11 +56,18 @@ class FirstInFirstOut:
         self._mutex = threading.Lock()
         self._waiting: deque[threading.Lock] = deque()
         self._taken = False
+        self._since = 0.0
+
+    @property
+    def held_for(self) -> float:
+        """For how many seconds the one who is through has had it."""
+        with self._mutex:
+            return time.monotonic() - self._since if self._taken else 0.0
 
     def acquire(self) -> None:
         with self._mutex:
             if not self._taken:
-                self._taken = True
+                self._taken, self._since = True, time.monotonic()
                 return
             turn = threading.Lock()
             turn.acquire()
@@ -51,6 +77,7 @@ class FirstInFirstOut:
     def release(self) -> None:
         with self._mutex:
             if self._waiting:
+                self._since = time.monotonic()
                 self._waiting.popleft().release()
             else:
                 self._taken = False
@@ -70,6 +97,11 @@ class GatedSQLite(SQLiteDialect_pysqlite):
         super().__init__(**options)
         self._gate = FirstInFirstOut()
         self._holders: set[int] = set()
+
+    @property
+    def writing_for(self) -> float:
+        """How long the present writer has been at it, in seconds; 0 without one."""
+        return self._gate.held_for
 
     @classmethod
     def import_dbapi(cls) -> Any:
@@ -171,12 +203,15 @@ class Database:
         return row
 
     def is_alive(self) -> bool:
+        """Whether it answers, and takes what is written."""
         try:
             with self.read() as connection:
                 connection.exec_driver_sql("SELECT 1")
         except sa.exc.SQLAlchemyError:
             return False
-        return True
+        # Readers of a SQLite file that another process has locked notice nothing.
+        dialect = self.engine.dialect
+        return not isinstance(dialect, GatedSQLite) or dialect.writing_for < _LONGEST_WRITE
 
     def dispose(self) -> None:
         while self._held:
@@ -257,6 +292,8 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 
 
 def _postgresql_engine(url: sa.URL, pool_size: int, **more: Any) -> sa.Engine:
+    # The operator's own word, in DATABASE_URL, goes before ours.
+    limits = {name: value for name, value in _POSTGRESQL_LIMITS.items() if name not in url.query}
     return sa.create_engine(
         url.set(drivername="postgresql+psycopg"),
         pool_size=pool_size,
@@ -264,6 +301,6 @@ def _postgresql_engine(url: sa.URL, pool_size: int, **more: Any) -> sa.Engine:
         pool_pre_ping=False,
         query_cache_size=1500,
         hide_parameters=True,  # an error in a log must not quote what was being stored
-        connect_args={"options": "-c timezone=UTC", "application_name": "keywright"},
+        connect_args={"options": "-c timezone=UTC", "application_name": "keywright", **limits},
         **more,
     )

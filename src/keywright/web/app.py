@@ -42,6 +42,7 @@ def create_app(context: Context, engine: WorkflowEngine, *, metrics_token: str |
     watch = Watch()
     intake = Intake(context)
     desk = Desk(context, watch)
+    pulse = health.Pulse(context)
 
     @asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
@@ -49,6 +50,7 @@ def create_app(context: Context, engine: WorkflowEngine, *, metrics_token: str |
         intake.gatherer.start(loop)
         desk.reads.start(loop)
         desk.admissions.start(loop)
+        pulse.looks.start(loop)
         await loop.run_in_executor(None, engine.launch)
         _settle_interpreter()
         keeper = asyncio.create_task(_keep_books(context, desk, watch))
@@ -59,6 +61,7 @@ def create_app(context: Context, engine: WorkflowEngine, *, metrics_token: str |
             await loop.run_in_executor(None, intake.gatherer.stop)
             await loop.run_in_executor(None, desk.reads.stop)
             await loop.run_in_executor(None, desk.admissions.stop)
+            await loop.run_in_executor(None, pulse.looks.stop)
             await loop.run_in_executor(None, desk.close)
             await loop.run_in_executor(None, engine.stop)
 
@@ -71,7 +74,7 @@ def create_app(context: Context, engine: WorkflowEngine, *, metrics_token: str |
         [
             *hooks.routes(intake, watch),
             *desk.routes(),
-            *health.routes(context, watch, engine.is_alive, metrics_token),
+            *health.routes(context, watch, pulse, engine.is_alive, metrics_token),
             *admin.routes(context),
             *reconcile.routes(context),
             *site.routes(context),

@@ -8,7 +8,8 @@ import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
-from keywright.domain.errors import KeywrightError
+from keywright.domain.errors import KeywrightError, Unavailable
+from keywright.store.engine import is_away
 from keywright.web import wire
 
 log = structlog.get_logger(__name__)
@@ -42,6 +43,11 @@ def framework_refused(_request: Request[Any, Any, Any], error: HTTPException) ->
 
 
 def failed(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    if is_away(error):
+        # One line and no traceback: while the database is away this is the answer to every request.
+        log.warning("database_away", path=request.url.path, error=type(error).__qualname__)
+        away = Unavailable("The database does not answer. Please try again.", retry_after=5)
+        return _response(wire.problem(away), away.status, {"retry-after": str(away.retry_after)})
     log.error("unexpected_error", path=request.url.path, error=type(error).__qualname__, exc_info=error)
     made = KeywrightError("Something went wrong on our side. It was logged.")
     return _response(wire.problem(made), 500, {})

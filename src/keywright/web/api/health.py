@@ -3,23 +3,49 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from litestar import Request, Response, get
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 
 from keywright import __version__
-from keywright.domain.errors import NotFound, Unauthorized
+from keywright.domain.errors import NotFound, Unauthorized, Unavailable
 from keywright.flows.context import Context
+from keywright.flows.gather import Gatherer
 from keywright.web.watch import Watch
 
 
+class Pulse:
+    """Asks the database whether it is there. In a thread of its own: where it hangs, nothing else does."""
+
+    def __init__(self, context: Context) -> None:
+        self._database = context.database
+        self.looks: Gatherer[None, bool] = Gatherer(
+            "pulse",
+            self._look,
+            traffic=context.traffic,
+            limit=1024,
+            backlog=1024,
+            patience=context.policy.answer_within,
+        )
+
+    def _look(self, several: Sequence[None]) -> Sequence[bool]:
+        return [self._database.is_alive()] * len(several)
+
+    async def is_there(self) -> bool:
+        """Whether it is, within the time that anybody waits for an answer here."""
+        try:
+            return await self.looks.ask(None)
+        except Unavailable:
+            return False
+
+
 def routes(
-    context: Context, watch: Watch, engine_alive: Callable[[], bool], metrics_token: str | None
+    context: Context, watch: Watch, pulse: Pulse, engine_alive: Callable[[], bool], metrics_token: str | None
 ) -> list[HTTPRouteHandler]:
-    def state() -> tuple[dict[str, str], int]:
-        database, workflows = context.database.is_alive(), engine_alive()
+    async def state() -> tuple[dict[str, str], int]:
+        database, workflows = await pulse.is_there(), engine_alive()
         shown = {
             "status": "ok" if database and workflows else "degraded",
             "database": "ok" if database else "dead",
@@ -29,14 +55,14 @@ def routes(
         return shown, 200 if database and workflows else 503
 
     # Two handlers: one with two paths is wrapped twice by the framework, and never awaited.
-    @get("/health", sync_to_thread=True)
-    def health() -> Response[dict[str, str]]:
-        shown, status = state()
+    @get("/health")
+    async def health() -> Response[dict[str, str]]:
+        shown, status = await state()
         return Response(shown, status_code=status)
 
-    @get("/health/ready", sync_to_thread=True)
-    def ready() -> Response[dict[str, str]]:
-        shown, status = state()
+    @get("/health/ready")
+    async def ready() -> Response[dict[str, str]]:
+        shown, status = await state()
         return Response(shown, status_code=status)
 
     @get("/health/live", sync_to_thread=False)

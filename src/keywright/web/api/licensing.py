@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from litestar import asgi
 
-from keywright.domain.errors import Invalid
+from keywright.domain.errors import Invalid, Unavailable
 from keywright.domain.verdict import is_valid, refusal_of_activation
 from keywright.flows import activating, licensing
 from keywright.flows.context import Context
@@ -39,6 +39,7 @@ class Desk:
             traffic=context.traffic,
             limit=256,
             backlog=4096,
+            patience=context.policy.answer_within,
         )
         self.admissions: Gatherer[Asked, Verdict] = Gatherer(
             "activate",
@@ -46,6 +47,7 @@ class Desk:
             traffic=context.traffic,
             limit=64,
             backlog=1024,
+            patience=context.policy.answer_within,
         )
         self._watch = watch
         self._per_key = Limit(context.policy.per_key_a_minute)
@@ -101,9 +103,12 @@ class Desk:
         asked, address = await self._asked(scope, receive, fingerprint_needed=True)
         await self._before_writing("deactivate", asked, address)
         loop = asyncio.get_running_loop()
-        verdict, refusal = await loop.run_in_executor(
-            self._writers, licensing.deactivate, self.context, asked
-        )
+        freeing = loop.run_in_executor(self._writers, licensing.deactivate, self.context, asked)
+        try:
+            async with asyncio.timeout(self.context.policy.answer_within):
+                verdict, refusal = await freeing
+        except TimeoutError:
+            raise Unavailable("No answer came in time. Please try again.", retry_after=5) from None
         self._count("deactivate", verdict, address)
         status = {None: 200, "MOVES_EXHAUSTED": 409}.get(refusal, 404)
         return status, wire.encode(verdict)
