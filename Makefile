@@ -17,7 +17,7 @@ RUN := $(VENV)/.installed-run
 TEST := $(VENV)/.installed-test
 DOCS := $(VENV)/.installed-docs
 
-.PHONY: help install demo serve test lint check bench crash fuzz docs lock clean
+.PHONY: help install demo serve test lint check bench crash outage fuzz docs lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -44,8 +44,11 @@ check: lint test ## Everything a change must pass: lint, then test
 bench: $(TEST) ## Measure echo, intake, validate and activate on both databases
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-crash: $(TEST) ## Long run: kill -9 the server 50 times under load
-	@KEYWRIGHT_CRASH_ROUNDS=$${KEYWRIGHT_CRASH_ROUNDS:-50} $(BIN)/python -m pytest tests/crash $(ARGS)
+crash: $(TEST) ## Long run: kill -9 the server 200 times under load
+	@KEYWRIGHT_CRASH_ROUNDS=$${KEYWRIGHT_CRASH_ROUNDS:-200} $(BIN)/python -m pytest -s tests/crash/test_kill.py tests/crash/test_kill_three.py $(ARGS)
+
+outage: $(TEST) ## Long run: database and providers away for a minute each
+	@KEYWRIGHT_OUTAGE_SECONDS=$${KEYWRIGHT_OUTAGE_SECONDS:-60} $(BIN)/python -m pytest -s tests/crash/test_outage.py $(ARGS)
 
 fuzz: $(TEST) ## Long run: property and API tests with many more examples
 	@KEYWRIGHT_FUZZ_EXAMPLES=$${KEYWRIGHT_FUZZ_EXAMPLES:-5000} $(BIN)/python -m pytest tests/domain tests/providers tests/contract $(ARGS)
