@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 
-import psutil
+import psutil  # type: ignore[import-untyped]  # the library carries no types
 import pytest
 import sqlalchemy as sa
 
