@@ -133,3 +133,9 @@ def test_keys_of_several_periods_end_one_after_the_other() -> None:
 def test_keys_that_end_at_once() -> None:
     one = grant(snap(0, keys_now=5), snap(9, keys_now=3))
     assert (one.units, of_unit(one, 4).standing, of_unit(one, 4).reason) == (3, "revoked", "fewer keys")
+
+
+def test_a_payment_that_comes_before_its_snapshot_adds_no_seats() -> None:
+    first = (snap(0, pro=3), paid(0.1, 0, pro=3))
+    assert steps(grant(*first, paid(30, 30, pro=3))) == (3, None, None)
+    assert steps(grant(*first, paid(30, 30, pro=3), snap(30, 30, pro=3))) == (3, None, None)

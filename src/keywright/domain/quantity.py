@@ -77,8 +77,10 @@ def stepped(
     """
     if until is None or plan.terms.seat_decrease == "now" or plan.terms.quantity == "keys":
         return seats, None
-    early = {item.ends_at for item in line.items if item.ends_at is not None and item.ends_at < until}
-    if early:
+    ends = {item.ends_at for item in line.items if item.ends_at is not None}
+    early = {end for end in ends if end < until}
+    # No item ends with the running period: the payment for it came before the snapshot, as it may.
+    if early and until in ends:
         return _in_turn(line, plan, seats, early, periods)
     for period in reversed(periods):  # as a rule the last
         if period.ends_at == until:
