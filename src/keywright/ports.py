@@ -92,13 +92,15 @@ class PaymentApi(Protocol):
         """
         ...
 
-    def fetch(self, wanted: Refetch) -> tuple[bytes, ...]:
+    def fetch(self, wanted: Refetch, *, look: bool = False) -> tuple[bytes, ...]:
         """What the provider says of an object now, and of what is needed to make sense of it.
 
         Each is an envelope (raw JSON bytes) for `PaymentEvents.project(..., fetched=True)`, dated by the
         provider's own `Date`. `Refetch("checkout", session)` must bring all that makes the license when no
         webhook ever arrives. Raises ProviderUnavailable, Misconfigured, Invalid; NotFound when there is no
         such object.
+
+        Asking may complete what the buyer has agreed to, as PayPal needs it; with `look` it changes nothing.
         """
         ...
 

@@ -71,7 +71,7 @@ def test_many_events_about_one_object_ask_once(shop: tuple[Context, hints.HintDe
     assert world.count(context, announcements) == 1
 
 
-def test_a_redelivery_is_a_duplicate(shop: tuple[Context, hints.HintDesk]) -> None:
+def test_a_redelivery_is_a_duplicate(shop: tuple[Context, hints.HintDesk], clock: TurnableClock) -> None:
     context, desk = shop
     desk.orders[REFERENCE] = PAID
     event = {"id": "h1", "order": REFERENCE, "at": 1}
@@ -79,6 +79,11 @@ def test_a_redelivery_is_a_duplicate(shop: tuple[Context, hints.HintDesk]) -> No
     refetching.run_due(context)
     assert hints.tell(context, event) == ["duplicate"]
     assert refetching.run_due(context) == 0
+    clock.turn(minutes=1)
+    # Without ids of their own two events may look alike and be two.
+    assert refetching.run_due(context) == 1
+    assert desk.asked == [REFERENCE, REFERENCE]
+    assert len(world.all_licenses(context)) == 1
 
 
 def test_an_object_that_changes_while_it_is_asked_for_is_asked_for_again(

@@ -87,7 +87,8 @@ class HintDesk:
             request.reference, f"https://pay.example/{request.reference}", request.expires_at
         )
 
-    def fetch(self, wanted: Refetch) -> tuple[bytes, ...]:
+    def fetch(self, wanted: Refetch, *, look: bool = False) -> tuple[bytes, ...]:
+        del look
         self.asked.append(wanted.external_id)
         if self.trouble is not None:
             raise self.trouble

@@ -35,7 +35,8 @@ class PayDesk:
         del since, cursor
         return ChangePage(())
 
-    def fetch(self, wanted: Refetch) -> tuple[bytes, ...]:
+    def fetch(self, wanted: Refetch, *, look: bool = False) -> tuple[bytes, ...]:
+        del look
         session = wanted.external_id
         self.asked.append(session)
         if self.trouble is not None:

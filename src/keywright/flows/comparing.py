@@ -198,7 +198,7 @@ class Comparison:
             return ()
         now = self._context.clock.now()
         try:
-            told = self._channel.api.fetch(wanted)
+            told = self._channel.api.fetch(wanted, look=not self._fix)
         except (NotFound, Invalid):
             return ()  # whoever asks again by the table `refetches` gives it up after a few tries
         arrivals = [arrive(self._channel, raw, now, fetched=True) for raw in told]

@@ -38,6 +38,7 @@ log = structlog.get_logger(__name__)
 LARGEST_BODY = 1 << 20
 _RETRY_PARKED = timedelta(minutes=5)
 _LOOKS = 13
+_ASK_AGAIN = timedelta(minutes=1)
 _PROVERS = 2
 _UNPROVEN_AT_ONCE = 64
 
@@ -225,10 +226,32 @@ def admit(
     outcomes: dict[str, Outcome] = {}
     for account, several in works.items():
         outcomes |= settle(context, connection, account, several, now, passes=passes)
+    if len(fresh) < len(items):
+        _ask_again(
+            context, connection, [a for i, a in zip(items, arrivals, strict=True) if i.id not in fresh]
+        )
     return [
         outcomes.get(item.id, arrival.outcome) if item.id in fresh else Outcome("duplicate")
         for item, arrival in zip(items, arrivals, strict=True)
     ]
+
+
+def _ask_again(context: Context, connection: sa.Connection, duplicates: Sequence[Arrival]) -> None:
+    """Where events carry no id, two that look alike may be two: what they name is asked for once more.
+
+    A minute later and by the sweep, so that whoever plays one again and again makes us ask once a minute.
+    """
+    now = context.clock.now()
+    for arrival in duplicates:
+        reading = arrival.reading
+        if reading is None or reading.facts or not reading.refetches:
+            continue
+        account = arrival.account
+        channel = context.find_channel(account.id)
+        if channel is not None and channel.api is not None:
+            refetches.want(
+                connection, account.tenant_id, account.id, reading.refetches, now, due=now + _ASK_AGAIN
+            )
 
 
 def _item(context: Context, arrival: Arrival, now: datetime) -> InboxItem:

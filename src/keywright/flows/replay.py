@@ -238,7 +238,7 @@ def _tried(context: Context, channel: Channel, item: InboxItem, wanted: tuple[Re
 
 
 def _fetched(channel: Channel, wanted: Refetch) -> tuple[bytes, ...]:
-    return channel.api.fetch(wanted) if channel.api is not None else ()
+    return channel.api.fetch(wanted, look=True) if channel.api is not None else ()
 
 
 def _kept(id_: str, arrival: intake.Arrival, now: datetime) -> InboxItem:

@@ -24,12 +24,10 @@ def routes(intake: Intake, watch: Watch) -> list[ASGIRouteHandler]:
     def hook(path: str, provider: str) -> ASGIRouteHandler:
         @asgi(path, copy_scope=False)
         async def receive_webhook(scope: Scope, receive: Receive, send: Send) -> None:
-            account: str | None = scope["path_params"].get("account")
-
             async def take(scope: Scope, receive: Receive) -> tuple[int, bytes]:
                 raw = await wire.body_of(scope, receive, LARGEST_BODY)
                 try:
-                    outcome = await intake.receive(provider, raw, wire.headers_of(scope), account)
+                    outcome = await intake.receive(provider, raw, wire.headers_of(scope))
                 except BadSignature:
                     watch.bad_signature(provider)
                     raise
@@ -40,10 +38,10 @@ def routes(intake: Intake, watch: Watch) -> list[ASGIRouteHandler]:
 
         return receive_webhook
 
-    by_account = [hook(f"/api/webhooks/{name}/{{account:str}}", name) for name in _PROVIDERS]
     return [
         *(hook(f"/api/webhooks/{name}", name) for name in _PROVIDERS),
-        *by_account,
+        # Each account has an address of its own, too. The bare routes of the framework take no parameters.
+        *(hook(f"/api/webhooks/{name}/{account}", name) for name, account in intake.accounts()),
         # Where sellers who come from elsewhere have pointed their provider to.
         hook("/api/stripe/webhook", "stripe"),
         hook("/api/billing/webhook/paystack", "paystack"),

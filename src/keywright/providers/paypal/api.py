@@ -63,10 +63,11 @@ class PayPalApi:
 
     # -- the present state --------------------------------------------------------------------------
 
-    def fetch(self, wanted: Refetch) -> tuple[bytes, ...]:
+    def fetch(self, wanted: Refetch, *, look: bool = False) -> tuple[bytes, ...]:
         """What PayPal says of an object now, and of what is needed to make sense of it.
 
-        An order of ours that the buyer approved is captured first: without that nobody is ever charged.
+        An order of ours that the buyer approved is captured first, except with `look`: without that nobody is
+        ever charged.
         Raises ProviderUnavailable, Misconfigured, Invalid, NotFound.
         """
         id_ = wanted.external_id
@@ -75,9 +76,9 @@ class PayPalApi:
         match wanted.kind:
             case "checkout":
                 # Subscriptions are the only objects whose ids begin so.
-                return self._subscription(id_) if id_.startswith("I-") else self._order(id_)
+                return self._subscription(id_) if id_.startswith("I-") else self._order(id_, look=look)
             case "order":
-                return self._order(id_)
+                return self._order(id_, look=look)
             case "subscription":
                 return self._subscription(id_)
             case "capture":
@@ -90,9 +91,9 @@ class PayPalApi:
                 return self._dispute(id_)
         raise Invalid(f"PayPal is not asked for a {wanted.kind}")
 
-    def _order(self, id_: str) -> tuple[bytes, ...]:
+    def _order(self, id_: str, *, look: bool) -> tuple[bytes, ...]:
         found = self._client.get(f"/v2/checkout/orders/{id_}")
-        if _is_to_capture(found.body):
+        if _is_to_capture(found.body) and not look:
             try:
                 self._client.post(f"/v2/checkout/orders/{id_}/capture", key=f"keywright-capture-{id_}")
             except Refusal as refusal:
@@ -120,7 +121,7 @@ class PayPalApi:
         order = _order_of(found.body)
         if order is not None:
             try:
-                return self._order(order)
+                return self._order(order, look=True)
             except NotFound:
                 pass  # orders are kept for a shorter time than the money
         return (_envelope("capture", found),)

@@ -107,7 +107,7 @@ class PaystackApi:
 
     # -- fetch --------------------------------------------------------------------------------------
 
-    def fetch(self, wanted: Refetch) -> tuple[bytes, ...]:
+    def fetch(self, wanted: Refetch, *, look: bool = False) -> tuple[bytes, ...]:  # noqa: ARG002  # asking changes nothing here
         """What Paystack says of an object now, with what it hangs together with.
 
         Raises ProviderUnavailable, Misconfigured, Invalid; NotFound when there is no such object.

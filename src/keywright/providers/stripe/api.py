@@ -75,7 +75,7 @@ class StripeApi:
             raise Invalid("Stripe opened a checkout without a page to send the buyer to")
         return CheckoutCreated(session.id, session.url, datetime.fromtimestamp(session.expires_at, UTC))
 
-    def fetch(self, wanted: Refetch) -> tuple[bytes, ...]:
+    def fetch(self, wanted: Refetch, *, look: bool = False) -> tuple[bytes, ...]:  # noqa: ARG002  # asking changes nothing here
         """What Stripe says of an object now, shaped like Stripe's events; see `shapes.FETCHED`.
 
         A `payment_intent` brings what it paid: the invoices, or the checkout. Raises as `create_checkout`;
