@@ -72,7 +72,7 @@ IDS = frozenset({"id", "customer", "subscription", "invoice", "charge", "payment
 WORDS = frozenset({"api_version", "mode", "payment_status", "reason", "status", "type"})
 # Where a text of somebody's own choice is kept: sellers could name plans as they liked, and an address is
 # kept whatever stands before its @, if it can be written to.
-ADDRESS = frozenset({"data.object.customer_details.email", "data.object.customer_email"})
+ADDRESS = frozenset({"data.object.customer_details.email", "data.object.customer_email", "data.object.email"})
 PRICE = re.compile(r"(?:.*\.)?(?:price|plan)(?:\.id)?")
 
 
