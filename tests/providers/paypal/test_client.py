@@ -162,3 +162,13 @@ def test_an_answer_is_dated_by_paypal() -> None:
     undated = PayPal(lambda _: httpx.Response(200, json=body))
     (raw,) = undated.api.fetch(Refetch("dispute", "PP-D-1"))
     assert json.loads(raw)["at"] == "2026-11-01T12:00:00+00:00"
+
+
+def test_of_two_answers_in_one_second_the_later_is_later() -> None:
+    """Else chance decides which of two quantities a license gets."""
+    dated = {"Date": "Fri, 20 Nov 2026 10:00:00 GMT"}
+    paypal = PayPal(lambda _: httpx.Response(200, json={"dispute_id": "PP-D-1"}, headers=dated))
+    told = [paypal.api.fetch(Refetch("dispute", "PP-D-1"))[0] for _ in range(2)]
+    first, second = (json.loads(raw)["at"] for raw in told)
+    assert first < second
+    assert (first[:19], second[:19]) == ("2026-11-20T10:00:00", "2026-11-20T10:00:00")
