@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 import sqlalchemy as sa
 
@@ -11,7 +14,8 @@ from keywright.flows import refetching
 from keywright.flows.context import Context
 from keywright.store.tables import announcements, inbox, inbox_purchases, inbox_waits, prices, refetches
 from tests.conftest import TurnableClock
-from tests.life import hints, world
+from tests.life import hints, stripe, world
+from tests.life.payments import PayDesk
 
 REFERENCE = "KW-AAAABBBBCCCCDDDD"
 PAID = {"amount": 5000, "currency": "NGN"}
@@ -167,3 +171,36 @@ def test_an_event_that_claims_to_be_an_answer_is_ignored(shop: tuple[Context, hi
     assert refetching.run_due(context) == 0
     assert desk.asked == []
     assert world.all_licenses(context) == []
+
+
+def wanted(context: Context) -> list[tuple[str, str]]:
+    with context.database.read() as connection:
+        found = connection.execute(sa.select(refetches.c.kind, refetches.c.external_id)).all()
+    return [(kind, name) for kind, name in found]
+
+
+def test_two_snapshots_of_one_second_that_differ_are_settled_by_asking(
+    context: Context, clock: TurnableClock
+) -> None:
+    world.stock(context, price_pro=Terms())
+    channel = replace(context.channels["stripe"], api=PayDesk(clock))
+    asking = replace(context, channels={"stripe": channel})
+    at, until = clock.now(), clock.now() + timedelta(days=30)
+
+    def seen(quantity: int, second: int) -> stripe.Json:
+        told = stripe.subscription("sub_1", at, until, price="price_pro", quantity=quantity)
+        return stripe.event("customer.subscription.updated", told, at + timedelta(seconds=second))
+
+    world.hand_in(asking, seen(2, 0), seen(3, 1))
+    assert wanted(asking) == []
+    world.hand_in(asking, seen(4, 1))
+    assert wanted(asking) == [("subscription", "sub_1")]
+
+
+def test_a_refund_of_a_charge_that_nobody_here_knows_is_asked_about(
+    context: Context, clock: TurnableClock
+) -> None:
+    asking = replace(context, channels={"stripe": replace(context.channels["stripe"], api=PayDesk(clock))})
+    told = world.outcome(asking, stripe.event("charge.refunded", stripe.refund("ch_1", "pi_1"), clock.now()))
+    assert told == "parked WAITING_FOR_PURCHASE"
+    assert [kind for kind, _ in wanted(asking)] == ["payment_intent"]
