@@ -341,7 +341,8 @@ def answer_waiting(
     """What these events had us fetch was taken in: their part is done, unless they wait for more."""
     waiting = inbox.waiting_for(connection, account.id, names)
     inbox.stop_waiting_for(connection, waiting, names)
-    done = [id_ for id_ in waiting if id_ not in inbox.still_waiting(connection, waiting)]
+    unfinished = inbox.still_waiting(connection, waiting)
+    done = [id_ for id_ in waiting if id_ not in unfinished]
     if done:
         retry(context, connection, account, done, now, answered=True)
 

@@ -50,7 +50,7 @@ class _Answer(msgspec.Struct, frozen=True):
 
 def run_due(context: Context) -> int:
     """Fetch what is due, of every account side by side. Returns how many objects were answered."""
-    channels = [channel for channel in context.channels.values() if _due(context, channel)]
+    channels = [channel for channel in context.channels.values() if _is_due(context, channel)]
     if not channels:
         return 0
     with ThreadPoolExecutor(len(channels), thread_name_prefix="refetching") as pool:
@@ -59,7 +59,7 @@ def run_due(context: Context) -> int:
 
 def owe_stranded(context: Context) -> None:
     """Have somebody look at what is due, in case that nobody does: a process may have ended in between."""
-    if any(_due(context, channel) for channel in context.channels.values()):
+    if any(_is_due(context, channel) for channel in context.channels.values()):
         with context.database.write() as connection:
             context.followups.refetch(connection, context.new_id("bat"))
 
@@ -68,7 +68,7 @@ def _run_account(context: Context, channel: Channel) -> int:
     """All that is due of one account. One thread at a time: a second one leaves it to the first."""
     lock = _running.setdefault(f"{id(context)}:{channel.account.id}", threading.Lock())
     done = 0
-    while _due(context, channel) and lock.acquire(blocking=False):
+    while _is_due(context, channel) and lock.acquire(blocking=False):
         try:
             answered, goes_on = _turn(context, channel)
         finally:
@@ -79,9 +79,14 @@ def _run_account(context: Context, channel: Channel) -> int:
     return done
 
 
-def _due(context: Context, channel: Channel) -> list[Due]:
+def _is_due(context: Context, channel: Channel) -> bool:
     if channel.api is None:
-        return []
+        return False
+    with context.database.read() as connection:
+        return refetches.is_due(connection, channel.account.id, context.clock.now())
+
+
+def _due(context: Context, channel: Channel) -> list[Due]:
     with context.database.read() as connection:
         return refetches.list_due(connection, channel.account.id, context.clock.now(), _AT_ONCE)
 
@@ -116,21 +121,22 @@ def _ask(context: Context, channel: Channel, due: Due) -> _Answer:
 
 
 def _take(context: Context, channel: Channel, answers: Sequence[_Answer]) -> None:
-    """Take the answers in, and settle the events that waited for them.
+    """Take the answers in, and settle the events that waited for them, all together.
 
     Two transactions: a kill between them asks once more, and the second answer changes nothing.
     """
+    if not answers:
+        return
     telling = [a for answer in answers for a in answer.arrivals if a.reading is not None]
     failed = [o for o in take_in(context, telling) if isinstance(o, Exception)] if telling else []
     if failed:
         raise failed[0]
     now = context.clock.now()
     with context.database.write() as connection:
-        for answer in answers:
-            # Asked for again in the meantime: the next answer settles those that wait.
-            if refetches.answered(connection, channel.account.id, answer.due):
-                names = waits_of([answer.due.wanted])
-                answer_waiting(context, connection, channel.account, names, now)
+        # What was asked for again in the meantime is left out: the next answer settles those that wait.
+        done = refetches.strike_off(connection, channel.account.id, [answer.due for answer in answers])
+        if done:
+            answer_waiting(context, connection, channel.account, waits_of(done), now)
 
 
 def _wait(context: Context, channel: Channel, silent: Sequence[_Answer]) -> None:

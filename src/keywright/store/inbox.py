@@ -88,14 +88,9 @@ def stop_waiting(connection: sa.Connection, ids: Sequence[str]) -> None:
 
 def stop_waiting_for(connection: sa.Connection, ids: Sequence[str], names: Sequence[tuple[str, str]]) -> None:
     """These events wait for these names no more; for others they may."""
-    for kind, external in names if ids else ():
-        connection.execute(
-            sa.delete(inbox_waits).where(
-                inbox_waits.c.inbox_id.in_(ids),
-                inbox_waits.c.kind == kind,
-                inbox_waits.c.external_id == external,
-            )
-        )
+    if ids and names:
+        named = sa.tuple_(inbox_waits.c.kind, inbox_waits.c.external_id).in_(names)
+        connection.execute(sa.delete(inbox_waits).where(inbox_waits.c.inbox_id.in_(ids), named))
 
 
 def still_waiting(connection: sa.Connection, ids: Sequence[str]) -> set[str]:

@@ -72,10 +72,30 @@ def list_due(connection: sa.Connection, account: str, now: datetime, limit: int)
 
 def answered(connection: sa.Connection, account: str, due: Due) -> bool:
     """Strike it off. False when it was asked for again in the meantime: then it stays due."""
-    gone = connection.execute(
-        sa.delete(refetches).where(*_is(account, due.wanted), refetches.c.turn == due.turn)
+    return bool(strike_off(connection, account, [due]))
+
+
+def strike_off(connection: sa.Connection, account: str, several: Sequence[Due]) -> list[Refetch]:
+    """Strike off what was answered. Returns what is done; what was asked for again meanwhile stays due."""
+    listed = sorted((one.wanted.kind, one.wanted.external_id, one.turn) for one in several)
+    if not listed:
+        return []
+    source = rows.recordset(connection, "k", {"kind": "text", "external_id": "text", "turn": "bigint"})
+    # The turn is compared in the row itself, so that PostgreSQL looks again at one that is changing.
+    text = sa.text(
+        "DELETE FROM refetches WHERE (provider_account_id, kind, external_id, turn) IN"  # noqa: S608  # our own names
+        f" (SELECT CAST(:account AS text), k.kind, k.external_id, k.turn FROM {source})"
+        " RETURNING kind, external_id"
     )
-    return gone.rowcount == 1
+    keys = rows.json_of([{"kind": kind, "external_id": id_, "turn": turn} for kind, id_, turn in listed])
+    gone = connection.execute(text, {"rows": keys, "account": account})
+    return sorted(Refetch(kind, external_id) for kind, external_id in gone)
+
+
+def is_due(connection: sa.Connection, account: str, now: datetime) -> bool:
+    """Whether anything is due: cheaper to tell than what is due first."""
+    query = sa.select(sa.true()).where(refetches.c.provider_account_id == account, refetches.c.due_at <= now)
+    return connection.execute(query.limit(1)).first() is not None
 
 
 def later(
