@@ -19,7 +19,7 @@ import structlog
 from keywright.domain import license_key
 from keywright.domain.errors import MailDelayed, MailRefused
 from keywright.domain.license import License, seats_at
-from keywright.flows import alarms, notices
+from keywright.flows import alarms, notices, portal_sign_in
 from keywright.flows.context import Context
 from keywright.flows.intake import name_of
 from keywright.flows.license_writes import resealed
@@ -136,7 +136,11 @@ def _warn(batch: str, results: Mapping[str, _Result]) -> None:
 
 def _send_one(context: Context, owed: Announcement, source: LetterSource | None) -> _Result:
     to = source.email if source is not None else None
-    if owed.license_id is None:
+    if owed.kind == portal_sign_in.KIND:
+        to = portal_sign_in.address_of(context, owed.subject_id)
+        if to is None:
+            return _Result("outdated")
+    elif owed.license_id is None:
         to = context.policy.alert_email
     if not to:
         return _Result("waiting") if owed.license_id else _Result("failed", "NO_ALERT_EMAIL")
@@ -169,6 +173,8 @@ def _letter(context: Context, owed: Announcement, source: LetterSource | None) -
     if owed.kind.startswith("alarm."):
         detail = msgspec.json.decode(owed.detail, type=dict[str, Any])
         return context.letters.alarm(owed.kind.removeprefix("alarm."), owed.subject_id, detail)
+    if owed.kind == portal_sign_in.KIND:
+        return portal_sign_in.letter_of(context, owed.subject_id)
     if owed.kind == "license.issued" and source is not None:
         return context.letters.license_issued(_license_letter(context, source))
     if owed.kind.startswith(notices.PREFIX) and source is not None:

@@ -8,7 +8,6 @@ import re
 import secrets
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 from litestar import Request, Response, get, post
@@ -24,6 +23,7 @@ from keywright.flows.return_urls import origin_of
 from keywright.store.catalog import Offer
 from keywright.web import wire
 from keywright.web.api.public import offers_of
+from keywright.web.origin import is_ours
 from keywright.web.storefront.pages import Pages
 from keywright.web.storefront.words import (
     ShownPrice,
@@ -172,26 +172,11 @@ def _form(
 
 
 def _check_origin(pages: Pages, request: Web, form: dict[str, str]) -> None:
-    """The form must come from our own page: by its Origin, and by a cookie that other sites cannot read.
-
-    The origin is APP_BASE_URL's, or that of the Host the browser used: a proxy in front may write a name
-    of its own there, and on a test machine APP_BASE_URL need not be the address in use.
-    """
-    origin = origin_of(request.headers.get("origin", ""))
-    host = request.headers.get("host", "")
-    same = origin is not None and (
-        origin == origin_of(pages.context.policy.base_url) or urlsplit(origin).netloc == _netloc(origin, host)
-    )
+    """The form must come from our own page: by its Origin, and by a cookie that other sites cannot read."""
     cookie, field = request.cookies.get(_FORM_COOKIE, ""), form.get("check", "")
     paired = bool(cookie) and hmac.compare_digest(cookie.encode(), field.encode())
-    if not same or not paired:
+    if not is_ours(pages.context.policy.base_url, request) or not paired:
         raise Forbidden("This order did not come from our order form. Please allow cookies and try again.")
-
-
-def _netloc(origin: str, host: str) -> str | None:
-    """The Host in the spelling of an origin: without the scheme's own port."""
-    seen = origin_of(f"{urlsplit(origin).scheme}://{host}")
-    return urlsplit(seen).netloc if seen is not None else None
 
 
 def _leave(pages: Pages, till: Till, opened: Opened, *, here: bool) -> Response[Any]:

@@ -1,0 +1,174 @@
+"""The customer's licenses, and what he can do about them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from litestar import Response, get, post
+from litestar.params import FromPath, FromQuery
+
+from keywright.domain.errors import Conflict, Invalid, ProviderUnavailable, Unsupported
+from keywright.flows import portal
+from keywright.flows.license_views import unknown_license
+from keywright.flows.portal_sign_in import Visitor
+from keywright.flows.return_urls import origin_of
+from keywright.web.portal import words
+from keywright.web.portal.gate import Gate, Web
+from keywright.web.portal.sign_in import LARGEST_FORM, redirect
+from keywright.web.storefront.pages import Pages
+
+_ID: Final = re.compile(r"[a-z]{3}_[0-9a-z_]{1,64}")
+_PATH: Final = "/portal/licenses"
+_REFUSALS: Final = (Unsupported, Conflict, Invalid, ProviderUnavailable)
+
+
+def routes(pages: Pages, gate: Gate) -> list[Any]:
+    """`/portal/licenses` and what is posted beneath it."""
+
+    @get(_PATH, include_in_schema=False)
+    async def licenses(request: Web, after: FromQuery[str] = "", done: FromQuery[str] = "") -> Response[Any]:
+        visitor = await gate.visitor_of(request)
+        if visitor is None:
+            return redirect("/portal")
+        return await _page(pages, gate, request, visitor, after=after, notice=words.DONE.get(done, ""))
+
+    return [
+        licenses,
+        _freeing(pages, gate),
+        *(_acting(pages, gate, name) for name in _ACTS),
+        _managing(pages, gate),
+    ]
+
+
+def _freeing(pages: Pages, gate: Gate) -> Any:
+    @post(
+        f"{_PATH}/{{license_id:str}}/machines/{{machine:str}}/free",
+        status_code=200,
+        include_in_schema=False,
+        request_max_body_size=LARGEST_FORM,
+    )
+    async def free(request: Web, license_id: FromPath[str], machine: FromPath[str]) -> Response[Any]:
+        _check_ids(license_id, machine)
+
+        def act(visitor: Visitor) -> str:
+            portal.free_machine(gate.context, visitor, license_id, machine)
+            return f"{_PATH}?done=freed"
+
+        return await _do(pages, gate, request, "free", act)
+
+    return free
+
+
+_ACTS: Final[dict[str, tuple[str, Callable[..., None]]]] = {
+    "resend": ("sent", portal.send_key),
+    "stop": ("stopped", portal.stop_renewal),
+    "resume": ("resumed", portal.renew_after_all),
+}
+
+
+def _acting(pages: Pages, gate: Gate, name: str) -> Any:
+    done, call = _ACTS[name]
+
+    @post(
+        f"{_PATH}/{{license_id:str}}/{name}",
+        status_code=200,
+        include_in_schema=False,
+        request_max_body_size=LARGEST_FORM,
+    )
+    async def act(request: Web, license_id: FromPath[str]) -> Response[Any]:
+        _check_ids(license_id)
+
+        def run(visitor: Visitor) -> str:
+            call(gate.context, visitor, license_id)
+            return f"{_PATH}?done={done}"
+
+        return await _do(pages, gate, request, name, run, mails=license_id if name == "resend" else "")
+
+    return act
+
+
+def _managing(pages: Pages, gate: Gate) -> Any:
+    @post(
+        f"{_PATH}/{{license_id:str}}/manage",
+        status_code=200,
+        include_in_schema=False,
+        request_max_body_size=LARGEST_FORM,
+    )
+    async def manage(request: Web, license_id: FromPath[str]) -> Response[Any]:
+        _check_ids(license_id)
+
+        def act(visitor: Visitor) -> str:
+            return portal.payment_page(gate.context, visitor, license_id)
+
+        return await _do(pages, gate, request, "manage", act)
+
+    return manage
+
+
+async def _do(
+    pages: Pages, gate: Gate, request: Web, doing: str, act: Callable[[Visitor], str], *, mails: str = ""
+) -> Response[Any]:
+    """Run an act of whoever is signed in, and go where it leads. A refusal is told on the page it was asked
+    from, with what to do instead. `mails`: the license whose key it sends."""
+    visitor = await gate.visitor_of(request)
+    if visitor is None:
+        return redirect("/portal")
+    await gate.form_of(request, gate.session_of(request))
+    gate.count_act(visitor)
+    if mails:
+        gate.count_key(visitor, mails)
+    try:
+        target = await gate.run(lambda: act(visitor))
+    except _REFUSALS as error:
+        problem = words.refusal(doing, error, gate.context.master.name)
+        return await _page(pages, gate, request, visitor, problem=problem, status=error.status)
+    return _go(pages, target)
+
+
+def _go(pages: Pages, target: str) -> Response[Any]:
+    known = {origin_of(origin) for origin in pages.context.policy.pay_origins}
+    if target.startswith("/") or origin_of(target) in known:
+        return redirect(target)
+    if origin_of(target) is None:
+        raise ProviderUnavailable("The payment provider's answer holds no address.")
+    # A form may redirect to us and to the pay pages alone; a page of ours may lead anywhere.
+    return pages.render("portal_away.html", url=target)
+
+
+async def _page(
+    pages: Pages,
+    gate: Gate,
+    request: Web,
+    visitor: Visitor,
+    *,
+    after: str = "",
+    notice: str = "",
+    problem: str = "",
+    status: int = 200,
+) -> Response[str]:
+    if after:
+        _check_ids(after)
+    context = gate.context
+    found = await asyncio.to_thread(portal.list_held, context, visitor, after=after or None)
+    now = context.clock.now()
+    return pages.render(
+        "portal_licenses.html",
+        status=status,
+        refer=True,
+        email=visitor.email,
+        licenses=[words.shown(one, context.master.name, now) for one in found.items],
+        older=found.after,
+        first=not after,
+        notice=notice,
+        problem=problem,
+        check=gate.check_of(gate.session_of(request)),
+    )
+
+
+def _check_ids(*ids: str) -> None:
+    """Raises NotFound for what is no id of ours, as for one that leads nowhere."""
+    if not all(_ID.fullmatch(one) for one in ids):
+        raise unknown_license()

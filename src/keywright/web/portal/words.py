@@ -1,0 +1,189 @@
+"""What a customer reads about his licenses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from keywright.delivery.wording import day
+from keywright.domain.activation import Activation
+from keywright.domain.errors import KeywrightError
+from keywright.domain.license import License
+from keywright.domain.plan import FOREVER
+from keywright.flows.portal import HeldLicense
+
+DONE: Final[Mapping[str, str]] = {
+    "freed": "The machine is free. Another one can take its place now.",
+    "sent": "The key is on its way to your address.",
+    "stopped": "We have asked the payment provider not to renew. It shows here within a minute.",
+    "resumed": "We have asked the payment provider to renew again. It shows here within a minute.",
+}
+_BADGES: Final = {"active": "", "grace": "wait", "pending": "wait"}
+_LABELS: Final = {
+    "active": "Active",
+    "grace": "Payment is late",
+    "expired": "Expired",
+    "suspended": "Stopped for now",
+    "revoked": "Ended",
+    "pending": "Waiting for the payment",
+}
+
+
+class ShownMachine(msgspec.Struct, frozen=True):
+    id: str
+    name: str
+    seen: str
+
+
+class ShownLicense(msgspec.Struct, frozen=True):
+    """`badge`: the style of `label`. `facts`: name and value, one row each."""
+
+    id: str
+    title: str
+    badge: str
+    label: str
+    sentence: str
+    facts: list[tuple[str, str]]
+    machines: list[ShownMachine]
+    unlisted: int
+    moves: str
+    can_free: bool
+    can_stop: bool
+    can_resume: bool
+    can_manage: bool
+    keys: bool
+    until: str
+    slug: str
+    offline: int
+
+
+def shown(held: HeldLicense, seller: str, now: datetime) -> ShownLicense:
+    one, plan = held.license, held.plan
+    named = "License" if plan is None else _name(plan.product, plan.plan.name)
+    sentence = _sentence(held, seller, now)
+    label = _LABELS[held.status]
+    if not held.intact:
+        label, sentence = (
+            "Needs a look",
+            f"Something is wrong with this license here. Please write to {seller}.",
+        )
+    return ShownLicense(
+        id=one.id,
+        title=named,
+        badge=_BADGES.get(held.status, "bad") if held.intact else "bad",
+        label=label,
+        sentence=sentence,
+        facts=_facts(held, now),
+        machines=[_machine(machine) for machine in held.machines],
+        unlisted=held.bound - len(held.machines),
+        moves=_moves(held),
+        can_free=held.moves_left != 0,
+        can_stop=held.can_stop,
+        can_resume=held.can_resume,
+        can_manage=held.can_manage,
+        keys=plan is not None and plan.plan.terms.quantity == "keys",
+        until=day(one.entitled_until) if one.entitled_until not in (None, FOREVER) else "",
+        slug=plan.product_slug if plan is not None else "",
+        offline=plan.plan.terms.offline // 86400 if plan is not None else 0,
+    )
+
+
+def _name(product: str, plan: str) -> str:
+    # Sellers name plans "Pro" and "DashCaddy Pro" alike.
+    return plan if plan.startswith(product) else f"{product} {plan}"
+
+
+def _sentence(held: HeldLicense, seller: str, now: datetime) -> str:
+    one = held.license
+    match held.status:
+        case "active":
+            return _active(held, now)
+        case "grace":
+            return f"It works until {_day(one.grace_until)}. With a payment until then it goes on."
+        case "expired":
+            return f"It worked until {_day(one.grace_until or one.active_until)}."
+        case "suspended":
+            return f"If you do not know why, write to {seller}."
+        case "revoked":
+            return f"It does not work any more. If you do not know why, write to {seller}."
+        case _:
+            return "It begins to work when the payment has arrived."
+
+
+def _active(held: HeldLicense, now: datetime) -> str:
+    one = held.license
+    if one.entitled_until == FOREVER:
+        return "It does not expire."
+    until = _day(one.entitled_until)
+    if one.canceling:
+        return f"It works until {until}, and is not renewed."
+    if not held.renews:
+        return f"It works until {until}."
+    if one.past_due:
+        return "A payment has failed. The payment provider tries again; please look at how you pay."
+    if one.entitled_until is not None and one.entitled_until <= now:
+        return "It is being renewed."
+    return f"Trial until {until}, then it is paid for." if one.trial else f"Renews on {until}."
+
+
+def _facts(held: HeldLicense, now: datetime) -> list[tuple[str, str]]:
+    one = held.license
+    facts = [("Key", f"ends in {one.key_last5}"), ("Seats", _seats(one, held.seats, now))]
+    room = "any number" if held.room is None else f"{held.room:,}"
+    facts.append(("Machines", f"{held.bound:,} of {room}"))
+    facts.append(("Yours since", day(one.created_at)))
+    return facts
+
+
+def _seats(one: License, seats: int, now: datetime) -> str:
+    if one.seats_after is not None and one.seats_after_at is not None and now < one.seats_after_at:
+        return f"{seats:,}; {one.seats_after:,} from {day(one.seats_after_at)} on"
+    return f"{seats:,}"
+
+
+def _moves(held: HeldLicense) -> str:
+    if held.moves_left is None or held.plan is None:
+        return ""
+    days = held.plan.plan.terms.moves_period // 86400
+    span = f"{days} day{'' if days == 1 else 's'}" if days else "the period"
+    return f"You can free {held.moves_left} more within {span}."
+
+
+def _machine(machine: Activation) -> ShownMachine:
+    seen = machine.last_seen_at or machine.activated_at
+    return ShownMachine(machine.id, machine.name or "Machine without a name", day(seen))
+
+
+def _day(moment: datetime | None) -> str:
+    return day(moment) if moment is not None else "now"
+
+
+# -- refusals -------------------------------------------------------------------------------------------
+
+_OVER: Final = "The subscription is over. To go on, buy again in the store."
+_INSTEAD: Final[Mapping[tuple[str, str], str]] = {
+    ("manage", "UNSUPPORTED_BY_PROVIDER"): "The payment provider has no page for this purchase. To change "
+    "how you pay, or for an invoice, write to {seller}.",
+    ("stop", "UNSUPPORTED_BY_PROVIDER"): "The payment provider does not let us end this renewal. End it on "
+    "the provider's own page, or write to {seller}.",
+    ("resume", "UNSUPPORTED_BY_PROVIDER"): "The payment provider cannot take this renewal up again. The "
+    "license works until its end; to go on after it, buy again in the store.",
+}
+_ALWAYS: Final[Mapping[str, str]] = {
+    "MOVES_EXHAUSTED": "No more machines can be freed for now. Wait a while, or write to {seller}.",
+    "NO_PURCHASE": "This license was given to you without a payment, so there is none to manage. Questions? "
+    "Write to {seller}.",
+    "NOT_A_SUBSCRIPTION": "This license was paid for once. Nothing renews by itself.",
+    "SUBSCRIPTION_OVER": _OVER,
+    "PURCHASE_MERGED": "This purchase is part of an older one. Look at the other license on this page.",
+    "PROVIDER_UNAVAILABLE": "The payment provider does not answer. Please try again in a minute.",
+}
+
+
+def refusal(doing: str, error: KeywrightError, seller: str) -> str:
+    """Why an act was refused and what to do instead, for a customer: details are written for sellers."""
+    told = _INSTEAD.get((doing, error.code)) or _ALWAYS.get(error.code)
+    return (told or "That did not work. Please try again, or write to {seller}.").replace("{seller}", seller)
