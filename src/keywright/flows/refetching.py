@@ -33,7 +33,9 @@ from keywright.store.refetches import Due
 log = structlog.get_logger(__name__)
 
 _AT_ONCE = 32
-_THREADS = 4
+# An answer takes some tenths of a second and an object needs two or three: this bounds the licenses of an
+# account, at ten to twenty a second. Many more would be a burst that a provider may refuse.
+_THREADS = 8
 _SLOWEST = timedelta(minutes=15)
 # Providers that read from copies may not find for minutes what they have just told us of.
 _MISSES = 5
