@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -23,6 +24,7 @@ from tests.crash.lives import PRICES, expected
 from tests.crash.test_kill import by_purchase, rows
 from tests.life import world
 
+_QUIET_WITHIN = 90.0
 UNDONE = ("pending", "waiting", "failed")
 
 
@@ -161,6 +163,37 @@ def check_mails(context: Context, shop: Shop, held: Mapping[int, License]) -> No
         assert world.key_of(context, one) in text
 
 
-def quiet_limit(shop: Shop) -> float:
-    """How long all may take to become quiet, in seconds: a mail is a file that is written through."""
-    return 90.0 + len(shop.book.lives) / 10
+def wait_quiet(shop: Shop, more: float = 0.0) -> float:
+    """Until all is done; how long it took, in seconds. Raises AssertionError with what is left."""
+    began = time.monotonic()
+    limit = _QUIET_WITHIN + len(shop.book.lives) / 10 + more  # a mail is a file that is written through
+    with shop.opened() as context:
+        while left := unquiet(context):
+            took = time.monotonic() - began
+            assert took < limit, f"after {took:.0f} s there are {left}: {left_behind(context)}"
+            time.sleep(0.5)
+    return time.monotonic() - began
+
+
+def left_behind(context: Context) -> list[str]:
+    """A few rows of what is not done, to look for the reason."""
+    owed, kept = tables.announcements.c, tables.inbox.c
+    columns: list[sa.ColumnClause[Any]] = [
+        sa.column(name) for name in ("queue_name", "status", "executor_id", "created_at")
+    ]
+    schema = None if context.database.is_sqlite else "dbos"
+    flow = sa.table("workflow_status", *columns, schema=schema).c
+    queries: list[sa.Select[Any]] = [
+        sa.select(tables.announcements).where(owed.status.in_(UNDONE)).limit(3),
+        sa.select(tables.refetches).limit(3),
+        sa.select(kept.id, kept.type, kept.status, kept.reason, kept.next_attempt_at)
+        .where(kept.status.not_in(("applied", "ignored")))
+        .limit(3),
+        sa.select(
+            flow.queue_name, flow.status, flow.executor_id, sa.func.count(), sa.func.min(flow.created_at)
+        )
+        .where(flow.status.not_in(("SUCCESS", "ERROR")))
+        .group_by(flow.queue_name, flow.status, flow.executor_id),
+    ]
+    with context.database.read() as connection:
+        return [str(tuple(row)) for query in queries for row in connection.execute(query)]

@@ -27,7 +27,7 @@ import sqlalchemy as sa
 
 from keywright.store import tables
 from tests.conftest import new_postgresql
-from tests.crash.audit import check_all, quiet_limit, unquiet
+from tests.crash.audit import check_all, wait_quiet
 from tests.crash.crowd import Crowd, Shop, Slow
 from tests.crash.desk import Mood
 from tests.crash.test_kill import rows
@@ -137,8 +137,7 @@ def test_the_database_is_away(away: LockedFile | OwnPostgreSQL, tmp_path: Path) 
         program = Program(shop)
         gone_at, back_at = asyncio.run(through_the_outage(crowd, program, away))
         asyncio.run(crowd.finish())
-        with shop.opened() as context:
-            wait_until(lambda: not unquiet(context), quiet_limit(shop), "quiet")
+        wait_quiet(shop)
         shop.server.stop()
         check_all(shop, crowd)
         during = [one for one in crowd.answers if gone_at + _SETTLING < one.at < back_at - ERROR_WITHIN]
@@ -247,8 +246,7 @@ def test_the_providers_do_not_answer(database_url: str, tmp_path: Path) -> None:
         spans = asyncio.run(through_all_moods(shop, crowd, sent))
         recovered = time.monotonic()
         asyncio.run(crowd.finish())
-        with shop.opened() as context:
-            wait_until(lambda: not unquiet(context), quiet_limit(shop) + 4 * AWAY, "quiet")
+        wait_quiet(shop, more=4 * AWAY)
         quiet = time.monotonic() - recovered
         shop.server.stop()
         check_all(shop, crowd)
