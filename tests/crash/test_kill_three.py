@@ -62,7 +62,8 @@ def report(shop: Shop, crowd: Crowd, ready: list[float], busy: float, seconds: f
         f"\n{ROUNDS} kills, {len(crowd.told)} events in {len(crowd.answers)} answered deliveries, "
         f"{len(shop.book.lives)} licenses, {dict(crowd.outcomes)}; asked the providers "
         f"{ {name: desk.heard.total() for name, desk in shop.desks.items()} } times; ready after "
-        f"{ready[0]:.2f} s to {ready[-1]:.2f} s, p95 {p95:.2f} s (of the processor at most {busy:.2f} s); {seconds:.0f} s in all"
+        f"{ready[0]:.2f} s to {ready[-1]:.2f} s, p95 {p95:.2f} s, "
+        f"of the processor {busy:.2f} s at most; {seconds:.0f} s in all"
     )
     if len(ready) >= LONG:
         assert p95 < READY_WITHIN
