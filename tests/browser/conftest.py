@@ -71,9 +71,10 @@ prices = [{{ key = "once", provider = "stripe", id = "{team}", amount = 12950, c
 class Shop:
     """Where the two servers are, and the levers of the sandbox."""
 
-    def __init__(self, url: str, sandbox: SandboxServer) -> None:
+    def __init__(self, url: str, sandbox: SandboxServer, outbox: Path) -> None:
         self.url = url
         self.sandbox = sandbox
+        self.outbox = outbox
 
     def lever(self, name: str, **wish: Any) -> Any:
         answer = httpx.post(f"{self.sandbox.url}/_sandbox/{name}", json=wish)
@@ -145,7 +146,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         server = subprocess.Popen([KEYWRIGHT, "serve"], env=environment, cwd=folder)
         try:
             _wait_until_ready(url, server)
-            yield Shop(url, sandbox)
+            yield Shop(url, sandbox, folder / "outbox")
         finally:
             server.terminate()
             server.wait(timeout=20)

@@ -10,7 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from keywright.flows.context import Context
-from keywright.store import announcements, inbox
+from keywright.store import announcements, inbox, portal_views
 from keywright.store.tables import metadata
 
 Query = Callable[[sa.Connection], object]
@@ -58,8 +58,12 @@ def plans_of(context: Context, query: Query) -> list[str]:
             "ix_inbox_tenant (tenant_id=? AND id<?)",
         ),
         (lambda c: inbox.find(c, "ten_1", "evt_1"), "(provider_account_id=? AND dedupe_key=?)"),
+        (
+            lambda c: portal_views.find_people(c, "ten_1", "a@b.example"),
+            "ix_customers_email_lower (tenant_id=? AND <expr>=?)",
+        ),
     ],
-    ids=["owed", "events", "event"],
+    ids=["owed", "events", "event", "customers by address"],
 )
 def test_the_planner_takes_the_index_meant_for_it(context: Context, query: Query, expected: str) -> None:
     plans = plans_of(context, query)

@@ -540,6 +540,22 @@ def test_the_renewal_is_ended_and_taken_up_again(house: House, clock: TurnableCl
     assert ("billing.asked", f"customer {house.bought.customer_id}") in house.kinds(house.bought)
 
 
+def test_a_subscription_that_is_over_is_neither_ended_nor_taken_up(
+    house: House, clock: TurnableClock
+) -> None:
+    clock.turn(minutes=1)
+    start = house.desk.start
+    gone = stripe.subscription("sub_1", start, start + timedelta(days=30), quantity=2, status="canceled")
+    world.hand_in(house.context, stripe.event("customer.subscription.deleted", gone, clock.now()))
+    client = house.visitor()
+    page = client.get("/portal/licenses").text
+    assert "It works until 1 December 2026" in page
+    for button in ("Do not renew", "Renew after all"):
+        assert button not in page
+    assert "Manage payment" in page
+    assert "buy again in the store" in act(client, house.bought, "resume").text
+
+
 def test_the_payment_is_managed_at_the_provider(house: House) -> None:
     client = house.visitor()
     away = act(client, house.bought, "manage")

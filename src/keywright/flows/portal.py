@@ -23,11 +23,12 @@ from keywright.flows.license_writes import can_record, is_as_written, record
 from keywright.flows.operate import Act
 from keywright.flows.portal_sign_in import Visitor
 from keywright.store import activations, licenses, portal_views
-from keywright.store.portal_views import HeldPlan
+from keywright.store.portal_views import Deal, HeldPlan
 
 PAGE: Final = 20
 MACHINES_SHOWN: Final = 50
 _RUNNING: Final = ("active", "grace")
+_OVER: Final = ("ended", "abandoned")
 
 
 class HeldLicense(msgspec.Struct, frozen=True):
@@ -75,7 +76,7 @@ def list_held(context: Context, visitor: Visitor, *, after: str | None = None) -
         ids = [one.id for one in page]
         plans = portal_views.plans_of(connection, [one.plan_id for one in page])
         bought = [one.purchase_id for one in page if one.purchase_id is not None]
-        accounts = portal_views.accounts_of(connection, bought)
+        deals = portal_views.deals_of(connection, bought)
         machines = portal_views.machines_of(connection, ids, most=MACHINES_SHOWN)
         bound = licenses.count_machines(connection, ids)
         items = tuple(
@@ -83,7 +84,7 @@ def list_held(context: Context, visitor: Visitor, *, after: str | None = None) -
                 context,
                 one,
                 plans.get(one.plan_id),
-                accounts.get(one.purchase_id or ""),
+                deals.get(one.purchase_id or ""),
                 tuple(machines.get(one.id, ())),
                 bound.get(one.id, 0),
                 _moves_left(connection, one, plans.get(one.plan_id), now),
@@ -98,17 +99,17 @@ def _held(
     context: Context,
     held: License,
     plan: HeldPlan | None,
-    account: str | None,
+    deal: Deal | None,
     machines: tuple[Activation, ...],
     bound: int,
     moves_left: int | None,
     now: datetime,
 ) -> HeldLicense:
     seats, at = seats_at(held, now), status(held, now)
-    channel = context.find_channel(account) if account is not None else None
+    channel = context.find_channel(deal.account) if deal is not None else None
     reachable = channel is not None and channel.billing is not None
-    subscribed = plan is not None and plan.plan.terms.term == "subscription" and account is not None
-    running = subscribed and at in _RUNNING
+    # Only what the provider still has can be ended, or taken up again: PayPal ends for good.
+    running = at in _RUNNING and deal is not None and deal.subscription not in (None, *_OVER)
     return HeldLicense(
         license=held,
         plan=plan,

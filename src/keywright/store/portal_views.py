@@ -11,11 +11,14 @@ from keywright.domain.activation import Activation
 from keywright.domain.email_address import folded
 from keywright.domain.license import License
 from keywright.domain.plan import Plan
+from keywright.domain.purchase import Purchase
 from keywright.store import licenses
 from keywright.store.catalog import decode_terms
 from keywright.store.customers import Customer
 from keywright.store.tables import activations, customers, plans, products, purchases
 from keywright.store.tables import licenses as license_table
+
+_purchase = msgspec.json.Decoder(Purchase).decode
 
 
 class HeldPlan(msgspec.Struct, frozen=True):
@@ -24,25 +27,31 @@ class HeldPlan(msgspec.Struct, frozen=True):
     product_slug: str
 
 
+class Deal(msgspec.Struct, frozen=True):
+    """With which account of the provider's a license was bought, and how its subscription stands there."""
+
+    account: str
+    subscription: str | None
+
+
 def find_people(connection: sa.Connection, tenant: str, email: str) -> list[Customer]:
     """The customers with this address, the oldest first. Capitals do not count, where they are ASCII.
 
     Only ASCII, because databases do not agree on the rest, and one that reads the Kelvin sign as a k would
     hand one person's licenses to another.
     """
-    query = (
-        sa.select(customers)
-        .where(
-            customers.c.tenant_id == tenant,
-            sa.or_(customers.c.email == email, sa.func.lower(customers.c.email) == folded(email)),
-        )
-        .order_by(customers.c.id)
-    )
-    found = [
-        Customer(r["id"], r["tenant_id"], r["email"], r["name"], r["created_at"])
-        for r in connection.execute(query).mappings()
-    ]
-    return [one for one in found if one.email is not None and folded(one.email) == folded(email)]
+    found: dict[str, Customer] = {}
+    asked = [sa.func.lower(customers.c.email) == folded(email)]
+    if not email.isascii():
+        # PostgreSQL's lower() changes more than ASCII.
+        asked += [customers.c.email == email, sa.func.lower(customers.c.email) == email.lower()]
+    for condition in asked:
+        query = sa.select(customers).where(customers.c.tenant_id == tenant, condition)
+        for r in connection.execute(query).mappings():
+            if r["email"] is not None and folded(r["email"]) == folded(email):
+                one = Customer(r["id"], r["tenant_id"], r["email"], r["name"], r["created_at"])
+                found[one.id] = one
+    return [found[id_] for id_ in sorted(found)]
 
 
 def find_customer(
@@ -94,12 +103,16 @@ def plans_of(connection: sa.Connection, plan_ids: Sequence[str]) -> dict[str, He
     return found
 
 
-def accounts_of(connection: sa.Connection, purchase_ids: Sequence[str]) -> dict[str, str]:
-    """Purchase id -> provider account id."""
-    query = sa.select(purchases.c.id, purchases.c.provider_account_id).where(
+def deals_of(connection: sa.Connection, purchase_ids: Sequence[str]) -> dict[str, Deal]:
+    """By purchase id. Read, not locked."""
+    query = sa.select(purchases.c.id, purchases.c.provider_account_id, purchases.c.state).where(
         purchases.c.id.in_(sorted(set(purchase_ids)))
     )
-    return {id_: account for id_, account in connection.execute(query)}  # noqa: C416  # rows, not pairs
+    found = {}
+    for id_, account, state in connection.execute(query):
+        seen = _purchase(state).subscription
+        found[id_] = Deal(account, seen.status if seen is not None else None)
+    return found
 
 
 def machines_of(

@@ -39,7 +39,8 @@ class ShownMachine(msgspec.Struct, frozen=True):
 
 
 class ShownLicense(msgspec.Struct, frozen=True):
-    """`badge`: the style of `label`. `facts`: name and value, one row each."""
+    """`badge`: the style of `label`. `facts`: name and value, one row each. `stop`: what it means not to
+    renew."""
 
     id: str
     title: str
@@ -54,10 +55,7 @@ class ShownLicense(msgspec.Struct, frozen=True):
     can_stop: bool
     can_resume: bool
     can_manage: bool
-    keys: bool
-    until: str
-    slug: str
-    offline: int
+    stop: str
 
 
 def shown(held: HeldLicense, seller: str, now: datetime) -> ShownLicense:
@@ -84,10 +82,7 @@ def shown(held: HeldLicense, seller: str, now: datetime) -> ShownLicense:
         can_stop=held.can_stop,
         can_resume=held.can_resume,
         can_manage=held.can_manage,
-        keys=plan is not None and plan.plan.terms.quantity == "keys",
-        until=day(one.entitled_until) if one.entitled_until not in (None, FOREVER) else "",
-        slug=plan.product_slug if plan is not None else "",
-        offline=plan.plan.terms.offline // 86400 if plan is not None else 0,
+        stop=_stop(held),
     )
 
 
@@ -134,7 +129,7 @@ def _facts(held: HeldLicense, now: datetime) -> list[tuple[str, str]]:
     facts = [("Key", f"ends in {one.key_last5}"), ("Seats", _seats(one, held.seats, now))]
     room = "any number" if held.room is None else f"{held.room:,}"
     facts.append(("Machines", f"{held.bound:,} of {room}"))
-    facts.append(("Yours since", day(one.created_at)))
+    facts.append(("Yours since", day(one.created_at).partition(",")[0]))
     return facts
 
 
@@ -142,6 +137,19 @@ def _seats(one: License, seats: int, now: datetime) -> str:
     if one.seats_after is not None and one.seats_after_at is not None and now < one.seats_after_at:
         return f"{seats:,}; {one.seats_after:,} from {day(one.seats_after_at)} on"
     return f"{seats:,}"
+
+
+def _stop(held: HeldLicense) -> str:
+    """What it means not to renew. Providers differ: at some of them a renewal that was ended is gone."""
+    one, terms = held.license, held.plan.plan.terms if held.plan is not None else None
+    until = "" if one.entitled_until in (None, FOREVER) else f" until {_day(one.entitled_until)}"
+    if one.trial or (terms is not None and terms.on_cancel == "now"):
+        told = f"The license works{until}, or stops at once where the payment provider ends it at once."
+    else:
+        told = f"What you paid for stays{until}. After that the license stops."
+    if terms is not None and terms.quantity == "keys":
+        told += " This is for all keys that were bought together."
+    return f"{told} Not every payment provider can take this back."
 
 
 def _moves(held: HeldLicense) -> str:
