@@ -25,7 +25,7 @@ from keywright.sandbox.paypal_signing import Authority
 ACCEPTED = '"outcome":"accepted"'
 
 _PROVIDER = [sys.executable, "-m", "benchmarks.provider", "--port", "{port}"]
-_LIMIT_S = "180"
+_LIMIT_S = "120"
 
 
 class Foreign(msgspec.Struct, frozen=True):
