@@ -50,7 +50,7 @@ def test_three_providers_and_kill_nine(database_url: str, tmp_path: Path) -> Non
                 check_kept(shop, crowd)
         shop.server.start()
         asyncio.run(crowd.finish())
-        wait_quiet(shop)
+        wait_quiet(shop, wholly=ROUNDS >= LONG)
         shop.server.stop()
         check_all(shop, crowd)
         report(shop, crowd, sorted(ready), max(busy), time.monotonic() - began)

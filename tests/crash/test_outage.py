@@ -137,7 +137,7 @@ def test_the_database_is_away(away: LockedFile | OwnPostgreSQL, tmp_path: Path) 
         program = Program(shop)
         gone_at, back_at = asyncio.run(through_the_outage(crowd, program, away))
         asyncio.run(crowd.finish())
-        wait_quiet(shop)
+        wait_quiet(shop, wholly=LONG)
         shop.server.stop()
         check_all(shop, crowd)
         during = [one for one in crowd.answers if gone_at + _SETTLING < one.at < back_at - ERROR_WITHIN]
@@ -246,7 +246,7 @@ def test_the_providers_do_not_answer(database_url: str, tmp_path: Path) -> None:
         spans = asyncio.run(through_all_moods(shop, crowd, sent))
         recovered = time.monotonic()
         asyncio.run(crowd.finish())
-        wait_quiet(shop, more=4 * AWAY)
+        wait_quiet(shop, wholly=LONG, more=4 * AWAY)
         quiet = time.monotonic() - recovered
         shop.server.stop()
         check_all(shop, crowd)

@@ -18,7 +18,7 @@ from dbos._serialization import DefaultSerializer
 # Private, because the public migrate() makes an engine of its own, and so opens the file a second time.
 from dbos._sys_db import SystemDatabase
 
-from keywright.store.engine import Database
+from keywright.store.engine import Database, is_away
 
 # A deploy must not strand work: pinned. A workflow whose steps change order gets a new name instead.
 APPLICATION_VERSION = "1"
@@ -33,6 +33,9 @@ _RECONCILIATIONS = "reconciliations"
 _RECONCILE = "reconcile.1"
 _HOURLY = "reconcile_hourly.1"
 _SWEEP = "sweep.1"
+# Every two seconds for ten minutes.
+_LOOK_AGAIN = 2.0
+_LOOKS = 300
 
 
 class DBOSFollowups:
@@ -126,7 +129,16 @@ class Engine:
         self._launched = True
 
     def _register(self) -> None:
-        announce_step = DBOS.step(name="announce.send")(self._announce)
+        # A database that went away while mails were sent comes back: without another try they would count as
+        # forgotten, and those wait for ten minutes (`announce.STRANDED_AFTER`).
+        announce_step = DBOS.step(
+            name="announce.send",
+            retries_allowed=True,
+            interval_seconds=_LOOK_AGAIN,
+            backoff_rate=1.0,
+            max_attempts=_LOOKS,
+            should_retry=lambda error: self._launched and is_away(error),
+        )(self._announce)
         refetch_step = DBOS.step(name="refetch.run")(self._refetch)
         reconcile_step = DBOS.step(name="reconcile.run")(self._reconcile)
         sweep_step = DBOS.step(name="sweep.run")(self._sweep)
