@@ -113,3 +113,22 @@ def test_a_link_opened_in_another_browser_says_where_it_works(
     page.goto(link)
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("heading", name="Your licenses")).to_be_visible()
+
+
+def test_the_demo_is_signed_in_to_from_its_mail_viewer(
+    shop: Shop, visit: Open, photograph: Photograph
+) -> None:
+    email = "cleo@example.com"
+    buy(visit(), shop, email)
+    page = visit()
+    page.goto(f"{shop.url}/portal")
+    page.get_by_label("E-mail").fill(email)
+    page.get_by_role("button", name="Send me a link").click()
+    expect(page.get_by_role("status")).to_be_visible()
+    link = newest_link(shop, email)
+    page.goto(f"{shop.url}/demo/mails")
+    page.get_by_role("link", name="Sign in at").first.click()
+    photograph(page, "27-mail")
+    page.get_by_role("link", name=link).click()
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="Your licenses")).to_be_visible()

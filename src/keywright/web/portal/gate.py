@@ -31,6 +31,7 @@ Form = dict[str, str]
 ANSWER_AFTER: Final = 0.3
 """Seconds until whoever asks for a link is answered, whether or not the work is done by then."""
 
+_BROWSER_SECONDS: Final = 86400  # a phone ends its browser while the mail is read
 _THREADS: Final = 4
 _MOST_WAITING: Final = 64
 _ASKED_A_MINUTE: Final = 10  # from one address
@@ -65,7 +66,7 @@ class Gate:
         return _well_formed(request.cookies.get(self._browser_name, ""))
 
     def browser_cookie(self, browser: str) -> Cookie:
-        return self._cookie(self._browser_name, browser, None)
+        return self._cookie(self._browser_name, browser, _BROWSER_SECONDS)
 
     def session_of(self, request: Web) -> str:
         return _well_formed(request.cookies.get(self._session_name, ""))
@@ -74,7 +75,7 @@ class Gate:
         """For as long as the session lasts; without one, it is taken back."""
         return self._cookie(self._session_name, session, int(SESSION_LIVES.total_seconds()) if session else 0)
 
-    def _cookie(self, name: str, value: str, max_age: int | None) -> Cookie:
+    def _cookie(self, name: str, value: str, max_age: int) -> Cookie:
         return Cookie(
             name, value=value, path="/", max_age=max_age, httponly=True, secure=self._secure, samesite="lax"
         )

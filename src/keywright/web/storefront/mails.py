@@ -20,6 +20,7 @@ from keywright.web.storefront.pages import Pages
 
 _MOST = 200
 _NAME = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9._+@:\[\]-]{0,250}\.eml")
+_LINK = re.compile(r"^ +(https?://\S+)\r?$", re.MULTILINE)
 
 
 class ShownMail(msgspec.Struct, frozen=True):
@@ -35,6 +36,8 @@ class ShownMail(msgspec.Struct, frozen=True):
 def routes(pages: Pages, outbox: Path) -> list[Any]:
     """`/demo/mails` and `/demo/mails/{name}`."""
 
+    base_url = pages.context.policy.base_url
+
     @get("/demo/mails", include_in_schema=False)
     async def every_mail() -> Response[str]:
         return pages.render("mails.html", found=await asyncio.to_thread(_newest, outbox))
@@ -42,8 +45,9 @@ def routes(pages: Pages, outbox: Path) -> list[Any]:
     @get("/demo/mails/{name:str}", include_in_schema=False)
     async def one_mail(name: FromPath[str]) -> Response[str]:
         mail = await asyncio.to_thread(_read, outbox, name)
+        links = [link for link in _LINK.findall(mail.text) if link.startswith(f"{base_url}/")]
         # The frame inherits this page's policy, and mails carry their styles with them.
-        return pages.render("mail.html", styles="'self' 'unsafe-inline'", mail=mail)
+        return pages.render("mail.html", styles="'self' 'unsafe-inline'", mail=mail, links=links)
 
     return [every_mail, one_mail]
 
