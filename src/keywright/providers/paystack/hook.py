@@ -105,7 +105,7 @@ class PaystackEvents:
         at = moment(event.get("at"))
         if at is None:
             raise Unreadable("a fetched object without the time it was fetched at")
-        return self._projected(kind, standing, body, raw, data, at=at)
+        return self._projected(kind, standing, body, raw, data, _name_of(kept), at=at)
 
     def read(self, projected: Projected) -> Reading:
         """The facts of a projection whose standing is `read`. Raises Unreadable."""
@@ -125,7 +125,7 @@ class PaystackEvents:
         digest = hashlib.sha256(body).hexdigest()
         sha256 = hashlib.sha256(raw).hexdigest()
         if at is not None:
-            key = f"{kind}:{_name_of(data)}:{int(at.timestamp())}:{digest[:16]}"
+            key = f"{kind}:{key or ''}:{int(at.timestamp())}:d{digest[:16]}"
         elif key is None:
             key = f"{kind}:{sha256}"
         if find_card_numbers(f"{key}\n{body.decode()}"):
@@ -168,10 +168,15 @@ def _kind(told: Any) -> str:
         return "unknown"  # not a name of Paystack's style: nothing for us, and nothing to keep
 
 
-def _name_of(data: Data) -> str:
-    """What a fetched object is called: a member that the shape has let through."""
-    names = (data.get(name) for name in ("subscription_code", "reference", "id"))
-    return str(next((name for name in names if name is not None), ""))
+def _name_of(kept: shapes.Kept) -> str:
+    """What a fetched object is called: by what is kept of it, as the key is stored like the rest."""
+    names = (
+        kept.transaction and kept.transaction.reference,
+        kept.subscription and kept.subscription.code,
+        kept.refunds and (kept.refunds.reference or kept.refunds.number),
+        kept.dispute and kept.dispute.number,
+    )
+    return next((name for name in names if name), "")
 
 
 def _key(kind: str, kept: shapes.Kept, raw: bytes) -> str:
