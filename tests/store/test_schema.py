@@ -62,8 +62,16 @@ def plans_of(context: Context, query: Query) -> list[str]:
             lambda c: portal_views.find_people(c, "ten_1", "a@b.example"),
             "ix_customers_email_lower (tenant_id=? AND <expr>=?)",
         ),
+        (
+            lambda c: portal_views.list_licenses(c, "ten_1", ["cus_1", "cus_2"], after="lic_1", limit=21),
+            "ix_licenses_customer_id (customer_id=?)",
+        ),
+        (
+            lambda c: portal_views.has_license(c, "ten_1", ["cus_1"]),
+            "ix_licenses_customer_id (customer_id=?)",
+        ),
     ],
-    ids=["owed", "events", "event", "customers by address"],
+    ids=["owed", "events", "event", "customers by address", "licenses of a customer", "any of a customer"],
 )
 def test_the_planner_takes_the_index_meant_for_it(context: Context, query: Query, expected: str) -> None:
     plans = plans_of(context, query)

@@ -64,28 +64,26 @@ def find_customer(
 
 
 def has_license(connection: sa.Connection, tenant: str, people: Sequence[str]) -> bool:
-    query = (
-        sa.select(license_table.c.id)
-        .where(license_table.c.tenant_id == tenant, license_table.c.customer_id.in_(people))
-        .limit(1)
-    )
-    return connection.execute(query).first() is not None
+    return connection.execute(_of(tenant, people).limit(1)).first() is not None
 
 
 def list_licenses(
     connection: sa.Connection, tenant: str, people: Sequence[str], *, after: str | None, limit: int
 ) -> list[License]:
     """Their licenses, newest first, beyond `after`."""
-    query = (
-        sa.select(license_table.c.id)
-        .where(license_table.c.tenant_id == tenant, license_table.c.customer_id.in_(people))
-        .order_by(license_table.c.id.desc())
-        .limit(limit)
-    )
+    query = _of(tenant, people).order_by(sa.desc("id")).limit(limit)
     if after is not None:
-        query = query.where(license_table.c.id < after)
+        query = query.where(license_table.c.id + "" < after)
     found = [licenses.find(connection, tenant, id_) for id_ in connection.execute(query).scalars().all()]
     return [one for one in found if one is not None]
+
+
+def _of(tenant: str, people: Sequence[str]) -> sa.Select[str]:
+    """The ids of their licenses. As expressions, because in its own order by id the planner of SQLite would
+    read all licenses of the tenant (measured: 150 ms with 100,000)."""
+    return sa.select((license_table.c.id + "").label("id")).where(
+        license_table.c.tenant_id + "" == tenant, license_table.c.customer_id.in_(people)
+    )
 
 
 def plans_of(connection: sa.Connection, plan_ids: Sequence[str]) -> dict[str, HeldPlan]:
