@@ -7,12 +7,13 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+import msgspec
 import structlog
 from dotenv import dotenv_values
 from pydantic import ValidationError
@@ -108,6 +109,7 @@ def prepare(settings: Settings, database: Database) -> Tenant:
 
 def build(settings: Settings, database: Database) -> Context:
     """The context of this process. The database must have been prepared."""
+    learn_shapes()
     clock = _clock(settings)
     with database.read() as connection:
         master = tenants.find_master(connection)
@@ -128,6 +130,22 @@ def build(settings: Settings, database: Database) -> Context:
         channels=channels,
         policy=_policy(settings, channels),
     )
+
+
+def learn_shapes() -> None:
+    """Have every shape read once, before there are threads.
+
+    msgspec works a class out at its first use. Two threads that use it first at the same moment end the whole
+    process with a segmentation fault (0.22: one finds what the other has not filled in yet): after a restart,
+    when the first answers of a provider arrive side by side.
+    """
+    unseen: list[type[msgspec.Struct]] = [msgspec.Struct]
+    while unseen:
+        for shape in unseen.pop().__subclasses__():
+            unseen.append(shape)
+            # Values that are never read from anything may hold what cannot be.
+            with suppress(TypeError, NameError, AttributeError):
+                msgspec.json.Decoder(shape)
 
 
 def _policy(settings: Settings, channels: Mapping[str, Channel]) -> Policy:
