@@ -39,8 +39,12 @@ def serve(
     data_dir: Annotated[Path, typer.Option(envvar="DATA_DIR", help="Folder of the shared clock.")] = Path(
         "data"
     ),
+    app_url: Annotated[
+        str | None,
+        typer.Option(help="The server, e.g. http://127.0.0.1:8000: events of all providers go there."),
+    ] = None,
     webhook_url: Annotated[
-        str | None, typer.Option(help="Where events go, e.g. http://127.0.0.1:8000/api/webhooks/stripe.")
+        str | None, typer.Option(help="Where Stripe's events go, when it is somewhere else.")
     ] = None,
     webhook_secret: Annotated[
         str, typer.Option(envvar="STRIPE_WEBHOOK_SECRET", help="The secret that signs them.")
@@ -50,22 +54,32 @@ def serve(
     from keywright.sandbox.app import DEFAULT_API_KEY  # the web stack is not needed for the other commands
     from keywright.sandbox.app import serve as run
 
-    if webhook_url and not webhook_secret:
-        raise Misconfigured("--webhook-url needs --webhook-secret, or STRIPE_WEBHOOK_SECRET, to sign with.")
+    if (webhook_url or app_url) and not webhook_secret:
+        asked = "--app-url" if app_url else "--webhook-url"
+        raise Misconfigured(f"{asked} needs --webhook-secret, or STRIPE_WEBHOOK_SECRET, to sign with.")
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     free = _free_port(host, port)
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104  # compared with, not bound to
     url = f"http://{f'[{shown}]' if ':' in shown else shown}:{free}"
-    print(_told(url, DEFAULT_API_KEY, data_dir.absolute(), webhook_url), flush=True)
-    run(host, free, data_dir=data_dir, webhook_url=webhook_url, webhook_secret=webhook_secret)
+    print(_told(url, DEFAULT_API_KEY, data_dir.absolute(), app_url or webhook_url), flush=True)
+    run(
+        host,
+        free,
+        data_dir=data_dir,
+        webhook_url=webhook_url,
+        webhook_secret=webhook_secret,
+        app_url=app_url,
+    )
 
 
 def _told(url: str, key: str, data_dir: Path, webhook_url: str | None) -> str:
     """Where the sandbox is, and what the server's environment must say to use it."""
-    events = f"Events go to {webhook_url}, signed with the webhook secret."
+    from keywright.sandbox import paypal, paypal_api, paystack
+
+    events = f"Events go to {webhook_url}, signed as each provider signs."
     if webhook_url is None:
-        events = "Events go nowhere: give --webhook-url and --webhook-secret."
-    return f"""The Stripe sandbox listens at {url}. Nothing here is real money.
+        events = "Events go nowhere: give --app-url and --webhook-secret."
+    return f"""The sandbox listens at {url}. Nothing here is real money.
 
   Index page      {url}/
   API key         {key}
@@ -78,6 +92,13 @@ Start the server with:
   STRIPE_API_BASE={url}
   STRIPE_SECRET_KEY={key}
   STRIPE_WEBHOOK_SECRET=<the same as here>
+  PAYSTACK_API_BASE={url}/paystack
+  PAYSTACK_SECRET_KEY={paystack.SECRET_KEY}
+  PAYPAL_API_BASE={url}
+  PAYPAL_CLIENT_ID={paypal_api.CLIENT_ID}
+  PAYPAL_CLIENT_SECRET={paypal_api.CLIENT_SECRET}
+  PAYPAL_WEBHOOK_ID={paypal.WEBHOOK_ID}
+  PAYPAL_CA_FILE={data_dir / "paypal-ca.pem"}
 
 Stop with Ctrl-C."""
 

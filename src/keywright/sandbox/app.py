@@ -154,19 +154,26 @@ def serve(
     data_dir: Path,
     webhook_url: str | None,
     webhook_secret: str,
+    app_url: str | None = None,
     api_key: str = DEFAULT_API_KEY,
 ) -> None:
     """Run a sandbox until it is told to stop.
 
-    `data_dir` holds the shared clock; with a `webhook_url`, all events go there, signed with
-    `webhook_secret`. Raises OSError when the port is taken, ValueError for a url without a secret.
+    `data_dir` holds the shared clock; with a `webhook_url`, Stripe's events go there, signed with
+    `webhook_secret`; with an `app_url`, each provider's events go to the server's address for it. Raises
+    OSError when the port is taken, ValueError for a url without a secret.
     """
-    if webhook_url and not webhook_secret:
+    if (webhook_url or app_url) and not webhook_secret:
         raise ValueError("a webhook url needs a webhook secret")
     with _bound(host, port) as listener:
         sandbox = Sandbox(data_dir=data_dir, base_url=_address(host, listener), api_key=api_key)
         if webhook_url:
             sandbox.register_webhook(webhook_url, webhook_secret)
+        if app_url:
+            doors = f"{app_url.rstrip('/')}/api/webhooks"
+            sandbox.register_webhook(f"{doors}/stripe", webhook_secret)
+            sandbox.paystack.register_webhook(f"{doors}/paystack")
+            sandbox.paypal.register_webhook(f"{doors}/paypal")
         _server(create_app(sandbox)).run(sockets=[listener])
 
 
