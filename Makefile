@@ -41,7 +41,7 @@ lint: $(TEST) ## Format, style, types and import contracts
 
 check: lint test ## Everything a change must pass: lint, then test
 
-bench: $(TEST) ## Measure echo, intake, validate and activate on both databases
+bench: $(TEST) ## Measure echo, intake of each provider, validate and activate on both databases
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 crash: $(TEST) ## Long run: kill -9 the server 200 times under load
