@@ -41,11 +41,11 @@ def unquiet(context: Context, *, wholly: bool) -> str:
             found[f"events {status}"] = number
     owed = tables.announcements.c.status
     found["mails"] = rows(context, sa.select(sa.func.count()).where(owed.in_(UNDONE)))[0][0]
-    wanted = tables.refetches.c
+    wanted, asked = tables.refetches.c, sa.select(sa.func.count()).select_from(tables.refetches)
     late = sa.or_(
         sa.true() if wholly else sa.false(), wanted.due_at <= context.clock.now(), wanted.attempts > 0
     )
-    found["refetches"] = rows(context, sa.select(sa.func.count()).where(late))[0][0]
+    found["refetches"] = rows(context, asked.where(late))[0][0]
     found["waits"] = world.count(context, tables.inbox_waits)
     return ", ".join(f"{number} {what}" for what, number in found.items() if number)
 
