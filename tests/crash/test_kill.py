@@ -1,6 +1,6 @@
 """kill -9 of the server under load, then redelivery: whatever was acknowledged happened exactly once.
 
-`KEYWRIGHT_CRASH_ROUNDS` sets how many times it dies (3 by default; `make crash` says 200).
+`KEYWRIGHT_CRASH_ROUNDS` sets how many times it dies (2 by default; `make crash` says 200).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tests.e2e.server import Server, environment, opened, wait_until
 from tests.e2e.wire import Gone, Line, tell
 from tests.life import stripe, world
 
-ROUNDS = int(os.environ.get("KEYWRIGHT_CRASH_ROUNDS", "3"))
+ROUNDS = int(os.environ.get("KEYWRIGHT_CRASH_ROUNDS", "2"))
 LINES = 12
 DUPLICATES = 0.2
 MONTH = timedelta(days=30)

@@ -37,7 +37,7 @@ from tests.life import world
 
 AWAY = float(os.environ.get("KEYWRIGHT_OUTAGE_SECONDS", "3"))
 LONG = AWAY >= 30
-ERROR_WITHIN = 2.0 if LONG else 4.0
+ERROR_WITHIN = 2.0 if LONG else 3.0
 ACKNOWLEDGED_WITHIN = 0.25 if LONG else 1.5
 _BEFORE = 1.5
 _SETTLING = 0.5  # what is on its way when the database goes may still be answered by it
