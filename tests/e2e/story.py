@@ -20,10 +20,11 @@ import msgspec
 from tests.e2e.life_actors import ACTORS
 from tests.e2e.life_steps import LIVES, Held, Step
 from tests.e2e.town import PROVIDERS, Json, Standing, Town
-from tests.e2e.wire import Line
+from tests.e2e.wire import Answer, Line
 
 Manner = Literal["in order", "late", "on the way", "lost"]
 _LINES = 6
+_PAUSES = (1.0, 2.0, 5.0)
 _REPEATED = 0.25
 _LOST = 0.4
 # Ids that are of one life alone; not those of plans and prices, which all share.
@@ -83,7 +84,7 @@ class Story:
             for number in range(len(LIVES[provider]))
         ]
         self.days = sorted({day for one in self.lives for day, _ in one.steps})
-        self.delivered = 0
+        self.delivered = self.late = 0
         self._seen = dict.fromkeys(PROVIDERS, 0)
         self._owner: dict[str, Living] = {}
         self.found: dict[str, int] = {}
@@ -92,7 +93,7 @@ class Story:
 
     def live(self) -> None:
         for stage, day in enumerate(self.days):
-            self.town.turn_to(self.town.start + timedelta(days=day))
+            self.town.go_on(self.town.start + timedelta(days=day))
             for one in self.lives:
                 for when, step in one.steps:
                     if when == day and not isinstance(step, Held):
@@ -148,8 +149,7 @@ class Story:
         async def tell(one: Living, events: list[Json]) -> None:
             async with open_lines, Line(self.town.server.port) as line:
                 for event in events:
-                    raw, headers = self.town.signed(one.provider, event)
-                    answer = await line.ask(f"/api/webhooks/{one.provider}", raw, headers)
+                    answer = await self._tell(line, one.provider, event)
                     one.told.append(f"{self.days[stage]:g}: {event['type']} {answer.body.decode()[:90]}")
                     self.delivered += 1
                     if answer.status != 200:
@@ -157,6 +157,17 @@ class Story:
 
         due = [(one, one.due(stage)) for one in self.lives]
         await asyncio.gather(*(tell(one, events) for one, events in due if events))
+
+    async def _tell(self, line: Line, provider: str, event: Json) -> Answer:
+        """One delivery. What was not taken in time is sent again, as all of them do."""
+        for pause in (*_PAUSES, 0.0):
+            raw, headers = self.town.signed(provider, event)
+            answer = await line.ask(f"/api/webhooks/{provider}", raw, headers)
+            if answer.status != 503:
+                break
+            self.late += 1
+            await asyncio.sleep(pause)
+        return answer
 
     def _look(self, day: float) -> None:
         """Are the lives that are told in order what they should be on this day?"""

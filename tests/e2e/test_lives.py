@@ -28,8 +28,8 @@ def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     began = time.monotonic()
     with lived(database_of(request.param, request, folder), folder, _TURNS[request.param]) as told:
         print(  # noqa: T201  # the figures of a long run; pytest shows them with -s
-            f"\n{len(told.lives)} lives, {told.delivered} deliveries, {time.monotonic() - began:.0f} s;"
-            f" compared: {told.found}, again: {told.found_again}"
+            f"\n{len(told.lives)} lives, {told.delivered} deliveries, {told.late} sent again after a 503,"
+            f" {time.monotonic() - began:.0f} s; compared: {told.found}, again: {told.found_again}"
         )
         yield told
 

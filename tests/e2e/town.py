@@ -112,7 +112,7 @@ class Town:
     def __init__(self, database_url: str, folder: Path, stack: ExitStack) -> None:
         data = folder / "data"
         data.mkdir(parents=True)
-        self._url, self._folder = database_url, folder
+        self._looks = 0
         self.server_sandbox = stack.enter_context(SandboxServer(data_dir=data, seed=7))
         self.sandbox = self.server_sandbox.sandbox
         self.stripe_key = self.server_sandbox.api_key
@@ -155,6 +155,18 @@ class Town:
         if ahead > 0:
             self.pull("clock/advance", seconds=ahead)
             time.sleep(3 * CACHE_SECONDS)  # until every process has seen it
+
+    def go_on(self, moment: datetime) -> None:
+        """Turn the clock, and wait until the server says that it is so late: it may be slow to look."""
+        self.turn_to(moment)
+
+        def seen() -> bool:
+            self._looks += 1
+            address = {"X-Forwarded-For": f"203.0.113.{self._looks % 250}"}
+            answer = self.shop.post("/api/license/validate", json={"key": "AP-NONE"}, headers=address)
+            return datetime.fromisoformat(answer.json()["server_time"]) >= moment
+
+        wait_until(seen, _QUIET, "the server sees the clock")
 
     # -- the stand-ins ------------------------------------------------------------------------------
 
