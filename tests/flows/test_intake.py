@@ -549,3 +549,33 @@ def test_a_payment_that_names_another_checkout_does_not_buy_it(
         world.outcome(context, stripe.event("checkout.session.completed", linked, clock.now()))
         == "parked ORDER_UNKNOWN"
     )
+
+
+def test_an_intent_that_names_another_checkout_does_not_buy_it(
+    context: Context, clock: TurnableClock
+) -> None:
+    """It tells no session: what was paid must be what was ordered, or a session that is ours must name it."""
+    reference = "KW-ABCDEFGH12345678"
+    world.stock(context, price_once=LIFETIME)
+    order(context, reference, "price_once")
+    with context.database.write() as connection:
+        checkouts.opened(connection, context.master.id, reference, "cs_expensive", "https://x")
+
+    def paid(intent: str, amount: int, kind: str = "succeeded") -> str:
+        about = {"id": intent, "object": "payment_intent", "amount": amount, "currency": "usd",
+                 "metadata": {"keywright_reference": reference}}  # fmt: skip
+        return world.outcome(context, stripe.event(f"payment_intent.{kind}", about, clock.now()))
+
+    assert paid("pi_cheap", 100, "processing") == "parked ORDER_UNKNOWN"
+    assert paid("pi_cheap", 100) == "parked ORDER_UNKNOWN"
+    assert paid("pi_discount", 4000) == "parked ORDER_UNKNOWN"
+    assert world.count(context, licenses) == 0
+    right = stripe.session("cs_expensive", reference=reference, intent="pi_discount", amount=4000)
+    assert world.outcome(context, stripe.event("checkout.session.completed", right, clock.now())) == "applied"
+    assert world.count(context, licenses) == 1
+    assert paid("pi_late", 100) == "parked ORDER_UNKNOWN"
+    with context.database.read() as connection:
+        parked = inbox.list_page(
+            connection, context.master.id, filters={"status": "parked"}, after=None, limit=10
+        )
+    assert len(parked) == 3, "the discounted one was let in with its checkout"

@@ -153,10 +153,9 @@ class Fulfillment:
         )
 
     def _needs_order(self, work: Work) -> bool:
-        """Whether our own checkout has something to add: the order, or a status to be told."""
+        """Whether our own checkout has something to add: the order, a status to be told, an amount."""
         known = Alias("reference", work.reading.reference or "") in self._by_alias
-        facts = work.reading.facts
-        return not known or work.reading.exact or any(isinstance(fact, CheckoutSeen) for fact in facts)
+        return not known or work.reading.exact or any(map(_is_of_order, work.reading.facts))
 
     # -- absorb -------------------------------------------------------------------------------------
 
@@ -220,8 +219,7 @@ class Fulfillment:
         Otherwise a cheap payment that names the checkout of an expensive plan would buy it.
         """
         order = self._orders.get(reading.reference or "")
-        sessions = {alias.external_id for alias in reading.aliases if alias.kind == "session"}
-        if order is None or order.session is None or not sessions or order.session in sessions:
+        if order is None or order.session is None or not _is_elsewhere(reading, order):
             return reading
         aliases = tuple(alias for alias in reading.aliases if alias.kind != "reference")
         return msgspec.structs.replace(reading, aliases=aliases, reference=None)
@@ -447,6 +445,25 @@ def _is_tie(known: SubscriptionSeen | None, facts: Sequence[Fact]) -> bool:
         and fact.stamp.at == known.stamp.at
         and fact.stamp.digest != known.stamp.digest
         for fact in facts
+    )
+
+
+def _is_of_order(fact: Fact) -> bool:
+    return isinstance(fact, CheckoutSeen) or (isinstance(fact, PaymentSeen) and not fact.lines)
+
+
+def _is_elsewhere(reading: Reading, order: Checkout) -> bool:
+    """Whether what names this order was not paid on the page that we opened for it.
+
+    A payment that tells no page and no lines has only its amount to be known by.
+    """
+    sessions = {alias.external_id for alias in reading.aliases if alias.kind == "session"}
+    if sessions:
+        return order.session not in sessions
+    return any(
+        (fact.amount, fact.currency) != (order.amount, order.currency)
+        for fact in reading.facts
+        if isinstance(fact, PaymentSeen) and not fact.lines
     )
 
 

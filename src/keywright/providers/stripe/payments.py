@@ -182,7 +182,9 @@ def _read_intent(event: Projected, seen: shapes.Intent) -> Reading:
     )
     holder = HolderSeen(stamp, customer=id_of(seen.customer), email=seen.receipt_email)
     aliases = aliases_of(intent=seen.id, charge=charge, reference=reference)
-    return Reading(aliases, (payment, holder), founds=True, reference=reference)
+    # A discount, or a tax, lets the amount differ from the order: the checkout behind it tells which it was.
+    fallback = () if event.type in _FETCHED else (Refetch("payment_intent", seen.id),)
+    return Reading(aliases, (payment, holder), founds=True, reference=reference, fallback=fallback)
 
 
 def _fetched_intent_state(seen: shapes.Intent) -> PaymentState:
