@@ -16,6 +16,7 @@ import httpx
 import msgspec
 import structlog
 
+from keywright.domain.card_numbers import find_card_numbers
 from keywright.domain.errors import (
     Invalid,
     KeywrightError,
@@ -27,8 +28,9 @@ from keywright.ports import Clock
 
 log = structlog.get_logger(__name__)
 
-# It writes a line with the whole address for each call.
-logging.getLogger("httpx").setLevel(logging.WARNING)
+# They write the whole address of each call, and below it every header of the answer.
+for _talkative in ("httpx", "httpcore"):
+    logging.getLogger(_talkative).setLevel(logging.WARNING)
 
 _TIMEOUTS: Final = httpx.Timeout(10.0, connect=5.0)
 _EARLY: Final = timedelta(minutes=5)
@@ -214,7 +216,7 @@ def _refusal(answer: httpx.Response, path: str) -> KeywrightError:
     """An error of PayPal's in our words. Its message is left out: it may quote what was sent."""
     status, told = answer.status_code, _object_in(answer.content)
     debug_id = answer.headers.get("paypal-debug-id") or told.get("debug_id")
-    known = isinstance(debug_id, str) and _DEBUG_ID.fullmatch(debug_id)
+    known = isinstance(debug_id, str) and _DEBUG_ID.fullmatch(debug_id) and not find_card_numbers(debug_id)
     issue = _issue(told)
     route = "/".join(part for part in path.split("/") if part.isalpha() or part in ("v1", "v2"))
     log.warning(

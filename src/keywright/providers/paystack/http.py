@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
@@ -17,6 +18,10 @@ import msgspec
 from keywright.domain.errors import Invalid, KeywrightError, Misconfigured, NotFound, ProviderUnavailable
 from keywright.domain.strict_json import StrictJSONError, loads
 from keywright.ports import Clock
+
+# They write the whole address of each call, and below it every header of the answer.
+for _talkative in ("httpx", "httpcore"):
+    logging.getLogger(_talkative).setLevel(logging.WARNING)
 
 API_BASE: Final = "https://api.paystack.co"
 
