@@ -126,6 +126,48 @@ def test_a_silent_provider_is_asked_again_and_never_given_up(
     assert len(world.all_licenses(context)) == 1
 
 
+def test_a_silent_provider_is_asked_one_question_at_a_time_with_pauses(
+    shop: tuple[Context, hints.HintDesk], clock: TurnableClock
+) -> None:
+    context, desk = shop
+    desk.trouble = ProviderUnavailable("down")
+    hints.tell(context, *({"id": f"h{n}", "order": f"KW-{n:016d}"} for n in range(100)))
+    refetching.run_due(context)
+    first = len(desk.asked)
+    assert first <= 32
+    for _ in range(20):
+        hints.tell(context, {"id": f"more{_}", "order": f"KW-{_:015d}X"})
+        refetching.run_due(context)
+    assert len(desk.asked) == first
+    for _ in range(10):
+        clock.turn(minutes=2)
+        refetching.run_due(context)
+    assert len(desk.asked) == first + 10
+    desk.trouble = None
+    desk.orders[REFERENCE] = PAID
+    hints.tell(context, {"id": "last", "order": REFERENCE})
+    clock.turn(minutes=2)
+    refetching.run_due(context)
+    assert len(world.all_licenses(context)) == 1
+
+
+def test_one_object_that_is_never_answered_for_holds_up_no_other(
+    shop: tuple[Context, hints.HintDesk], clock: TurnableClock
+) -> None:
+    context, desk = shop
+    desk.orders[REFERENCE] = PAID
+    desk.refused.add("KW-POISON")
+    hints.tell(context, {"id": "bad", "order": "KW-POISON"})
+    for _ in range(3):
+        refetching.run_due(context)
+        clock.turn(minutes=2)
+    hints.tell(context, {"id": "good", "order": REFERENCE})
+    for _ in range(2):
+        refetching.run_due(context)
+        clock.turn(minutes=2)
+    assert len(world.all_licenses(context)) == 1
+
+
 def test_what_the_provider_does_not_know_grants_nothing(
     shop: tuple[Context, hints.HintDesk], clock: TurnableClock
 ) -> None:

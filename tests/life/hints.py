@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from keywright.domain.errors import NotFound
+from keywright.domain.errors import NotFound, ProviderUnavailable
 from keywright.domain.facts import (
     Alias,
     CheckoutSeen,
@@ -80,6 +80,7 @@ class HintDesk:
         self.orders: dict[str, Json] = {}
         self.asked: list[str] = []
         self.trouble: Exception | None = None
+        self.refused: set[str] = set()
         self.meanwhile: Callable[[], object] = lambda: None
 
     def create_checkout(self, request: CheckoutRequest) -> CheckoutCreated:
@@ -92,6 +93,8 @@ class HintDesk:
         self.asked.append(wanted.external_id)
         if self.trouble is not None:
             raise self.trouble
+        if wanted.external_id in self.refused:
+            raise ProviderUnavailable("Not this one.")
         if wanted.external_id not in self.orders:
             raise NotFound("There is no such order.")
         at = int(self.clock.now().timestamp())

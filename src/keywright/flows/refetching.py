@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 import structlog
@@ -39,7 +39,37 @@ _THREADS = 8
 _SLOWEST = timedelta(minutes=15)
 # Providers that read from copies may not find for minutes what they have just told us of.
 _MISSES = 5
-_running: dict[str, threading.Lock] = {}
+# How soon a provider that came back is noticed, at the latest.
+_LONGEST_SILENCE = timedelta(minutes=1)
+
+
+class _Desk:
+    """What this process knows of an account: whether somebody asks there now, and until when nobody should.
+
+    A provider that answers nothing is asked one question at a time, with pauses: hundreds of objects that are
+    due would otherwise keep a provider down that is just coming up, or that has asked us to slow down.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.silences = 0
+        self.closed_until: datetime | None = None
+
+    def is_open(self, now: datetime) -> bool:
+        return self.closed_until is None or now >= self.closed_until
+
+    def answered(self) -> None:
+        self.silences, self.closed_until = 0, None
+
+    def silent(self, now: datetime, wished: timedelta) -> datetime:
+        """Nothing was answered: until when nobody asks. `wished`: how long the provider wants that to be."""
+        pause = min(timedelta(seconds=5 * 2 ** min(self.silences, 10)), _LONGEST_SILENCE)
+        self.silences += 1
+        self.closed_until = now + max(pause, wished)
+        return self.closed_until
+
+
+_desks: dict[str, _Desk] = {}
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -68,34 +98,35 @@ def owe_stranded(context: Context) -> None:
 
 def _run_account(context: Context, channel: Channel) -> int:
     """All that is due of one account. One thread at a time: a second one leaves it to the first."""
-    lock = _running.setdefault(f"{id(context)}:{channel.account.id}", threading.Lock())
+    desk = _desk(context, channel)
     done = 0
-    while _is_due(context, channel) and lock.acquire(blocking=False):
+    while _is_due(context, channel) and desk.lock.acquire(blocking=False):
         try:
-            answered, goes_on = _turn(context, channel)
+            answered, goes_on = _turn(context, channel, desk)
         finally:
-            lock.release()
+            desk.lock.release()
         done += answered
         if not goes_on:
             break
     return done
 
 
+def _desk(context: Context, channel: Channel) -> _Desk:
+    return _desks.setdefault(f"{id(context)}:{channel.account.id}", _Desk())
+
+
 def _is_due(context: Context, channel: Channel) -> bool:
-    if channel.api is None:
+    if channel.api is None or not _desk(context, channel).is_open(context.clock.now()):
         return False
     with context.database.read() as connection:
         return refetches.is_due(connection, channel.account.id, context.clock.now())
 
 
-def _due(context: Context, channel: Channel) -> list[Due]:
-    with context.database.read() as connection:
-        return refetches.list_due(connection, channel.account.id, context.clock.now(), _AT_ONCE)
-
-
-def _turn(context: Context, channel: Channel) -> tuple[int, bool]:
+def _turn(context: Context, channel: Channel, desk: _Desk) -> tuple[int, bool]:
     """Ask for a handful of objects, and take in what was answered: how many, and whether to go on."""
-    due = _due(context, channel)
+    many = 1 if desk.silences else _AT_ONCE
+    with context.database.read() as connection:
+        due = refetches.list_due(connection, channel.account.id, context.clock.now(), many)
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="refetch") as pool:
         answers = list(pool.map(lambda one: _ask(context, channel, one), due))
     good = [answer for answer in answers if answer.trouble is None]
@@ -104,9 +135,11 @@ def _turn(context: Context, channel: Channel) -> tuple[int, bool]:
     for answer in answers:
         if answer.trouble is not None and answer not in silent:
             _give_up(context, channel, answer)
+    if len(silent) < len(answers):
+        desk.answered()
     if silent:
-        _wait(context, channel, silent)
-    return len(good), bool(due) and not silent
+        _wait(context, channel, silent, desk if len(silent) == len(answers) else None)
+    return len(good), bool(due) and desk.silences == 0
 
 
 def _ask(context: Context, channel: Channel, due: Due) -> _Answer:
@@ -141,14 +174,20 @@ def _take(context: Context, channel: Channel, answers: Sequence[_Answer]) -> Non
             answer_waiting(context, connection, channel.account, waits_of(done), now)
 
 
-def _wait(context: Context, channel: Channel, silent: Sequence[_Answer]) -> None:
-    """The provider does not answer: later, and never given up. Its events are kept, and it will be back."""
-    attempts = max(answer.due.attempts for answer in silent)
-    pause = min(timedelta(seconds=5 * 2 ** min(attempts, 10)), _SLOWEST)
-    pause = max(pause, timedelta(seconds=max(_asked_for(answer) for answer in silent)))
-    error = _name(silent[0])
+def _wait(context: Context, channel: Channel, silent: Sequence[_Answer], desk: _Desk | None) -> None:
+    """No answer: later, and never given up. The events are kept, and the provider will be back.
+
+    With a `desk` nothing at all was answered, so the account is left alone; else it is these objects that the
+    provider does not answer for, and each waits longer every time.
+    """
+    error, now = _name(silent[0]), context.clock.now()
+    wished = timedelta(seconds=max(_asked_for(answer) for answer in silent))
+    if desk is not None:
+        due = desk.silent(now, wished)
+    else:
+        attempts = max(answer.due.attempts for answer in silent)
+        due = now + max(min(timedelta(seconds=5 * 2 ** min(attempts, 10)), _SLOWEST), wished)
     with context.database.write() as connection:
-        due = context.clock.now() + pause
         refetches.later(connection, channel.account.id, [a.due for a in silent], due, error)
     log.warning("provider_silent", provider=channel.account.provider, objects=len(silent), error=error)
 
