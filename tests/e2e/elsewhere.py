@@ -325,7 +325,6 @@ class Provider:
         self.name = name
         self.pristine = _paystack_answers(now) if name == "paystack" else _paypal_answers(now)
         self.objects: dict[str, Any] = copy.deepcopy(self.pristine)
-        self.asked: list[str] = []
 
     def reset(self) -> None:
         self.objects = copy.deepcopy(self.pristine)
@@ -340,14 +339,21 @@ class Provider:
 
     def answer(self, target: str) -> tuple[int, Any]:
         """Status and body for this path."""
-        path = urlsplit(target).path
-        self.asked.append(path)
-        if path == "/v1/oauth2/token":
+        if urlsplit(target).path == "/v1/oauth2/token":
             return 200, {"access_token": OAUTH_TOKEN, "expires_in": 32400}
-        for pattern, found in _PAYSTACK_ROUTES if self.name == "paystack" else _PAYPAL_ROUTES:
-            if re.fullmatch(pattern, path):
-                return 200, self._body(found)
+        found = self._route(target)
+        if found is not None:
+            return 200, self._body(found)
         return 404, {"status": False, "message": "not found", "name": "RESOURCE_NOT_FOUND"}
+
+    def object_at(self, target: str) -> str:
+        """The name of the object that is answered there; nothing when none is."""
+        return re.sub(r"[\[\]]|\{.*\}", "", self._route(target) or "")
+
+    def _route(self, target: str) -> str | None:
+        path = urlsplit(target).path
+        routes = _PAYSTACK_ROUTES if self.name == "paystack" else _PAYPAL_ROUTES
+        return next((found for pattern, found in routes if re.fullmatch(pattern, path)), None)
 
     def _body(self, found: str) -> Any:
         if found.startswith("{"):

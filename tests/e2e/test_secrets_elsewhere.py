@@ -71,14 +71,14 @@ class Half(NamedTuple):
         return found
 
 
-def open_half(name: str) -> Half:
+def open_half(name: str, transport: httpx.BaseTransport | None = None) -> Half:
     told = Provider(name, NOW)
 
     def serve(request: httpx.Request) -> httpx.Response:
         status, body = told.answer(str(request.url))
         return httpx.Response(status, json=body, headers={"date": "Sun, 01 Nov 2026 12:00:00 GMT"})
 
-    transport, clock = httpx.MockTransport(serve), TurnableClock(NOW)
+    transport, clock = transport or httpx.MockTransport(serve), TurnableClock(NOW)
     if name == "paystack":
         return Half(PaystackEvents(), PaystackApi(KEYS[0], clock, transport=transport), told)
     client = PayPalClient(
@@ -228,6 +228,32 @@ def test_all_at_once(half: Half) -> None:
             check(stored(half.events, raw, fetched=True), where="answer")
             reads += half.events.project(raw, fetched=True).standing == "read"
     assert reads >= 20 * len(WANTED[half.told.name])
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+@pytest.mark.parametrize(
+    "trouble", [httpx.ConnectError, httpx.ReadTimeout, httpx.RemoteProtocolError, 400, 401, 500]
+)
+def test_no_error_of_a_call_leads_to_our_keys(name: str, trouble: Any) -> None:
+    """Not through what it was raised from either: those errors hold the request, with its headers."""
+    text = f"{KEYS[0]} {KEYS[1]} {OAUTH_TOKEN} {EXACT[0]} {CARDS[0]}"
+
+    def serve(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/oauth2/token":
+            return httpx.Response(200, json={"access_token": OAUTH_TOKEN, "expires_in": 32400})
+        if isinstance(trouble, int):
+            return httpx.Response(
+                trouble, json={"message": text, "name": text, "code": text, "debug_id": text}
+            )
+        raise trouble(text, request=request)
+
+    api = open_half(name, httpx.MockTransport(serve)).api
+    for kind, id_ in WANTED[name]:
+        with pytest.raises(KeywrightError) as caught:
+            api.fetch(Refetch(kind, id_))
+        check(said(caught.value), where=kind)
+        chain = [caught.value.__cause__, caught.value.__context__]
+        assert not [one for one in chain if isinstance(one, httpx.HTTPError)]
 
 
 def test_the_search_would_find_it() -> None:
