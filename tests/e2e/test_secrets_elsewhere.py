@@ -7,6 +7,7 @@ provider writes names of its own making, if it has their form and looks like no 
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -236,11 +237,12 @@ def test_all_at_once(half: Half) -> None:
 )
 def test_no_error_of_a_call_leads_to_our_keys(name: str, trouble: Any) -> None:
     """Not through what it was raised from either: those errors hold the request, with its headers."""
-    text = f"{KEYS[0]} {KEYS[1]} {OAUTH_TOKEN} {EXACT[0]} {CARDS[0]}"
+    texts = itertools.cycle([f"{KEYS[0]} {KEYS[1]} {OAUTH_TOKEN} {CARDS[0]}", *KEYS, *EXACT, *DIGITS])
 
     def serve(request: httpx.Request) -> httpx.Response:
         if request.url.path == "/v1/oauth2/token":
             return httpx.Response(200, json={"access_token": OAUTH_TOKEN, "expires_in": 32400})
+        text = next(texts)
         if isinstance(trouble, int):
             return httpx.Response(
                 trouble, json={"message": text, "name": text, "code": text, "debug_id": text}
@@ -248,7 +250,7 @@ def test_no_error_of_a_call_leads_to_our_keys(name: str, trouble: Any) -> None:
         raise trouble(text, request=request)
 
     api = open_half(name, httpx.MockTransport(serve)).api
-    for kind, id_ in WANTED[name]:
+    for kind, id_ in WANTED[name] * 8:
         with pytest.raises(KeywrightError) as caught:
             api.fetch(Refetch(kind, id_))
         check(said(caught.value), where=kind)

@@ -84,7 +84,7 @@ prices = [
 ADDRESS = re.compile(r"[^\s\"'/:<>,]*@example\.com")
 # Where a name of the provider's making, or the buyer's address, has its place.
 KEPT = {
-    *("inbox.body", "inbox.dedupe_key", "inbox.purchase_id", "inbox.transaction", "inbox_waits.external_id"),
+    *("inbox.body", "inbox.dedupe_key", "inbox_waits.external_id"),
     *("purchase_aliases.external_id", "purchases.state", "refetches.external_id", "customers.email"),
 }
 
@@ -364,7 +364,7 @@ def test_no_command_tells_a_secret(seller: Seller) -> None:
         seller.responder.wrong = wrong
         with ThreadPoolExecutor(3) as pool:
             # Set-up and lists say the same of a key that is refused.
-            said += list(pool.map(lambda one: seller.run(*one), commands[::2] if wrong else commands))
+            said += list(pool.map(lambda one: seller.run(*one), commands[:4] if wrong else commands))
     seller.responder.wrong = False
     assert all(said)
     for text in said:

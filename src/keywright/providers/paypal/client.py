@@ -36,7 +36,8 @@ _TIMEOUTS: Final = httpx.Timeout(10.0, connect=5.0)
 _EARLY: Final = timedelta(minutes=5)
 _SKEW: Final = timedelta(seconds=5)
 _NEXT: Final = timedelta(microseconds=1)
-_WORD: Final = re.compile(r"[A-Z][A-Z0-9_]{1,63}")
+# Three digits in a row are in no word of PayPal's, and in every account number.
+_WORD: Final = re.compile(r"(?!.*[0-9]{3})[A-Z][A-Z0-9_]{1,63}")
 _DEBUG_ID: Final = re.compile(r"[0-9a-f]{4,32}")
 _NOTHING: Final = b"{}"
 _LONGEST_REQUEST_ID = 38

@@ -32,7 +32,8 @@ _A_SECOND: Final = 5
 """Paystack publishes no rate limit. Lists are asked for no faster than this."""
 _SKEW: Final = timedelta(seconds=5)
 _NEXT: Final = timedelta(microseconds=1)
-_WORD: Final = re.compile(r"[a-z0-9_]{1,64}")
+# Three digits in a row are in no word of Paystack's, and in every key.
+_WORD: Final = re.compile(r"(?![sr]k_|.*[0-9]{3})[a-z0-9_]{1,64}")
 # The API's own words for a reference that was used before; older accounts get no code with them.
 _DUPLICATE: Final = re.compile(r"duplicate.{0,20}reference", re.IGNORECASE)
 _MISSING: Final = re.compile(r"not found|does not exist", re.IGNORECASE)
