@@ -391,7 +391,10 @@ def test_the_sandbox_says_how_to_use_it(tmp_path: Path) -> None:
         assert set(levers.json("sandbox", "clock", "advance", "1d")) == {"now", "events"}
         made = levers.json("sandbox", "trigger", "checkout.session.completed", "--order", "shuffle")
         assert "checkout.session.completed" in {event["type"] for event in made["events"]}
-        assert "No recipe for nonsense" in levers.refusal("sandbox", "trigger", "nonsense")
+        refusal = levers.refusal("sandbox", "trigger", "nonsense")
+        assert "No recipe for nonsense" in refusal
+        for name in ("invoice.paid", "PAYMENT.SALE.REFUNDED", "paystack:invoice.payment_failed"):
+            assert name in refusal
         assert f"port {port}" in levers.refusal("sandbox", "serve", "--port", str(port))
         assert "--webhook-secret" in Shell(tmp_path, STRIPE_WEBHOOK_SECRET="").refusal(
             "sandbox", "serve", "--port", str(free_port()), "--webhook-url", "http://127.0.0.1:1/"

@@ -160,7 +160,8 @@ class ControlController(Controller):
             made = trigger_at_paypal(sandbox.paypal.state, data)
         else:
             before = len(sandbox.state.every("event"))
-            trigger(sandbox.state, data)
+            elsewhere = (*PAYPAL_RECIPES, *(f"paystack:{name}" for name in PAYSTACK_RECIPES))
+            trigger(sandbox.state, data, elsewhere)
             made = sandbox.state.every("event")[before:]
         return {"events": [{"id": event["id"], "type": event["type"]} for event in made]}
 

@@ -6,7 +6,7 @@ chain and with objects that can be asked for afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -36,13 +36,15 @@ class TriggerWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metadata: dict[str, str] = {}
 
 
-def trigger(state: StripeState, wish: TriggerWish) -> None:
-    """Live through the recipe of an event. Raises StripeRefusal for an event there is no recipe for."""
+def trigger(state: StripeState, wish: TriggerWish, elsewhere: Iterable[str] = ()) -> None:
+    """Live through the recipe of an event. Raises StripeRefusal for an event there is no recipe for.
+
+    `elsewhere`: what the other providers have recipes for, to be named with ours.
+    """
     recipe = RECIPES.get(wish.event)
     if recipe is None:
-        raise StripeRefusal(
-            f"No recipe for {wish.event[:80]}; there is one for: {', '.join(sorted(RECIPES))}."
-        )
+        names = ", ".join((*sorted(RECIPES), *sorted(elsewhere)))
+        raise StripeRefusal(f"No recipe for {wish.event[:80]}; there is one for: {names}.")
     recipe(state, wish)
 
 
