@@ -18,7 +18,7 @@ from keywright.domain.plan import FOREVER, Terms
 from keywright.domain.purchase import Purchase
 from keywright.flows import intake, replay
 from keywright.flows.context import Context
-from keywright.flows.fulfillment import Fulfillment
+from keywright.flows.fulfillment import Fulfillment, Outcome
 from keywright.store import checkouts, inbox
 from keywright.store import purchases as purchase_rows
 from keywright.store.checkouts import Checkout
@@ -579,3 +579,21 @@ def test_an_intent_that_names_another_checkout_does_not_buy_it(
             connection, context.master.id, filters={"status": "parked"}, after=None, limit=10
         )
     assert len(parked) == 3, "the discounted one was let in with its checkout"
+
+
+@pytest.mark.parametrize(("ours", "ends"), [(False, "parked AMOUNT_MISMATCH"), (True, "applied")])
+def test_a_subscription_at_a_price_of_its_own_founds_only_what_was_ordered_here(
+    context: Context, clock: TurnableClock, *, ours: bool, ends: str
+) -> None:
+    reference = "KW-ABCDEFGH12345678"
+    world.stock(context, price_pro=PRO)
+    order(context, reference, "price_pro")
+    seen = stripe.subscription("sub_1", clock.now(), clock.now() + MONTH)
+    raw = stripe.encoded(stripe.event("customer.subscription.created", seen, clock.now()))
+    arrival = intake.arrive(context.channels["stripe"], raw, clock.now())
+    assert arrival.reading is not None
+    told = msgspec.structs.replace(arrival.reading, custom=True, reference=reference if ours else None)
+    (became,) = intake.take_in(context, [msgspec.structs.replace(arrival, reading=told)])
+    assert isinstance(became, Outcome)
+    assert " ".join(filter(None, (became.outcome, became.reason))) == ends
+    assert world.count(context, licenses) == (1 if ours else 0)

@@ -200,6 +200,7 @@ class Reading(msgspec.Struct, frozen=True):
     `refetches`: the event proves nothing by itself; these objects are fetched before anything is granted.
     `fallback`: what to fetch when none of its names is known here, because the answer may name more.
     `exact`: the amount that was paid must be the amount that was ordered; no price id stands for it.
+    `custom`: its price may be another than its price id stands for: it founds only what we ordered ourselves.
     `person`: the event is about a customer and no purchase; it has no aliases then.
     """
 
@@ -211,6 +212,7 @@ class Reading(msgspec.Struct, frozen=True):
     refetches: tuple[Refetch, ...] = ()
     fallback: tuple[Refetch, ...] = ()
     exact: bool = False
+    custom: bool = False
     person: HolderSeen | None = None
 
 

@@ -247,7 +247,8 @@ class Fulfillment:
         known = set(reading.prices) | ({order.price} if order is not None else set())
         for id_ in met:
             known |= purchase.prices_of(self._drafts[id_].state)
-        if reading.exact and order is not None and not _is_exact(reading, order):
+        alien = reading.custom and order is None and not met
+        if alien or (reading.exact and order is not None and not _is_exact(reading, order)):
             return Outcome("parked", "AMOUNT_MISMATCH")
         if known and not known & self._plans.keys():
             return Outcome("parked", "PRICE_UNMAPPED", tuple(("price", price) for price in sorted(known)))

@@ -196,6 +196,13 @@ def test_a_subscription_names_its_buyer_and_our_checkout() -> None:
     assert read(subscription(custom_id="order of Ada Lovelace")).reference is None
 
 
+def test_a_price_of_its_own_is_told() -> None:
+    """Any page may begin a subscription with the public client id, and override the plan's price."""
+    assert read(subscription(plan_overridden=True)).custom
+    assert not read(subscription(plan_overridden=False)).custom
+    assert not read(subscription()).custom
+
+
 def test_a_snapshot_of_an_old_second_loses_to_a_newer_one() -> None:
     def told(raw: bytes) -> tuple[Fact, ...]:
         return read(raw).facts

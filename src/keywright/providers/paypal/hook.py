@@ -396,7 +396,12 @@ def _clean(kept: Any) -> Any:
     """The same object without what strangers typed: only our own reference and an address stay."""
     replace = msgspec.structs.replace
     if isinstance(kept, shapes.Subscription):
-        return replace(kept, custom_id=_ours(kept.custom_id), subscriber=_person(kept.subscriber))
+        return replace(
+            kept,
+            custom_id=_ours(kept.custom_id),
+            subscriber=_person(kept.subscriber),
+            plan_overridden=kept.plan_overridden or None,
+        )
     if isinstance(kept, shapes.Order):
         units = tuple(_clean_unit(unit) for unit in kept.purchase_units)
         return replace(kept, purchase_units=units, payer=_person(kept.payer))

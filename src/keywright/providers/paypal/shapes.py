@@ -127,6 +127,7 @@ class Subscription(Shape, frozen=True):
     status: Word
     plan_id: Id | None = None
     quantity: Digits | None = None
+    plan_overridden: bool | None = None
     custom_id: str | None = None
     start_time: Time | None = None
     status_update_time: Time | None = None

@@ -85,6 +85,8 @@ def read_subscription(stamp: Stamp, seen: shapes.Subscription, kept: shapes.Kept
         founds=state != "expired",
         prices=prices,
         reference=reference,
+        # With the public client id any page can begin a subscription at a price of its own.
+        custom=bool(seen.plan_overridden),
     )
 
 
