@@ -321,6 +321,8 @@ def _paypal(settings: Settings, found: Credentials, account: ProviderAccount, cl
         own_base=settings.paypal_api_base if own else None,
         # Read when the first event arrives: the sandbox may be started after the server.
         roots_file=settings.paypal_ca_file if own else None,
+        # The sandbox of ours makes another certificate under the same address when it starts again.
+        folder=None if own else settings.data_dir / "paypal-certificates",
     )
     if not found.keys:
         events = PayPalEvents(certificates, live=account.live, webhook_ids=found.secrets)

@@ -4,6 +4,7 @@ import struct
 import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx
 import pytest
@@ -358,3 +359,36 @@ def test_the_fixtures_are_what_they_say() -> None:
     assert NAME.startswith("messageverificationcerts")
     assert other_root().subject == Authority().root.subject
     assert Recorded(GENUINE).at.astimezone(UTC) == datetime(2016, 10, 5, 14, 57, 40, tzinfo=UTC)
+
+
+def test_a_certificate_that_was_good_is_kept_over_a_restart(tmp_path: Path) -> None:
+    pem = Authority().leaf()
+    host = CertificateHost({URL: httpx.Response(200, text=pem)})
+    folder = tmp_path / "kept"
+    first = Certificates(live=False, roots=[Authority().root], transport=host, folder=folder)
+    now = BORN + timedelta(days=1)
+    assert first.obtain(URL, now).is_proven
+    assert host.asked == [URL]
+
+    after = Certificates(live=False, roots=[Authority().root], transport=host, folder=folder)
+    for number in range(12):  # strangers use up the fetches of this minute
+        with pytest.raises((BadSignature, Unavailable)):
+            after.obtain(f"{URL}-{number}", now)
+    asked = len(host.asked)
+    assert after.obtain(URL, now).is_proven
+    assert len(host.asked) == asked
+    with pytest.raises(BadSignature):
+        after.find(URL, BORN + timedelta(days=4000))
+
+
+def test_what_somebody_wrote_into_the_folder_is_checked_like_any_other(tmp_path: Path) -> None:
+    host = CertificateHost({URL: httpx.Response(200, text=Authority().leaf())})
+    folder = tmp_path / "kept"
+    now = BORN + timedelta(days=1)
+    Certificates(live=False, roots=[Authority().root], transport=host, folder=folder).obtain(URL, now)
+    (kept,) = folder.iterdir()
+    for text in ("", "no certificate", Authority().leaf("elsewhere.example"), Authority().leaf(days=0)):
+        kept.write_text(text)
+        again = Certificates(live=False, roots=[Authority().root], transport=host, folder=folder)
+        assert again.obtain(URL, now).is_proven
+    assert host.asked == [URL] * 5

@@ -7,11 +7,14 @@ that gave nothing good is left alone for a while.
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import threading
 import warnings
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, TypeVar
@@ -89,6 +92,7 @@ class Certificates:
         roots_file: Path | None = None,
         intermediates: Sequence[x509.Certificate] = (),
         transport: httpx.BaseTransport | None = None,
+        folder: Path | None = None,
     ) -> None:
         """Make it; nothing is fetched yet.
 
@@ -100,6 +104,8 @@ class Certificates:
             roots_file: what to trust, read when it is needed: the sandbox of ours may not have begun yet.
             intermediates: issuers that PayPal's addresses do not deliver themselves.
             transport: for tests.
+            folder: where good certificates are kept over a restart. Strangers can use up the fetches of a
+                minute; what is here needs none.
         """
         self._environments = {live, True} if simulator and not live else {live}
         self._own = None if own_base is None else own_base.rstrip("/") + CERTIFICATE_PATH
@@ -107,6 +113,7 @@ class Certificates:
         self._roots_file = roots_file
         self._intermediates = tuple(intermediates)
         self._transport = transport
+        self._folder = folder
         self._lock = threading.Lock()
         self._known: OrderedDict[str, Certificate] = OrderedDict()
         self._refused: OrderedDict[str, datetime] = OrderedDict()
@@ -167,14 +174,41 @@ class Certificates:
         raise BadSignature("the certificate's address is not PayPal's, or of the other environment")
 
     def _fetch(self, place: _Place, now: datetime) -> Certificate:
-        self._take_turn(now)
-        try:
-            made = self._checked(place, self._load(place), now)
-        except BadSignature:
-            self._keep(self._refused, place.url, now)
-            raise
+        made = self._read_kept(place, now)
+        if made is None:
+            self._take_turn(now)
+            try:
+                pem = self._load(place)
+                made = self._checked(place, pem, now)
+            except BadSignature:
+                self._keep(self._refused, place.url, now)
+                raise
+            self._write_kept(place, pem)
         self._keep(self._known, place.url, made)
         return made
+
+    def _file_of(self, place: _Place) -> Path | None:
+        name = hashlib.sha256(place.url.encode()).hexdigest()
+        return None if self._folder is None else self._folder / f"{name}.pem"
+
+    def _read_kept(self, place: _Place, now: datetime) -> Certificate | None:
+        """What was good before, if it still is. It is checked like one that was fetched."""
+        file = self._file_of(place)
+        try:
+            return None if file is None else self._checked(place, file.read_bytes(), now)
+        except (OSError, BadSignature):
+            return None
+
+    def _write_kept(self, place: _Place, pem: bytes) -> None:
+        file = self._file_of(place)
+        if file is None:
+            return
+        # A full disk or a folder that is not ours costs one more fetch after a restart, and no event.
+        with suppress(OSError):
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fresh = file.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
+            fresh.write_bytes(pem)
+            fresh.replace(file)
 
     def _take_turn(self, now: datetime) -> None:
         with self._lock:
