@@ -261,7 +261,9 @@ def test_the_providers_do_not_answer(database_url: str, tmp_path: Path) -> None:
             assert p99 < ACKNOWLEDGED_WITHIN
         print(f"quiet {quiet:.0f} s after recovery")  # noqa: T201  # as above
         asked = {name: desk.heard for name, desk in shop.desks.items()}
-        assert all(asked[name][mood] for name in ("paystack", "paypal") for mood in _MOODS), asked
+        # A provider that was silent is left alone for seconds, so a short mood may pass unnoticed.
+        moods = _MOODS if AWAY >= 30 else ("well", "fails")
+        assert all(asked[name][mood] for name in ("paystack", "paypal") for mood in moods), asked
 
 
 async def through_all_moods(shop: Shop, crowd: Crowd, sent: list[int]) -> dict[Mood, tuple[float, float]]:

@@ -72,7 +72,8 @@ def test_lost_webhooks_of_paypal_are_listed_and_applied(paypal: _PayPal) -> None
     shop.control("switches", loss=1)
     monthly, once = shop.buy("pro", quantity=3), shop.buy("forever", quantity=2)
     dry = paypal.compare(fix=False)
-    assert dry.counts["paid-without-license"] == 2
+    # The order is agreed to and not captured: a run that only looks charges nobody.
+    assert dry.counts["paid-without-license"] == 1
     assert paypal.held() == {}
     fixed = paypal.compare(fix=True)
     assert fixed.applied == fixed.missing > 0
@@ -80,6 +81,8 @@ def test_lost_webhooks_of_paypal_are_listed_and_applied(paypal: _PayPal) -> None
     assert sorted(paypal.held().values()) == [("active", 2), ("active", 3)]
     assert monthly.becomes("VALID")["license"]["seats"] == 3
     assert once.becomes("VALID")["license"]["seats"] == 2
+    # The capture that the repair made is an event of its own, lost like the others.
+    assert set(paypal.compare(fix=True).counts) <= {"missed-event"}
     assert paypal.compare(fix=True).found == 0
 
     shop.at_paypal(f"/v1/billing/subscriptions/{monthly.id}/cancel", reason="enough")
