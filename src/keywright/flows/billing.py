@@ -8,7 +8,6 @@ before the provider is called, and what it answered, after. No transaction is op
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
 
@@ -18,6 +17,7 @@ from keywright.domain.card_numbers import redact
 from keywright.domain.errors import Conflict, Invalid, KeywrightError, Unsupported
 from keywright.domain.license import License
 from keywright.flows import counterparty, replay
+from keywright.flows.checkout import IDEMPOTENCY_KEY
 from keywright.flows.context import Context
 from keywright.flows.counterparty import Counterparty
 from keywright.flows.license_views import unknown_license
@@ -30,7 +30,6 @@ from keywright.store import licenses, timeline
 MOST: Final = 100_000
 """The largest quantity of one purchase, as at checkout."""
 
-_IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{22,255}")
 _OVER: Final = ("ended", "abandoned")
 _LONGEST_REASON: Final = 500
 # A preview is a moment older than the change, and what is left of a period shrinks by the second.
@@ -261,7 +260,7 @@ def _billing_entries(context: Context, held: License) -> list[timeline.Entry]:
 
 def _name(license_id: str, key: str) -> str:
     """The idempotency key as the provider gets it: a caller's key means another thing for each license."""
-    if not _IDEMPOTENCY_KEY.fullmatch(key):
+    if not IDEMPOTENCY_KEY.fullmatch(key):
         detail = "Idempotency-Key must be 22 to 255 visible ASCII characters."
         raise Invalid(detail, code="IDEMPOTENCY_KEY_INVALID")
     digest = hashlib.sha256(f"{license_id}\n{key}".encode()).hexdigest()

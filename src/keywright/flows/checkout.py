@@ -51,7 +51,7 @@ MOST: Final = 100_000
 _MOST_CLAIMED: Final = 1000
 _SETTLED: Final = ("paid", "failed", "expired")
 _REFERENCE: Final = re.compile(r"KW-[A-Z2-7]{16}")
-_IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{22,255}")
+IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{22,255}")
 _ONCE: Final = "once"
 
 
@@ -285,7 +285,7 @@ def _opened(context: Context, checkout: Checkout, channel: Channel, url: str) ->
 def _hash_of(idempotency_key: str | None) -> str | None:
     if idempotency_key is None:
         return None
-    if not _IDEMPOTENCY_KEY.fullmatch(idempotency_key):
+    if not IDEMPOTENCY_KEY.fullmatch(idempotency_key):
         detail = "Idempotency-Key must be 22 to 255 visible ASCII characters."
         raise Invalid(detail, code="IDEMPOTENCY_KEY_INVALID")
     return hashlib.sha256(idempotency_key.encode()).hexdigest()

@@ -195,9 +195,6 @@ class Database:
             # One for each thread that asks, as long as the thread lives: a visit to the pool costs a third
             # of the query.
             held = self._own.reader = self._reader.raw_connection()
-            # Room for the indexes of a hundred thousand licenses: each page that must be read again costs as
-            # much as a tenth of the query (measured).
-            _bare(held).execute("PRAGMA cache_size=-32768")
             self._held.append(held)
         row: Sequence[Any] | None = _bare(held).execute(statement.text, parameters).fetchone()
         return row

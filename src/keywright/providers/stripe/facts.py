@@ -317,4 +317,3 @@ _READERS: Final[Mapping[str, tuple[msgspec.json.Decoder[Any], _Reader]]] = {
     kind: (msgspec.json.Decoder(shapes.Kept[shape]), _SHAPE_READERS[shape])  # type: ignore[valid-type]  # as in hook
     for kind, shape in (*shapes.READ.items(), *shapes.FETCHED.items())
 }
-_iso = iso
