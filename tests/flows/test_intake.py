@@ -196,7 +196,7 @@ def test_a_parked_event_backs_off_and_its_partner_still_wakes_it(
         assert replay.retry_due(context) == 0
         clock.time = due
         assert replay.retry_due(context) == 1
-    assert pauses == [timedelta(minutes=5 * 2**n) for n in range(13)]
+    assert pauses == [timedelta(seconds=20 * 2**n) for n in range(17)]
     clock.turn(days=365)
     assert replay.retry_due(context) == 0
     paid = stripe.session("cs_1", reference="KW-ABCDEFGH12345678")

@@ -36,8 +36,9 @@ from keywright.store.tenants import ProviderAccount
 log = structlog.get_logger(__name__)
 
 LARGEST_BODY = 1 << 20
-_RETRY_PARKED = timedelta(minutes=5)
-_LOOKS = 13
+# Soon: two transactions that park an event and write its partner at one moment do not see each other.
+_RETRY_PARKED = timedelta(seconds=20)
+_LOOKS = 17
 _ASK_AGAIN = timedelta(minutes=1)
 _PROVERS = 2
 _UNPROVEN_AT_ONCE = 64
@@ -434,7 +435,7 @@ def _await_answers(
 
 
 def _next_look(attempts: int, now: datetime) -> datetime | None:
-    """When a parked event is tried again by itself: after 5 minutes, doubling, for about four weeks.
+    """When a parked event is tried again by itself: after 20 seconds, doubling, for about four weeks.
 
     After that only its partner's arrival wakes it: the account may sell things that are no software.
     """
