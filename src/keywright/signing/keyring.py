@@ -46,6 +46,7 @@ class Keyring:
             "fingerprint": vault.derive(master_key, "fingerprint"),
             "claim": vault.derive(master_key, "claim"),
             "portal": vault.derive(master_key, "portal"),
+            "staff": vault.derive(master_key, "staff"),
         }
 
     # -- Vault --------------------------------------------------------------------------------------
@@ -60,7 +61,7 @@ class Keyring:
         return self._of(tenant).row_key
 
     def blind(
-        self, purpose: Literal["license-key-lookup", "fingerprint", "claim", "portal"], text: str
+        self, purpose: Literal["license-key-lookup", "fingerprint", "claim", "portal", "staff"], text: str
     ) -> str:
         digest = hmac.digest(self._blinds[purpose], text.encode(), hashlib.sha256)
         return base64.urlsafe_b64encode(digest).decode().rstrip("=")
