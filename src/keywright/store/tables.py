@@ -451,8 +451,6 @@ portal_sessions = sa.Table(
 )
 sa.Index("ix_portal_sessions_expires", portal_sessions.c.expires_at)
 
-# Tables that have a module of their own, on the same metadata.
-from keywright.store import staff_tables as _staff_tables  # noqa: E402, F401  # they need what is above
-
 # Tables of their own modules, which share the metadata: whoever has these has all.
 import keywright.store.operating_tables  # noqa: E402, F401  # it needs the metadata above, and is read for its tables
+import keywright.store.staff_tables  # noqa: E402, F401  # as above
