@@ -13,6 +13,8 @@ from keywright.domain.grant import Grant, Standing
 from keywright.domain.override import NO_OVERRIDES, Overrides
 
 Status = Literal["pending", "active", "grace", "expired", "suspended", "revoked"]
+Origin = Literal["purchase", "staff", "comp", "trial", "import"]
+"""Where a license comes from: bought; or from staff: issued, given away, to be tried, or brought along."""
 
 
 class License(msgspec.Struct, frozen=True):
@@ -49,6 +51,7 @@ class License(msgspec.Struct, frozen=True):
     mac: str = ""
     seats_after: int | None = None
     seats_after_at: datetime | None = None
+    origin: Origin = "purchase"
 
 
 def granted(held: License, grant: Grant) -> License:

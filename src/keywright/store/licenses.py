@@ -126,6 +126,7 @@ def to_row(held: License) -> dict[str, Any]:
         "mac": held.mac,
         "seats_after": held.seats_after,
         "seats_after_at": micros(held.seats_after_at),
+        "origin": held.origin,
     }
 
 

@@ -1,0 +1,40 @@
+"""The tables of what staff do: the audit, a chain for each tenant, and the kinds of keys sellers brought."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from keywright.store.rows import Instant
+from keywright.store.tables import metadata
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("tenant_id", sa.Text, sa.ForeignKey("tenants.id"), primary_key=True),
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("act", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False, server_default="{}"),
+    sa.Column("hash", sa.Text, nullable=False),
+)
+
+# Where the chain ends, so that entries cut off its end are missed; and the row that writers queue at.
+audit_heads = sa.Table(
+    "audit_heads",
+    metadata,
+    sa.Column("tenant_id", sa.Text, sa.ForeignKey("tenants.id"), primary_key=True),
+    sa.Column("seq", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("hash", sa.Text, nullable=False, server_default=""),
+)
+
+# Under which schemes keys are held that are not of ours: only these are tried on a text that is no key of
+# ours.
+key_schemes = sa.Table(
+    "key_schemes",
+    metadata,
+    sa.Column("tenant_id", sa.Text, sa.ForeignKey("tenants.id"), primary_key=True),
+    sa.Column("scheme", sa.Text, primary_key=True),
+    sa.Column("created_at", Instant, nullable=False),
+)
