@@ -32,6 +32,10 @@ class Checkout(msgspec.Struct, frozen=True):
     request_hash: str | None = None
     purchase_id: str | None = None
     settled_at: datetime | None = None
+    claim_hash: str | None = None
+    device_hash: str | None = None
+    device_name: str | None = None
+    device_bound_at: datetime | None = None
 
 
 def insert(connection: sa.Connection, checkout: Checkout) -> None:

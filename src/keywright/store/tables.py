@@ -213,8 +213,13 @@ checkouts = sa.Table(
     _at("created_at"),
     _at("expires_at"),
     _at("settled_at", null=True),
+    _text("claim_hash", null=True),
+    _text("device_hash", null=True),
+    _text("device_name", null=True),
+    _at("device_bound_at", null=True),
     sa.UniqueConstraint("tenant_id", "idempotency_hash"),
 )
+sa.Index("ix_checkouts_claim", checkouts.c.claim_hash)
 
 purchases = sa.Table(
     "purchases",
@@ -452,5 +457,6 @@ portal_sessions = sa.Table(
 sa.Index("ix_portal_sessions_expires", portal_sessions.c.expires_at)
 
 # Tables of their own modules, which share the metadata: whoever has these has all.
+import keywright.store.change_tables  # noqa: E402  # it needs the metadata above, and is read for its tables
 import keywright.store.operating_tables  # noqa: E402, F401  # it needs the metadata above, and is read for its tables
 import keywright.store.staff_tables  # noqa: E402, F401  # as above
