@@ -101,15 +101,21 @@ signing_keys = sa.Table(
     _text("private_sealed"),
     _text("state"),
     _at("created_at"),
+    _at("activated_at", null=True),
+    _at("retired_at", null=True),
+    _at("revoked_at", null=True),
+    _text("changed_by", null=True),
+    _text("reason", null=True),
 )
-sa.Index(
-    "uq_signing_keys_active",
-    signing_keys.c.tenant_id,
-    signing_keys.c.token_type,
-    unique=True,
-    sqlite_where=signing_keys.c.state == "active",
-    postgresql_where=signing_keys.c.state == "active",
-)
+for _state in ("active", "next"):  # one of each per tenant and token type, at most
+    sa.Index(
+        f"uq_signing_keys_{_state}",
+        signing_keys.c.tenant_id,
+        signing_keys.c.token_type,
+        unique=True,
+        sqlite_where=signing_keys.c.state == _state,
+        postgresql_where=signing_keys.c.state == _state,
+    )
 
 tokens = sa.Table(
     "tokens",
@@ -279,6 +285,9 @@ licenses = sa.Table(
     sa.UniqueConstraint("key_hash"),
 )
 sa.Index("ix_licenses_tenant", licenses.c.tenant_id, licenses.c.id)
+# For the revocation list: few licenses were ever revoked, and it is asked for by every program.
+REVOKED = sa.text("standing = 'revoked' OR lost_until IS NOT NULL")
+sa.Index("ix_licenses_revoked", licenses.c.tenant_id, sqlite_where=REVOKED, postgresql_where=REVOKED)
 
 activations = sa.Table(
     "activations",
@@ -294,6 +303,9 @@ activations = sa.Table(
     _text("lease", null=True),
     _at("lease_until", null=True),
     _text("lease_mark", null=True),
+    _at("seat_until", null=True),
+    _at("out_until", null=True),
+    _text("ended_by", null=True),
 )
 sa.Index(
     "uq_activations_held",
@@ -304,6 +316,13 @@ sa.Index(
     postgresql_where=activations.c.released_at.is_(None),
 )
 sa.Index("ix_activations_license", activations.c.license_id, activations.c.released_at)
+# Floating seats that are taken, by when they end: the few that lapse between two looks.
+sa.Index(
+    "ix_activations_seat",
+    activations.c.seat_until,
+    sqlite_where=activations.c.released_at.is_(None) & activations.c.seat_until.is_not(None),
+    postgresql_where=activations.c.released_at.is_(None) & activations.c.seat_until.is_not(None),
+)
 
 timeline = sa.Table(
     "timeline",
@@ -458,5 +477,7 @@ sa.Index("ix_portal_sessions_expires", portal_sessions.c.expires_at)
 
 # Tables of their own modules, which share the metadata: whoever has these has all.
 import keywright.store.change_tables  # noqa: E402  # it needs the metadata above, and is read for its tables
-import keywright.store.operating_tables  # noqa: E402, F401  # it needs the metadata above, and is read for its tables
+import keywright.store.machine_tables  # noqa: E402  # as below
+import keywright.store.operating_tables  # noqa: E402  # it needs the metadata above, and is read for its tables
+import keywright.store.signing_tables  # noqa: E402  # as above
 import keywright.store.staff_tables  # noqa: E402, F401  # as above
