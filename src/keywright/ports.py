@@ -374,7 +374,9 @@ class Vault(Protocol):
         ...
 
     def blind(
-        self, purpose: Literal["license-key-lookup", "fingerprint", "claim", "portal", "staff"], text: str
+        self,
+        purpose: Literal["license-key-lookup", "fingerprint", "signal", "claim", "portal", "staff"],
+        text: str,
     ) -> str:
         """A keyed hash for look-ups: equal texts give equal hashes, and nothing leads back."""
         ...

@@ -44,6 +44,7 @@ class Keyring:
         self._blinds = {
             "license-key-lookup": vault.derive(master_key, "license-key-lookup"),
             "fingerprint": vault.derive(master_key, "fingerprint"),
+            "signal": vault.derive(master_key, "signal"),
             "claim": vault.derive(master_key, "claim"),
             "portal": vault.derive(master_key, "portal"),
             "staff": vault.derive(master_key, "staff"),
@@ -61,7 +62,9 @@ class Keyring:
         return self._of(tenant).row_key
 
     def blind(
-        self, purpose: Literal["license-key-lookup", "fingerprint", "claim", "portal", "staff"], text: str
+        self,
+        purpose: Literal["license-key-lookup", "fingerprint", "signal", "claim", "portal", "staff"],
+        text: str,
     ) -> str:
         digest = hmac.digest(self._blinds[purpose], text.encode(), hashlib.sha256)
         return base64.urlsafe_b64encode(digest).decode().rstrip("=")

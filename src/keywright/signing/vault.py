@@ -31,7 +31,14 @@ _KEY_TEXT_MAX: Final = 256
 _DATA_KEY: Final = ("data-key", "wrapped")
 
 Label = Literal[
-    "license-key-lookup", "license-row-mac", "fingerprint", "timeline-salt", "claim", "portal", "staff"
+    "license-key-lookup",
+    "license-row-mac",
+    "fingerprint",
+    "signal",
+    "timeline-salt",
+    "claim",
+    "portal",
+    "staff",
 ]
 _LABELS: Final = frozenset(get_args(Label))
 
