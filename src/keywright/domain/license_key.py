@@ -11,15 +11,16 @@ RANDOM_BYTES: Final = 15
 CANONICAL_LENGTH: Final = 25
 
 # Crockford base32: no I, L, O (read as 1, 1, 0) and no U (words nobody wants in a key).
-_ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_VALUES: Final = {character: value for value, character in enumerate(_ALPHABET)}
-_BASE: Final = len(_ALPHABET)
+ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+"""Also of the other keys that people type."""
+_VALUES: Final = {character: value for value, character in enumerate(ALPHABET)}
+_BASE: Final = len(ALPHABET)
 # The value of a doubled character with its carry added again, as the check character counts every second one.
 _DOUBLED: Final = {character: value * 2 // _BASE + value * 2 % _BASE for character, value in _VALUES.items()}
 _GROUP: Final = 5
 
 _PREFIX: Final = re.compile(r"[A-Z0-9]{0,16}")
-_BODY: Final = re.compile(rf"[{_ALPHABET}]{{{CANONICAL_LENGTH}}}")
+_BODY: Final = re.compile(rf"[{ALPHABET}]{{{CANONICAL_LENGTH}}}")
 _TYPED_MAX: Final = 128  # a key is 46 characters at most; the rest is room for blanks that mail programs add
 
 # Dashes and blanks as keyboards, word processors and mail programs write them, with the invisible ones.
@@ -45,7 +46,7 @@ def fresh(random: bytes) -> str:
     if len(random) != RANDOM_BYTES:
         raise ValueError(f"a license key needs exactly {RANDOM_BYTES} random bytes")
     number = int.from_bytes(random, "big")
-    body = "".join([_ALPHABET[(number >> shift) & 31] for shift in range(115, -1, -5)])
+    body = "".join([ALPHABET[(number >> shift) & 31] for shift in range(115, -1, -5)])
     return body + _check_character(body)
 
 
@@ -70,11 +71,16 @@ def canonical(text: str) -> str | None:
     """
     if len(text) > _TYPED_MAX:
         return None
-    typed = text.translate(_READ)
+    typed = bare(text)
     prefix, key = typed[:-CANONICAL_LENGTH], typed[-CANONICAL_LENGTH:]
     if _BODY.fullmatch(key) is None or _PREFIX.fullmatch(prefix) is None:
         return None
     return key if _check_character(key[:-1]) == key[-1] else None
+
+
+def bare(text: str) -> str:
+    """What was typed, as it is read: in capitals, I and L as 1, O as 0, without dashes and blanks."""
+    return text.translate(_READ)
 
 
 def display(prefix: str, canonical: str) -> str:
@@ -99,4 +105,4 @@ def last5(canonical: str) -> str:
 def _check_character(body: str) -> str:
     """Luhn mod 32: catches every single wrong character (doubling permutes the values of an even base)."""
     total = sum(map(_DOUBLED.__getitem__, body[::-2])) + sum(map(_VALUES.__getitem__, body[-2::-2]))
-    return _ALPHABET[-total % _BASE]
+    return ALPHABET[-total % _BASE]
