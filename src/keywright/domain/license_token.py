@@ -17,6 +17,8 @@ from keywright.domain import strict_json
 
 LICENSE: Final = "lic+jwt"
 LEASE: Final = "lease+jwt"
+REVOKED: Final = "crl+jwt"
+KEY_SET: Final = "keys+jwt"
 
 CLAIMS_VERSION: Final = 1
 MAX_TOKEN: Final = 8192
@@ -88,9 +90,27 @@ class LeaseClaims(LicenseClaims):
     grace_until: int | None
 
 
+class FileClaims(LicenseClaims):
+    """What the token in a license file says beyond its license."""
+
+    off: int
+    """For how many seconds at most a file of this plan speaks without the server."""
+    entitled_until: int | None
+    """None, and then null: it never ends. A stock library does not look at this one."""
+    grace_until: int | None
+    mid: str | None
+    """See `fingerprint.mid`. None for a file that is bound to no machine."""
+
+
 def license_claims(**claims: Unpack[LicenseClaims]) -> dict[str, Any]:
     """Claims of a license token, version 1, without those that are None."""
     return _present(claims)
+
+
+def file_claims(**claims: Unpack[FileClaims]) -> dict[str, Any]:
+    """Claims of the token in a license file, version 1. Of those that are None only the clocks are told."""
+    clocks = {"entitled_until": claims["entitled_until"], "grace_until": claims["grace_until"]}
+    return _present(claims) | clocks
 
 
 def lease_claims(**claims: Unpack[LeaseClaims]) -> dict[str, Any]:
@@ -98,22 +118,23 @@ def lease_claims(**claims: Unpack[LeaseClaims]) -> dict[str, Any]:
     return _present(claims)
 
 
-def encode(claims: Mapping[str, Any], *, typ: str, kid: str, sign: Sign) -> str:
+def encode(claims: Mapping[str, Any], *, typ: str, kid: str, sign: Sign, longest: int = MAX_TOKEN) -> str:
     """Sign claims as a JWS in compact form.
 
     Args:
-        claims: as made by `license_claims` or `lease_claims`.
-        typ: `lic+jwt` or `lease+jwt`; one key per type.
+        claims: as made by `license_claims`, `file_claims` or `lease_claims`, or of a document.
+        typ: `lic+jwt`, `lease+jwt`, `crl+jwt` or `keys+jwt`; one key per type.
         kid: id of the key that `sign` holds (RFC 7638 thumbprint).
         sign: raw Ed25519 over the bytes it is given.
+        longest: how many characters a verifier accepts.
 
     Raises:
         ValueError: the token would be longer than a verifier accepts.
     """
     signed = _header(typ, kid) + b"." + _b64(msgspec.json.encode(claims))
     token = (signed + b"." + _b64(sign(signed))).decode("ascii")
-    if len(token) > MAX_TOKEN:
-        raise ValueError(f"a token may be {MAX_TOKEN} characters long; these claims need {len(token)}")
+    if len(token) > longest:
+        raise ValueError(f"a token may be {longest} characters long; these claims need {len(token)}")
     return token
 
 
@@ -141,20 +162,39 @@ def verify(
     Raises:
         TokenRefused: the only exception, for any text.
     """
-    header_part, payload_part, signature_part = _split(token)
+    claims = open_signed(token, typ=typ, keys=keys)
+    _check_parties(claims, iss, aud)
+    check_times(claims, now, require_exp=require_exp)
+    _check_content(claims)
+    if typ == LEASE:
+        _check_lease(claims, now)
+    else:
+        _check_file(claims)
+    return claims
+
+
+def open_signed(
+    token: str | bytes, *, typ: str, keys: Mapping[str, VerifyFn], longest: int = MAX_TOKEN
+) -> dict[str, Any]:
+    """The claims under a signature that holds. What they say is still to be checked.
+
+    Args:
+        token: as received, with nothing around it.
+        typ: the one type that counts here.
+        keys: the pinned keys by `kid`.
+        longest: how many characters are looked at.
+
+    Raises:
+        TokenRefused: the only exception, for any text.
+    """
+    header_part, payload_part, signature_part = _split(token, longest)
     header = _json_object(_unb64(header_part))
     key = _key_for(header, typ, keys)
     signature = _unb64(signature_part)
     # The signature stands over the text as received, not over anything re-encoded.
     if len(signature) != _SIGNATURE_BYTES or not key(signature, header_part + b"." + payload_part):
         raise TokenRefused("signature")
-    claims = _json_object(_unb64(payload_part))
-    _check_parties(claims, iss, aud)
-    _check_times(claims, now, require_exp)
-    _check_content(claims)
-    if typ == LEASE:
-        _check_lease(claims, now)
-    return claims
+    return _json_object(_unb64(payload_part))
 
 
 def _present(claims: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,8 +223,8 @@ def _unb64(part: bytes) -> bytes:
     return data
 
 
-def _split(token: str | bytes) -> tuple[bytes, bytes, bytes]:
-    if len(token) > MAX_TOKEN:
+def _split(token: str | bytes, longest: int) -> tuple[bytes, bytes, bytes]:
+    if len(token) > longest:
         raise TokenRefused("size")
     if isinstance(token, str):
         if not token.isascii():
@@ -228,7 +268,8 @@ def _check_parties(claims: dict[str, Any], iss: str, aud: str) -> None:
         raise TokenRefused("sub")
 
 
-def _check_times(claims: dict[str, Any], now: int, require_exp: bool) -> None:
+def check_times(claims: dict[str, Any], now: int, *, require_exp: bool) -> None:
+    """Whether it is already, and still, valid. Raises TokenRefused."""
     _demand(claims, "iat", _is_time)
     if require_exp:
         _demand(claims, "exp", _is_time)
@@ -240,10 +281,15 @@ def _check_times(claims: dict[str, Any], now: int, require_exp: bool) -> None:
         raise TokenRefused("expired")
 
 
-def _check_content(claims: dict[str, Any]) -> None:
+def check_version(claims: dict[str, Any]) -> None:
+    """Raises TokenRefused for claims of a version that this code does not know."""
     version = claims.get("v", CLAIMS_VERSION)
     if type(version) is not int or version != CLAIMS_VERSION:
         raise TokenRefused("version")
+
+
+def _check_content(claims: dict[str, Any]) -> None:
+    check_version(claims)
     for name in ("jti", "plan", "status", "firm"):
         _allow(claims, name, _is_text)
     _allow(claims, "seats", _is_count)
@@ -251,8 +297,15 @@ def _check_content(claims: dict[str, Any]) -> None:
     _allow(claims, "limits", lambda value: type(value) is dict and all(map(_is_count, value.values())))
 
 
+def _check_file(claims: dict[str, Any]) -> None:
+    _allow(claims, "off", _is_count)
+    _allow(claims, "mid", _is_mid)
+    for name in ("entitled_until", "grace_until"):
+        _allow(claims, name, lambda value: value is None or _is_time(value))
+
+
 def _check_lease(claims: dict[str, Any], now: int) -> None:
-    _demand(claims, "mid", lambda value: type(value) is str and _MID.fullmatch(value) is not None)
+    _demand(claims, "mid", _is_mid)
     for name in ("lexp", "srv"):
         _demand(claims, name, _is_time)
     _demand(claims, "seq", lambda value: type(value) is int and value >= 0)
@@ -285,3 +338,7 @@ def _is_count(value: Any) -> bool:
 
 def _is_text(value: Any) -> bool:
     return type(value) is str and value != ""
+
+
+def _is_mid(value: Any) -> bool:
+    return type(value) is str and _MID.fullmatch(value) is not None
