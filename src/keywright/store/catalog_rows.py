@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from keywright.store import rows
+from keywright.store import changes, rows
 from keywright.store.tables import plans, prices, products
 
 
@@ -88,6 +88,7 @@ def insert_plans(connection: sa.Connection, made: Sequence[PlanRow]) -> None:
 
 def update_plans(connection: sa.Connection, changed: Sequence[PlanRow]) -> None:
     rows.update(connection, plans, _rows(changed))
+    changes.note(connection, (one.id for one in changed))
 
 
 def insert_prices(connection: sa.Connection, made: Sequence[PriceRow]) -> None:

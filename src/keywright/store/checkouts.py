@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from keywright.store import changes as changes_told
 from keywright.store import rows
 from keywright.store.tables import checkouts
 
@@ -86,3 +87,4 @@ def find_many(connection: sa.Connection, tenant: str, references: Sequence[str])
 def settle(connection: sa.Connection, changes: Sequence[dict[str, Any]]) -> None:
     """Write status, purchase and settled_at of several checkouts."""
     rows.update(connection, checkouts, sorted(changes, key=lambda c: str(c["reference"])), key="reference")
+    changes_told.note(connection, (str(change["reference"]) for change in changes))

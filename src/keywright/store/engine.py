@@ -22,6 +22,7 @@ from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from keywright.domain.errors import Misconfigured
+from keywright.store.changes import Changes
 
 # Before 3.51.3 a race between two connections that write and checkpoint can corrupt a WAL database.
 OLDEST_SAFE_SQLITE = (3, 51, 3)
@@ -165,15 +166,20 @@ class Database:
 
         self._own = threading.local()
         self._held: list[sa.PoolProxiedConnection] = []
+        self.changes = Changes(self)
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
-        """One write transaction; commits at the end, rolls back on any exception."""
+        """One write transaction; commits at the end, rolls back on any exception. What it notes as changed
+        reaches whoever listens with the commit (`store/changes.py`)."""
         with self.engine.begin() as connection:
             if self.is_sqlite:
                 # Take the file's write lock before the first read, so what is read stays true until commit.
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
+            noted = self.changes.collect(connection)
             yield connection
+            self.changes.tell(connection, noted)
+        self.changes.committed(noted)
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:

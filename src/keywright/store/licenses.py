@@ -15,7 +15,7 @@ from keywright.domain.errors import Conflict
 from keywright.domain.license import License
 from keywright.domain.override import NO_OVERRIDES, Overrides
 from keywright.domain.plan import Plan, Terms
-from keywright.store import rows
+from keywright.store import changes, rows
 from keywright.store.catalog import decode_terms
 from keywright.store.engine import Database
 from keywright.store.rows import Instant, micros, moment
@@ -132,9 +132,11 @@ def to_row(held: License) -> dict[str, Any]:
 
 def insert(connection: sa.Connection, held: Sequence[License]) -> None:
     rows.insert(connection, licenses, [to_row(one) for one in sorted(held, key=lambda h: h.id)])
+    changes.note(connection, (id_ for one in held for id_ in (one.id, one.purchase_id)))
 
 
 def update(connection: sa.Connection, held: Sequence[License]) -> None:
+    changes.note(connection, (id_ for one in held for id_ in (one.id, one.purchase_id)))
     changed = [to_row(one) for one in sorted(held, key=lambda h: h.id)]
     for row in changed:
         del row["created_at"], row["tenant_id"], row["product_id"], row["unit"]

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from keywright.domain.facts import Alias
 from keywright.domain.purchase import Purchase
-from keywright.store import rows
+from keywright.store import changes, rows
 from keywright.store.rows import certain, micros
 from keywright.store.tables import inbox_purchases, purchase_aliases, purchases
 
@@ -137,6 +137,7 @@ def lead(connection: sa.Connection, younger: Sequence[str], older: str) -> None:
         for table in (purchase_aliases, inbox_purchases):
             theirs = table.c.purchase_id.in_(younger)
             connection.execute(sa.update(table).where(theirs).values(purchase_id=older))
+        changes.note(connection, (*younger, older))
 
 
 def link_events(connection: sa.Connection, tenant: str, links: Mapping[str, tuple[str, str | None]]) -> None:
