@@ -78,9 +78,11 @@ def test_every_member_of_terms_is_compared() -> None:
         "entitlements": ("a",), "limits": {"a": 1}, "term": "perpetual", "trial": DAY, "grace": 0,
         "slack": 0, "offline": DAY, "offline_file": DAY, "portable_file": True, "on_cancel": "now",
         "on_repurchase": "extend", "on_refund": "keep", "on_dispute": "keep", "seat_decrease": "now",
+        "rebinds": 1, "floating": True, "checkout": 9 * DAY, "reclaim": 99 * DAY,
         "profile": "hmac", "moves": 1, "notices": Terms().notices[1:],
     }  # fmt: skip
-    assert {*rest, "moves_period", "grace_reminders", "trial_reminders"} == set(Terms.__struct_fields__)
+    with_another = {"moves_period", "rebinds_period", "grace_reminders", "trial_reminders"}
+    assert {*rest, *with_another} == set(Terms.__struct_fields__)
     for name, value in rest.items():
         plan = msgspec.structs.replace(
             plain.plans[0], terms=msgspec.structs.replace(Terms(), **{name: value})

@@ -241,6 +241,16 @@ class TestRefusals:
                 'moves = "5/0d"',
                 f'moves must be {MOVES}, the period from "1h" to "100y", not "5/0d"',
             ),
+            ('rebinds = "many"', f'rebinds must be {MOVES}, not "many"'),
+            ('floating = "yes"', "floating must be true or false, not a text"),
+            ('checkout = "36h"', 'checkout must be whole days, not "36h"'),
+            ('checkout = "7d"', "checkout must be longer than offline, which is 7d for every machine"),
+            ('reclaim = "30d"', "reclaim must be longer than offline_file, which is 30d"),
+            ('reclaim = "7d"\noffline_file = "1d"', "reclaim must be longer than offline, which is 7d"),
+            (
+                'reclaim = "90d"\nfloating = true',
+                "reclaim says nothing with floating = true: those seats return by themselves",
+            ),
             ('entitlements = "a"', "entitlements must be an array of texts, not a text"),
             ('entitlements = ["a", "a"]', 'entitlements has "a" twice'),
             (
@@ -437,6 +447,14 @@ class TestEnvironment:
         assert (product.slug, product.name) == ("s", "A name")
         terms = product.plans[0].terms
         assert (terms.grace, terms.quantity, terms.entitlements) == (DAY, "keys", ("e",))
+
+    def test_machines_that_come_and_go(self) -> None:
+        members = 'rebinds = "1/90d"\ncheckout = "30d"\nreclaim = "90d"'
+        (plan,) = read(PLAN + members).products[0].plans
+        assert (plan.terms.rebinds, plan.terms.rebinds_period) == (1, 90 * DAY)
+        assert (plan.terms.checkout, plan.terms.reclaim, plan.terms.floating) == (30 * DAY, 90 * DAY, False)
+        (plan,) = read(PLAN + 'floating = true\nrebinds = "0/30d"').products[0].plans
+        assert (plan.terms.floating, plan.terms.rebinds) == (True, 0)
 
     @pytest.mark.parametrize("environment", [{}, {"STRIPE_PRICE": ""}])
     def test_an_unset_variable_is_named(self, environment: dict[str, str]) -> None:

@@ -35,6 +35,9 @@ class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one purchase of a plan grants. Durations are in seconds, so a stored row reads the same for ever.
 
     `max_activations` None means "as many as seats", 0 means unlimited. `moves` None means unlimited.
+    `rebinds`: how often in a period a license follows a machine whose fingerprint changed; 0: never.
+    `floating`: a seat returns by itself when its lease ends. `checkout`: the longest time a machine may be
+    checked out for, 0: not at all. `reclaim`: a machine that was silent for longer gives way, 0: never.
     `term` is `subscription`, `perpetual` or seconds. `notices` are the mails that customers get, and the
     reminders how long before the end of the grace period, or of the trial, one goes out; longest first.
     """
@@ -45,6 +48,11 @@ class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
     over_limit: Literal["refuse", "replace_oldest"] = "refuse"
     moves: int | None = None
     moves_period: int = 30 * 86400
+    rebinds: int = 3
+    rebinds_period: int = 30 * 86400
+    floating: bool = False
+    checkout: int = 0
+    reclaim: int = 0
     entitlements: tuple[str, ...] = ()
     limits: dict[str, int] = {}
     term: Literal["subscription", "perpetual"] | int = "subscription"

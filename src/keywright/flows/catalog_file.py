@@ -41,7 +41,7 @@ _CURRENCY = Rule(
     "an ISO 4217 currency code in upper case",
     tuple(sorted(CURRENCIES)),
 )
-_MOVES = Rule(re.compile(r"[0-9]{1,9}/[0-9]{1,7}[hdy]"), 'a number and a period such as "5/30d"')
+_BUDGET = Rule(re.compile(r"[0-9]{1,9}/[0-9]{1,7}[hdy]"), 'a number and a period such as "5/30d"')
 _MOST = 2**31 - 1
 _EARLIEST_REMINDER = 90 * DAY
 
@@ -186,17 +186,23 @@ def _plan(table: Table, product: Table) -> CatalogPlan:
 
 
 def _terms(table: Table) -> Terms:
-    moves, moves_period = _moves(table)
+    moves, moves_period = _budget(table, "moves", None, _DEFAULT.moves_period)
+    rebinds, rebinds_period = _budget(table, "rebinds", _DEFAULT.rebinds, _DEFAULT.rebinds_period)
     grace = table.duration("grace", _DEFAULT.grace)
     trial = _trial(table, term := _term(table))
     notices, reminders = _notices(table, grace, trial)
-    return Terms(
+    terms = Terms(
         quantity=table.choice("quantity", _QUANTITY, _DEFAULT.quantity),
         seats_per_unit=table.whole("seats_per_unit", 1, _MOST, _DEFAULT.seats_per_unit),
         max_activations=table.optional_whole("max_activations", 0, _MOST),
         over_limit=table.choice("over_limit", _OVER_LIMIT, _DEFAULT.over_limit),
         moves=moves,
         moves_period=moves_period,
+        rebinds=_DEFAULT.rebinds if rebinds is None else rebinds,
+        rebinds_period=rebinds_period,
+        floating=table.flag("floating", _DEFAULT.floating),
+        checkout=table.duration("checkout", _DEFAULT.checkout),
+        reclaim=table.duration("reclaim", _DEFAULT.reclaim),
         entitlements=table.texts("entitlements", _GRANT_NAME),
         limits=table.numbers("limits", _GRANT_NAME),
         term=term,
@@ -216,6 +222,29 @@ def _terms(table: Table) -> Terms:
         grace_reminders=reminders["grace_ending"],
         trial_reminders=reminders["trial_ending"],
     )
+    _check_seats(table, terms)
+    return terms
+
+
+def _check_seats(table: Table, terms: Terms) -> None:
+    """How long a machine may be away, against how long it may run without being heard of."""
+    if terms.checkout and table.sound("checkout"):
+        if terms.checkout % DAY:
+            table.refuse("checkout", f"checkout must be whole days, not {table.shown('checkout')}")
+        elif terms.checkout <= terms.offline:
+            own = show_duration(terms.offline)
+            table.refuse(
+                "checkout", f"checkout must be longer than offline, which is {own} for every machine"
+            )
+    if not terms.reclaim or not table.sound("reclaim"):
+        return
+    longest = max(terms.offline, terms.offline_file)
+    if terms.floating:
+        table.refuse("reclaim", "reclaim says nothing with floating = true: those seats return by themselves")
+    elif terms.reclaim <= longest:
+        # A machine that is silent for this long may still run, and nobody else may have its place.
+        member = "offline" if terms.offline == longest else "offline_file"
+        table.refuse("reclaim", f"reclaim must be longer than {member}, which is {show_duration(longest)}")
 
 
 def _notices(
@@ -278,19 +307,17 @@ def _trial(table: Table, term: str | int) -> int:
     return seconds
 
 
-def _moves(table: Table) -> tuple[int | None, int]:
-    """How many releases of machines in how many seconds."""
-    text = table.optional_text("moves", _MOVES)
+def _budget(table: Table, name: str, count: int | None, period: int) -> tuple[int | None, int]:
+    """How often something may be in how many seconds; as given where the member is not written."""
+    text = table.optional_text(name, _BUDGET)
     if text is None:
-        return None, _DEFAULT.moves_period
-    count, period = text.split("/")
-    seconds = read_duration(period) or 0
-    if not (int(count) <= _MOST and HOUR <= seconds <= LONGEST):
-        table.refuse(
-            "moves",
-            f'moves must be {_MOVES.wanted}, the period from "1h" to "100y", not {table.shown("moves")}',
-        )
-    return int(count), seconds
+        return count, period
+    often, every = text.split("/")
+    seconds = read_duration(every) or 0
+    if not (int(often) <= _MOST and HOUR <= seconds <= LONGEST):
+        wanted = f'{_BUDGET.wanted}, the period from "1h" to "100y"'
+        table.refuse(name, f"{name} must be {wanted}, not {table.shown(name)}")
+    return int(often), seconds
 
 
 def _price(table: Table, plan: Table, terms: Terms) -> CatalogPrice:
@@ -392,13 +419,14 @@ def _plan_rows(plan: CatalogPlan, product: str) -> Iterator[_Row]:
     place, path = (product, plan.slug), f"{product}/{plan.slug}"
     yield _Row(place, path, "", quoted(plan.name))
     terms: dict[str, object] = msgspec.structs.asdict(plan.terms)
-    for name in ("trial", "grace", "slack", "offline", "offline_file"):
+    for name in ("trial", "grace", "slack", "offline", "offline_file", "checkout", "reclaim"):
         terms[name] = show_duration(getattr(plan.terms, name))
     if isinstance(plan.terms.term, int):
         terms["term"] = show_duration(plan.terms.term)
-    period = show_duration(plan.terms.moves_period)
-    del terms["moves_period"]
-    terms["moves"] = None if plan.terms.moves is None else f"{plan.terms.moves}/{period}"
+    for name in ("moves", "rebinds"):
+        often, period = terms[name], show_duration(getattr(plan.terms, f"{name}_period"))
+        terms[name] = None if often is None else f"{often}/{period}"
+        del terms[f"{name}_period"]
     del terms["grace_reminders"], terms["trial_reminders"]
     terms["notices"] = show_notices(plan.terms)
     yield from _members(place, path, {"name": plan.name, "code": plan.code, **terms})
