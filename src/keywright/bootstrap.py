@@ -24,7 +24,7 @@ from keywright.domain.errors import Misconfigured
 from keywright.flows.context import Channel, Context, Inline, Policy, new_id
 from keywright.flows.credentials import Credentials, Kinds, complete
 from keywright.flows.provider_setup import setting_of
-from keywright.ports import Clock, Mailer, ProviderSetup, Vault
+from keywright.ports import Clock, FirmSecrets, Mailer, ProviderSetup, Vault
 from keywright.providers.paypal.api import PayPalApi
 from keywright.providers.paypal.billing import PayPalBilling
 from keywright.providers.paypal.certificates import Certificates
@@ -42,6 +42,7 @@ from keywright.providers.stripe.hook import StripeEvents
 from keywright.providers.stripe.setup import StripeSetup
 from keywright.sandbox.clock import FileClock
 from keywright.settings import PAYPAL_LIVE_BASE, Settings, is_live_key, listed
+from keywright.signing.hmac_key import DerivedSecrets
 from keywright.signing.keyring import Keyring
 from keywright.signing.vault import load_or_create_master_key, read_master_key
 from keywright.store import keys, migrate, tenants
@@ -129,6 +130,7 @@ def build(settings: Settings, database: Database) -> Context:
         master=master,
         channels=channels,
         policy=_policy(settings, channels),
+        firm_secrets=_firm_secrets(settings),
     )
 
 
@@ -146,6 +148,11 @@ def learn_shapes() -> None:
             # Values that are never read from anything may hold what cannot be.
             with suppress(TypeError, NameError, AttributeError):
                 msgspec.json.Decoder(shape)
+
+
+def _firm_secrets(settings: Settings) -> FirmSecrets | None:
+    secret = settings.license_secret
+    return None if secret is None else DerivedSecrets(secret.get_secret_value().strip())
 
 
 def _policy(settings: Settings, channels: Mapping[str, Channel]) -> Policy:

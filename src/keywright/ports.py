@@ -263,6 +263,14 @@ class Mailer(Protocol):
         ...
 
 
+class FirmSecrets(Protocol):
+    """The secrets of firms, for plans with `profile = "hmac"`."""
+
+    def secret_of(self, tenant: str, product: int, firm: str, epoch: int) -> bytes:
+        """What a firm's installation checks the keys of one product with. `product`: its code."""
+        ...
+
+
 class LicenseLetter(msgspec.Struct, frozen=True):
     """What a customer is told with a license key.
 

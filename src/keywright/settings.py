@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PAYPAL_LIVE_BASE = "https://api-m.paypal.com"
 _SHORTEST_WEBHOOK_SECRET = 8
+_SHORTEST_LICENSE_SECRET = 32
 _NO_LIVE_KEYS = "KEYWRIGHT_MODE=sandbox turns the clock by hand; it refuses live keys."
 _AROUND_A_KEY = " \t\r\n\v\f\u00a0\u200b\ufeff\"'`\u2018\u2019\u201c\u201d"
 
@@ -46,6 +47,7 @@ class Settings(BaseSettings):
     master_billing_tenant_id: str | None = None
     seller_name: str = Field(default="", max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")  # goes into mails
     keywright_master_key: SecretStr | None = None
+    license_secret: SecretStr | None = None  # firms' secrets are derived from it
     keywright_mode: Literal["live", "sandbox"] = "live"
 
     smtp_url: SecretStr | None = None
@@ -152,6 +154,13 @@ class Settings(BaseSettings):
             if is_live and not _is_web_address(self.base_url, "https"):
                 raise ValueError(f"{name} is a live key, so APP_BASE_URL must begin with https://.")
         return self
+
+    @field_validator("license_secret")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value().strip()) < _SHORTEST_LICENSE_SECRET:
+            raise ValueError(f"it must be {_SHORTEST_LICENSE_SECRET} characters or more: keys hang on it.")
+        return value
 
     @model_validator(mode="after")
     def _refuse_half_a_paystack(self) -> Settings:

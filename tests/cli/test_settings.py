@@ -102,6 +102,8 @@ def test_the_address_tells_paypals_mode() -> None:
     ("values", "reason"),
     [
         ({"paystack_secret_key": ""}, "empty or too short"),
+        ({"license_secret": ""}, "LICENSE_SECRET: it must be 32 characters or more"),
+        ({"license_secret": " " * 20 + "x" * 31}, "LICENSE_SECRET: it must be 32 characters or more"),
         ({"paystack_secret_key": "sk_test_0123,"}, "empty or too short"),
         ({"paystack_secret_key": "sk_test_0123, sk_live_0123", "app_base_url": HTTPS}, "beside a test key"),
         ({"paystack_secret_key": "sk_live_0123"}, "PAYSTACK_SECRET_KEY is a live key"),

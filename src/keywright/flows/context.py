@@ -13,6 +13,7 @@ from keywright.flows.gather import Traffic
 from keywright.ports import (
     BillingApi,
     Clock,
+    FirmSecrets,
     Followups,
     Letters,
     Mailer,
@@ -90,6 +91,7 @@ class Context:
     master: Tenant
     channels: Mapping[str, Channel]  # by provider, of the master tenant
     policy: Policy
+    firm_secrets: FirmSecrets | None = None  # None: LICENSE_SECRET is not set
     new_id: Callable[[str], str] = field(default=new_id)
     traffic: Traffic = field(default_factory=Traffic)
 
