@@ -11,6 +11,7 @@ import msgspec
 
 from keywright.domain.grant import Grant, Standing
 from keywright.domain.override import NO_OVERRIDES, Overrides
+from keywright.domain.plan import FOREVER
 
 Status = Literal["pending", "active", "grace", "expired", "suspended", "revoked"]
 Origin = Literal["purchase", "staff", "comp", "trial", "import"]
@@ -139,6 +140,18 @@ def status(held: License, now: datetime) -> Status:
     if held.grace_until is not None and now < held.grace_until:
         return "grace"
     return "expired"
+
+
+def next_change(held: License, now: datetime) -> datetime | None:
+    """The next moment at which the license may become something else by its clocks alone; None: none."""
+    clocks = (
+        held.entitled_until,
+        held.active_until,
+        held.grace_until,
+        held.lost_until,
+        held.seats_after_at,
+    )
+    return min((clock for clock in clocks if clock is not None and now < clock < FOREVER), default=None)
 
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
