@@ -105,6 +105,7 @@ def prepare(settings: Settings, database: Database) -> Tenant:
             keyring.create(connection, master.id, now)
         elif seller not in ("", master.name):
             master = tenants.rename(connection, master, seller)
+        keyring.complete(connection, now)
     return master
 
 

@@ -390,11 +390,22 @@ class Vault(Protocol):
         ...
 
 
-TokenType = Literal["lic+jwt", "lease+jwt"]
+TokenType = Literal["lic+jwt", "lease+jwt", "crl+jwt"]
 
 
 class Signer(Protocol):
     """Signing keys, one active pair per tenant and token type."""
+
+    def refresh(self) -> None:
+        """Take up what became of the keys since they were opened, here or in another process.
+
+        One small read when nothing did. Every server process calls it every few seconds.
+        """
+        ...
+
+    def publish_next(self, connection: Connection, tenant: str, token_type: TokenType, now: datetime) -> None:
+        """Make the pair that signs after the active one, in the caller's transaction."""
+        ...
 
     def sign(self, tenant: str, token_type: TokenType, claims: Mapping[str, Any]) -> str: ...
 
@@ -407,5 +418,17 @@ class Signer(Protocol):
         ...
 
     def key_set(self, tenant: str) -> dict[str, Any]:
-        """The public JWKS document."""
+        """The public JWKS document. Each key has `typ`, the one type of token that it may sign."""
         ...
+
+
+class RootKey(Protocol):
+    """The offline root of a seller's keys, while its owner signs with it. It is never stored."""
+
+    @property
+    def kid(self) -> str: ...
+
+    @property
+    def public(self) -> bytes: ...
+
+    def sign(self, data: bytes) -> bytes: ...

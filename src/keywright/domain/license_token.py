@@ -39,7 +39,7 @@ VerifyFn = Callable[[bytes, bytes], bool]
 
 Reason = Literal[
     "size", "shape", "encoding", "json", "header", "alg", "typ", "kid", "signature", "iss", "aud", "sub",
-    "not_yet_valid", "expired", "lease_ended", "version", "claim",
+    "not_yet_valid", "expired", "lease_ended", "version", "claim", "older", "revoked",
 ]  # fmt: skip
 
 

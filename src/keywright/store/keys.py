@@ -77,6 +77,13 @@ def tenants_with_keys(connection: sa.Connection) -> list[str]:
     return list(connection.execute(query).scalars())
 
 
+def signing_and_next(connection: sa.Connection) -> set[tuple[str, str, str]]:
+    """Tenant, token type and state of every key that signs now, or signs after that."""
+    held = signing_keys.c
+    query = sa.select(held.tenant_id, held.token_type, held.state).where(held.state.in_(("active", "next")))
+    return {(tenant, kind, state) for tenant, kind, state in connection.execute(query)}
+
+
 def list_signing_keys(connection: sa.Connection, tenant: str) -> list[SigningKey]:
     """The oldest first."""
     query = (
