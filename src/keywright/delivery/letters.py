@@ -22,6 +22,12 @@ class _Alarm(msgspec.Struct, frozen=True):
     advice: tuple[str, ...]
 
 
+def _of_account(title: str, meaning: str) -> _Alarm:
+    """A mail to staff about their own account."""
+    unless = "If it was not you, tell an owner at once. Whoever runs the server can close the account:"
+    return _Alarm(title, f"{meaning} {unless}", ("keywright staff close {subject}",))
+
+
 _ALARMS: Final[Mapping[str, _Alarm]] = {
     "dead_letter": _Alarm(
         "An event could not be applied",
@@ -41,6 +47,30 @@ _ALARMS: Final[Mapping[str, _Alarm]] = {
         "A mail was refused, or could not be handed over until its last attempt. If it carried a license "
         "key, the customer does not have it yet.",
         ("keywright doctor", "keywright license resend LICENSE"),
+    ),
+    "staff_set_up": _of_account(
+        "Your account for the console is set up",
+        "You can sign in now, with your password and the second factor that you chose.",
+    ),
+    "staff_password_changed": _of_account(
+        "Your password was changed",
+        "The password of your account for the console was changed. All other sessions have ended.",
+    ),
+    "staff_factor_added": _of_account(
+        "A second factor was added",
+        "One can now sign in to your account for the console with another second factor.",
+    ),
+    "staff_factor_removed": _of_account(
+        "A second factor was removed",
+        "A second factor of your account for the console is good for nothing any more.",
+    ),
+    "staff_codes_made": _of_account(
+        "New recovery codes were made",
+        "The recovery codes of your account for the console were made again. The old ones are over.",
+    ),
+    "staff_code_used": _of_account(
+        "A recovery code was used",
+        "Somebody proved to be you with a recovery code. That code is over.",
     ),
 }
 _UNNAMED: Final = _Alarm("Something needs attention", "Details follow.", ("keywright doctor",))

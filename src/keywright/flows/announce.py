@@ -19,7 +19,7 @@ import structlog
 from keywright.domain import license_key
 from keywright.domain.errors import MailDelayed, MailRefused
 from keywright.domain.license import License, seats_at
-from keywright.flows import alarms, notices, portal_sign_in
+from keywright.flows import alarms, notices, portal_sign_in, staff_mails
 from keywright.flows.context import Context
 from keywright.flows.intake import name_of
 from keywright.flows.license_writes import resealed
@@ -140,6 +140,8 @@ def _send_one(context: Context, owed: Announcement, source: LetterSource | None)
         to = portal_sign_in.address_of(context, owed.subject_id)
         if to is None:
             return _Result("outdated")
+    elif owed.kind.startswith(staff_mails.PREFIX):
+        to = staff_mails.address_of(context, owed)
     elif owed.license_id is None:
         to = context.policy.alert_email
     if not to:
@@ -175,6 +177,8 @@ def _letter(context: Context, owed: Announcement, source: LetterSource | None) -
         return context.letters.alarm(owed.kind.removeprefix("alarm."), owed.subject_id, detail)
     if owed.kind == portal_sign_in.KIND:
         return portal_sign_in.letter_of(context, owed.subject_id)
+    if owed.kind.startswith(staff_mails.PREFIX):
+        return staff_mails.letter_of(context, owed)
     if owed.kind == "license.issued" and source is not None:
         return context.letters.license_issued(_license_letter(context, source))
     if owed.kind.startswith(notices.PREFIX) and source is not None:
