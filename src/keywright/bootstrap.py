@@ -23,6 +23,7 @@ from keywright.delivery.letters import Stationery
 from keywright.domain.errors import Misconfigured
 from keywright.flows.context import Channel, Context, Inline, Policy, new_id
 from keywright.flows.credentials import Credentials, Kinds, complete
+from keywright.flows.license_keys import Schemes
 from keywright.flows.provider_setup import setting_of
 from keywright.ports import Clock, FirmSecrets, Mailer, ProviderSetup, Vault
 from keywright.providers.paypal.api import PayPalApi
@@ -43,6 +44,7 @@ from keywright.providers.stripe.setup import StripeSetup
 from keywright.sandbox.clock import FileClock
 from keywright.settings import PAYPAL_LIVE_BASE, Settings, is_live_key, listed
 from keywright.signing.hmac_key import DerivedSecrets
+from keywright.signing import key_schemes
 from keywright.signing.keyring import Keyring
 from keywright.signing.vault import load_or_create_master_key, read_master_key
 from keywright.store import keys, migrate, tenants
@@ -131,8 +133,19 @@ def build(settings: Settings, database: Database) -> Context:
         master=master,
         channels=channels,
         policy=_policy(settings, channels),
+        schemes=_schemes(database),
         firm_secrets=_firm_secrets(settings),
     )
+
+
+def _schemes(database: Database) -> Schemes:
+    """The key schemes of sellers. Raises Misconfigured when keys are out there that nothing here can read."""
+    schemes = Schemes(key_schemes.installed())
+    schemes.learn(database)
+    if missing := schemes.missing():
+        named = ", ".join(missing)
+        raise Misconfigured(f"Keys of the scheme {named} are in use: install the package that offers it.")
+    return schemes
 
 
 def learn_shapes() -> None:

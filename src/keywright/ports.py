@@ -362,6 +362,25 @@ class Followups(Protocol):
         ...
 
 
+class KeyScheme(Protocol):
+    """A seller's own license keys. A package offers one by an entry point of `keywright.key_schemes`."""
+
+    def make(self, random: bytes) -> str:
+        """A new key as it is printed, 4 to 256 printable characters, from 32 bytes of a cryptographic source.
+
+        It is the only thing a program shows to be let in: one key must not lead to the next.
+        """
+        ...
+
+    def canonical(self, text: str) -> str | None:
+        """What a typed text is looked up by, or None when it cannot be a key of this scheme.
+
+        Texts that mean the same key give the same answer, now and in every later release. Called for every
+        text that is no key of ours, so it must be quick, and touch neither files nor the network.
+        """
+        ...
+
+
 class Clock(Protocol):
     def now(self) -> datetime:
         """The current time, aware, UTC."""

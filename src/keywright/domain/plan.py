@@ -38,7 +38,8 @@ class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
     `rebinds`: how often in a period a license follows a machine whose fingerprint changed; 0: never.
     `floating`: a seat returns by itself when its lease ends. `checkout`: the longest time a machine may be
     checked out for, 0: not at all. `reclaim`: a machine that was silent for longer gives way, 0: never.
-    `term` is `subscription`, `perpetual` or seconds. `notices` are the mails that customers get, and the
+    `term` is `subscription`, `perpetual` or seconds. `key_scheme` is the product's: who makes the keys, None for
+    us. `notices` are the mails that customers get, and the
     reminders how long before the end of the grace period, or of the trial, one goes out; longest first.
     """
 
@@ -68,6 +69,7 @@ class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
     on_dispute: Literal["suspend", "keep"] = "suspend"
     seat_decrease: Literal["period_end", "now"] = "period_end"
     profile: Literal["signed", "hmac"] = "signed"
+    key_scheme: str | None = None
     notices: tuple[NoticeKind, ...] = _USUAL_NOTICES
     grace_reminders: tuple[int, ...] = (3 * 86400,)
     trial_reminders: tuple[int, ...] = (3 * 86400,)

@@ -16,10 +16,9 @@ import msgspec
 import sqlalchemy as sa
 import structlog
 
-from keywright.domain import license_key
 from keywright.domain.errors import MailDelayed, MailRefused
 from keywright.domain.license import License, seats_at
-from keywright.flows import alarms, notices, portal_sign_in, staff_mails
+from keywright.flows import alarms, license_keys, notices, portal_sign_in, staff_mails
 from keywright.flows.context import Context
 from keywright.flows.intake import name_of
 from keywright.flows.license_writes import resealed
@@ -189,12 +188,12 @@ def _letter(context: Context, owed: Announcement, source: LetterSource | None) -
 def _license_letter(context: Context, source: LetterSource) -> LicenseLetter:
     held = source.license
     seats = seats_at(held, context.clock.now())
-    canonical = context.vault.unseal(held.tenant_id, "license-key", held.id, held.key_sealed)
+    kept = context.vault.unseal(held.tenant_id, "license-key", held.id, held.key_sealed)
     return LicenseLetter(
         seller=source.seller,
         product=source.product,
         plan=source.plan,
-        key=license_key.display(source.key_prefix, canonical),
+        key=license_keys.printed(source.key_prefix, kept),
         seats=seats,
         machines=source.terms.machines(seats),
         valid_until=held.entitled_until,

@@ -25,7 +25,7 @@ from keywright.flows.catalog_file import (
     difference,
 )
 from keywright.flows.context import Context
-from keywright.store import catalog_rows
+from keywright.store import catalog_rows, key_schemes
 from keywright.store.catalog import encode_terms
 from keywright.store.catalog_rows import PlanRow, PriceRow, ProductRow
 from keywright.store.tenants import Tenant
@@ -95,7 +95,11 @@ def apply(
         if dry_run:
             return Applied(changes)
         editor.write()
-        return Applied(changes, _release(context, connection, owner, editor.mapped))
+        for scheme in sorted({p.terms.key_scheme for r in wanted.products for p in r.plans if p.terms.key_scheme}):
+            key_schemes.use(connection, owner.id, scheme, context.clock.now())
+        applied = Applied(changes, _release(context, connection, owner, editor.mapped))
+    context.schemes.learn(context.database)
+    return applied
 
 
 def _load(connection: sa.Connection, tenant: str) -> Catalog | None:
@@ -133,6 +137,7 @@ class _Editor:
         self._products: _Rows[ProductRow] = _Rows(catalog_rows.list_products(connection, tenant.id))
         self._plans: _Rows[PlanRow] = _Rows(catalog_rows.list_plans(connection, tenant.id))
         self._prices: _Rows[PriceRow] = _Rows(catalog_rows.list_prices(connection, tenant.id))
+        self._installed = context.schemes.installed
         self._problems: list[str] = []
         self.mapped: list[CatalogPrice] = []
         """Prices that lead to a plan now and did not before."""
@@ -220,6 +225,8 @@ class _Editor:
             self._problems.append(f"{path}: code is {known.code} and never changes")
 
     def _check_terms(self, path: str, terms: Terms) -> None:
+        if terms.key_scheme is not None and terms.key_scheme not in self._installed:
+            self._problems.append(f'{path}: no installed package offers key_scheme = "{terms.key_scheme}"')
         if terms.profile == "hmac":
             self._problems.append(f'{path}: profile = "hmac" is not in this release')
         if terms.on_repurchase != "new":

@@ -146,13 +146,14 @@ def _product(table: Table) -> CatalogProduct:
         table.once("code", ("product code", code), f"the product code {code}")
     # Without a prefix of its own a key starts with the slug: "dash-caddy" sells DASHCADDY-....
     prefix = table.text("key_prefix", _KEY_PREFIX, slug.replace("-", "").upper()[:10])
+    key_scheme = table.optional_text("key_scheme", _SLUG)
     product = CatalogProduct(
         slug=slug,
         name=table.text("name", ANY_TEXT),
         key_prefix=prefix,
         code=code,
         baseline=_baseline(table.table("baseline")),
-        plans=tuple(_plan(plan, table) for plan in table.tables("plan")),
+        plans=tuple(_plan(plan, table, key_scheme) for plan in table.tables("plan")),
     )
     table.finish()
     return product
@@ -169,14 +170,16 @@ def _baseline(table: Table | None) -> dict[str, object]:
     return {name: value for name, value in found.items() if table.has(name)}
 
 
-def _plan(table: Table, product: Table) -> CatalogPlan:
+def _plan(table: Table, product: Table, key_scheme: str | None) -> CatalogPlan:
     slug = table.text("slug", _SLUG)
     table.once("slug", (product.path, "plan", slug), f"the plan slug {table.shown('slug')}")
     code = table.optional_whole("code", 1, 255)
     if code is not None:
         table.once("code", (product.path, "plan code", code), f"the plan code {code}")
     name = table.text("name", ANY_TEXT)
-    terms = _terms(table)
+    terms = msgspec.structs.replace(_terms(table), key_scheme=key_scheme)
+    if terms.profile == "hmac" and key_scheme is not None:
+        table.refuse("profile", 'profile = "hmac" has keys of its own: leave out the key_scheme of the product')
     for member, owner in (("product", product), ("plan", table)):
         if terms.profile == "hmac" and not owner.has("code"):
             table.refuse("profile", f'profile = "hmac" needs a code in the {member}: the key carries it')

@@ -19,7 +19,6 @@ import msgspec
 import sqlalchemy as sa
 import structlog
 
-from keywright.domain import license_key
 from keywright.domain.email_address import is_email_address
 from keywright.domain.errors import (
     Conflict,
@@ -33,6 +32,7 @@ from keywright.domain.facts import Alias, Refetch
 from keywright.domain.license import License, seats_at
 from keywright.domain.license import status as license_status
 from keywright.domain.plan import Price
+from keywright.flows import license_keys
 from keywright.flows.context import Channel, Context
 from keywright.flows.intake import arrive, take_in
 from keywright.flows.return_urls import check_return_url
@@ -418,7 +418,7 @@ def _claimed(context: Context, checkout: Checkout, now: datetime) -> tuple[tuple
     shown = tuple(
         ClaimedLicense(
             id=one.id,
-            key=license_key.display(
+            key=license_keys.printed(
                 prefixes[one.product_id],
                 context.vault.unseal(one.tenant_id, "license-key", one.id, one.key_sealed),
             ),

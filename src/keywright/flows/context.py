@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from keywright.flows.gather import Traffic
+from keywright.flows.license_keys import Schemes
 from keywright.ports import (
     BillingApi,
     Clock,
@@ -94,6 +95,7 @@ class Context:
     firm_secrets: FirmSecrets | None = None  # None: LICENSE_SECRET is not set
     new_id: Callable[[str], str] = field(default=new_id)
     traffic: Traffic = field(default_factory=Traffic)
+    schemes: Schemes = field(default_factory=Schemes)  # keys that are not of our kind
 
     def find_channel(self, account: str) -> Channel | None:
         """The channel of a provider account, by the account's id."""

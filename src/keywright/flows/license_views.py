@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from keywright.domain import license_key
 from keywright.domain.errors import Conflict, Invalid, NotFound
 from keywright.domain.license import License, Status, seats_at, status
+from keywright.flows import license_keys
 from keywright.flows.context import Context
 from keywright.flows.license_writes import is_as_written
 from keywright.flows.licensing import shown
@@ -195,12 +196,13 @@ def resolve(context: Context, tenant: str, text: str) -> str:
     Raises NotFound, and Conflict when an e-mail has several.
     """
     with context.database.read() as connection:
-        key = license_key.canonical(text)
+        forms = license_keys.forms(context.schemes, text)
+        hashes = [context.vault.blind("license-key-lookup", form) for form in forms]
+        known = licenses.first_known(connection, hashes) if hashes else None
         if text.startswith("lic_"):
             found = licenses.find(connection, tenant, text)
-        elif key is not None:
-            hashed = context.vault.blind("license-key-lookup", key)
-            found = licenses.find_by_key_hash(connection, tenant, hashed)
+        elif known is not None or license_key.canonical(text) is not None:
+            found = licenses.find_by_key_hash(connection, tenant, known or hashes[0])
         else:
             page = licenses.list_page(connection, tenant, filters={"email": text}, after=None, limit=10)
             if len(page) > 1:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from datetime import datetime
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
-from keywright.domain import license_key
 from keywright.domain.errors import KeywrightError
 from keywright.domain.license import License, is_intact, row_mac
 from keywright.domain.plan import FOREVER, Plan
+from keywright.flows import license_keys
 from keywright.flows.context import Context
+from keywright.flows.license_keys import Key
 from keywright.store import licenses, timeline
 
 
 def blank(context: Context, tenant: str, plan: Plan, now: datetime) -> tuple[License, str]:
-    """A license that grants nothing yet, neither written nor sealed, and its key in canonical form."""
+    """A license that grants nothing yet, neither written nor sealed, and its key as the vault keeps it."""
     held = License(
         id=context.new_id("lic"),
         tenant_id=tenant,
@@ -42,19 +42,23 @@ def blank(context: Context, tenant: str, plan: Plan, now: datetime) -> tuple[Lic
         past_due=False,
         created_at=now,
     )
-    return with_new_key(context, held)
+    return with_new_key(context, held, plan)
 
 
-def with_new_key(context: Context, held: License) -> tuple[License, str]:
-    """The license under a new key, and that key in canonical form."""
-    canonical = license_key.fresh(os.urandom(license_key.RANDOM_BYTES))
-    keyed = msgspec.structs.replace(
+def with_new_key(context: Context, held: License, plan: Plan) -> tuple[License, str]:
+    """The license under a new key, and that key as the vault keeps it: `license_keys.printed` shows it."""
+    key = license_keys.fresh(context.schemes, plan.terms)
+    return with_key(context, held, key), key.kept
+
+
+def with_key(context: Context, held: License, key: Key) -> License:
+    """The license under this key."""
+    return msgspec.structs.replace(
         held,
-        key_hash=context.vault.blind("license-key-lookup", canonical),
-        key_last5=license_key.last5(canonical),
-        key_sealed=context.vault.seal(held.tenant_id, "license-key", held.id, canonical),
+        key_hash=context.vault.blind("license-key-lookup", key.form),
+        key_last5=key.last5,
+        key_sealed=context.vault.seal(held.tenant_id, "license-key", held.id, key.kept),
     )
-    return keyed, canonical
 
 
 def sealed(context: Context, held: License) -> License:

@@ -79,11 +79,15 @@ _CACHE_FOR = timedelta(minutes=10)
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """A request, checked, with the hashes that find its rows. `key_hash` None: no such key can exist."""
+    """A request, checked, with the hashes that find its rows. `key_hash` None: no such key can exist.
+
+    `also`: what else the key may be looked up by, if sellers' own keys can be read in several ways: `settle`.
+    """
 
     ask: Ask
     key_hash: str | None
     fingerprint_hash: str | None
+    also: tuple[str, ...] = ()
 
 
 def check(context: Context, ask: Ask, *, fingerprint_needed: bool) -> Asked:
@@ -98,12 +102,24 @@ def check(context: Context, ask: Ask, *, fingerprint_needed: bool) -> Asked:
     if ask.name is not None and (len(ask.name) > _LONGEST_NAME or not ask.name.isprintable()):
         raise Invalid("`name` must be at most 200 printable characters.", code="NAME_INVALID")
     canonical = license_key.canonical(ask.key)
+    # A key of ours asks nobody else; and where no other keys are held, nothing else can be a key.
+    forms = (canonical,) if canonical is not None else context.schemes.forms(ask.key)
     vault = context.vault
+    hashes = tuple([vault.blind("license-key-lookup", form) for form in forms])
     return Asked(
         ask,
-        vault.blind("license-key-lookup", canonical) if canonical is not None else None,
+        hashes[0] if hashes else None,
         vault.blind("fingerprint", ask.fingerprint) if ask.fingerprint is not None else None,
+        hashes[1:],
     )
+
+
+def settle(context: Context, asked: Asked) -> Asked:
+    """The request with the hash that is known, where a text may be a key of several schemes. One read."""
+    hashes = [asked.key_hash, *asked.also] if asked.key_hash is not None else []
+    with context.database.read() as connection:
+        known = licenses.first_known(connection, hashes)
+    return msgspec.structs.replace(asked, key_hash=known or asked.key_hash, also=())
 
 
 class Bookkeeping:

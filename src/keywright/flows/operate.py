@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 import sqlalchemy as sa
 
-from keywright.domain import license_key, override
+from keywright.domain import override
 from keywright.domain.card_numbers import redact
 from keywright.domain.email_address import is_email_address
 from keywright.domain.errors import Conflict, Invalid, NotFound
@@ -22,7 +22,7 @@ from keywright.domain.license import License, granted
 from keywright.domain.override import Decision, Overrides
 from keywright.domain.plan import FOREVER, Plan, later_by
 from keywright.domain.purchase import prices_of
-from keywright.flows import announce
+from keywright.flows import announce, license_keys
 from keywright.flows.context import Context
 from keywright.flows.license_views import LicenseRow, rows_of, unknown_license
 from keywright.flows.license_writes import blank, clocks_of, record, sealed, with_new_key
@@ -76,7 +76,7 @@ def issue(context: Context, tenant: str, order: Order, act: Act) -> tuple[Licens
         offer = _offer(connection, tenant, order.plan)
         seats = _seats(order.seats, offer.plan)
         until = offer.plan.terms.term_end(now) if order.until is None else _future(order.until, now)
-        held, canonical = blank(context, tenant, offer.plan, now)
+        held, kept = blank(context, tenant, offer.plan, now)
         holder = _holder(context, connection, tenant, email, now)
         held = msgspec.structs.replace(
             held, customer_id=holder.id, firm=firm, overrides=Overrides(floor=until, seats=seats)
@@ -87,7 +87,7 @@ def issue(context: Context, tenant: str, order: Order, act: Act) -> tuple[Licens
         licenses.insert(connection, [held])
         timeline.insert(connection, [entry])
         announce.resend(context, connection, held)
-        key = license_key.display(offer.product.key_prefix, canonical)
+        key = license_keys.printed(offer.product.key_prefix, kept)
         return _row(context, connection, held), key
 
 
@@ -181,13 +181,14 @@ def rotate_key(context: Context, tenant: str, license_id: str, act: Act) -> tupl
     Raises NotFound.
     """
     with context.database.write() as connection:
-        held = _open(connection, tenant, license_id).held
-        after, canonical = with_new_key(context, held)
+        opened = _open(connection, tenant, license_id)
+        held = opened.held
+        after, kept = with_new_key(context, held, opened.plan)
         told = {"before": held.key_last5, "after": after.key_last5}
         after = _write(context, connection, held, after, "license.key_rotated", _told(act, **told))
         announce.resend(context, connection, after)
         prefix = catalog.prefixes(connection, [held.product_id])[held.product_id]
-        return _row(context, connection, after), license_key.display(prefix, canonical)
+        return _row(context, connection, after), license_keys.printed(prefix, kept)
 
 
 def release_activation(context: Context, tenant: str, activation_id: str, act: Act) -> LicenseRow:

@@ -280,6 +280,13 @@ def find_by_key_hash(connection: sa.Connection, tenant: str, key_hash: str) -> L
     return None if row is None else from_row(row)
 
 
+def first_known(connection: sa.Connection, key_hashes: Sequence[str]) -> str | None:
+    """The first of these key hashes that a license has."""
+    query = sa.select(licenses.c.key_hash).where(licenses.c.key_hash.in_(key_hashes))
+    known = set(connection.execute(query).scalars())
+    return next((one for one in key_hashes if one in known), None)
+
+
 def list_page(
     connection: sa.Connection, tenant: str, *, filters: dict[str, str], after: str | None, limit: int
 ) -> list[License]:

@@ -118,6 +118,8 @@ async def _keep_books(context: Context, desk: Desk, watch: Watch) -> None:
         await asyncio.sleep(_BOOKKEEPING_SECONDS)
         try:
             await loop.run_in_executor(None, desk.books.write, context)
+            # Another process may have brought in keys of a kind that this one has not looked for yet.
+            await loop.run_in_executor(None, context.schemes.learn, context.database)
             if watch.burst_due():
                 await loop.run_in_executor(None, _report_burst, context)
         except Exception as error:  # noqa: BLE001  # a database that is away for a moment must not end the keeper

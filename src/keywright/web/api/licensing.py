@@ -121,6 +121,9 @@ class Desk:
         except (msgspec.DecodeError, RecursionError):
             raise Invalid("The body must be a JSON object with `key` and what the call needs.") from None
         asked = licensing.check(self.context, ask, fingerprint_needed=fingerprint_needed)
+        if asked.also:
+            loop = asyncio.get_running_loop()
+            asked = await loop.run_in_executor(None, licensing.settle, self.context, asked)
         if asked.key_hash is not None:
             self._per_key.count(asked.key_hash)
         return asked, address
