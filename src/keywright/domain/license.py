@@ -53,6 +53,7 @@ class License(msgspec.Struct, frozen=True):
     seats_after: int | None = None
     seats_after_at: datetime | None = None
     origin: Origin = "purchase"
+    hmac_sealed: str | None = None
 
 
 def granted(held: License, grant: Grant) -> License:
@@ -194,6 +195,9 @@ def _row_text(held: License) -> bytes:
     if held.seats_after is not None or held.seats_after_at is not None:
         # Only where there is a step: rows from before there were steps keep their MAC.
         told = (*told, held.seats_after, _stored(held.seats_after_at))
+    if held.hmac_sealed is not None:
+        # The same: only where there is an HMAC key. A list, so that it is never taken for a step.
+        told = (*told, ["hmac", held.hmac_sealed])
     return _encode(told)
 
 

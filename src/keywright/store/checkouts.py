@@ -29,6 +29,7 @@ class Checkout(msgspec.Struct, frozen=True):
     session: str | None = None
     url: str | None = None
     firm: str | None = None
+    renews: str | None = None
     idempotency_hash: str | None = None
     request_hash: str | None = None
     purchase_id: str | None = None

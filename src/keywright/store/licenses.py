@@ -127,6 +127,7 @@ def to_row(held: License) -> dict[str, Any]:
         "seats_after": held.seats_after,
         "seats_after_at": micros(held.seats_after_at),
         "origin": held.origin,
+        "hmac_sealed": held.hmac_sealed,
     }
 
 
@@ -269,13 +270,13 @@ def lock(connection: sa.Connection, key_hash: str, fingerprint_hash: str | None)
 
 def find(connection: sa.Connection, tenant: str, license_id: str, *, lock: bool = False) -> License | None:
     """The license; with `lock`, held until the transaction ends."""
-    query = _all().where(licenses.c.tenant_id == tenant, licenses.c.id == license_id)
+    query = every().where(licenses.c.tenant_id == tenant, licenses.c.id == license_id)
     row = connection.execute(query.with_for_update() if lock else query).first()
     return None if row is None else from_row(row)
 
 
 def find_by_key_hash(connection: sa.Connection, tenant: str, key_hash: str) -> License | None:
-    query = _all().where(licenses.c.tenant_id == tenant, licenses.c.key_hash == key_hash)
+    query = every().where(licenses.c.tenant_id == tenant, licenses.c.key_hash == key_hash)
     row = connection.execute(query).first()
     return None if row is None else from_row(row)
 
@@ -291,7 +292,7 @@ def list_page(
     connection: sa.Connection, tenant: str, *, filters: dict[str, str], after: str | None, limit: int
 ) -> list[License]:
     """Newest first. `filters`: email, plan (slug), product (slug), purchase, q (id, e-mail or last five)."""
-    query = _all().where(licenses.c.tenant_id == tenant).order_by(licenses.c.id.desc()).limit(limit)
+    query = every().where(licenses.c.tenant_id == tenant).order_by(licenses.c.id.desc()).limit(limit)
     joined = licenses.outerjoin(customers, customers.c.id == licenses.c.customer_id)
     joined = joined.outerjoin(plans, plans.c.id == licenses.c.plan_id)
     query = query.select_from(joined.outerjoin(products, products.c.id == licenses.c.product_id))
@@ -370,7 +371,7 @@ def counts(connection: sa.Connection, now: datetime) -> dict[str, int]:
     return {state: count for state, count in connection.execute(query)}  # noqa: C416  # as above
 
 
-def _all() -> sa.Select[Any]:
+def every() -> sa.Select[Any]:
     """The members as they are stored, for `from_row`: a clock that is none must not end the query."""
     columns = [licenses.c[name] for name in MEMBERS]
     return sa.select(

@@ -213,6 +213,7 @@ checkouts = sa.Table(
     _text("session", null=True),
     _text("url", null=True),
     _text("firm", null=True),
+    _text("renews", null=True),
     _text("idempotency_hash", null=True),
     _text("request_hash", null=True),
     _text("purchase_id", null=True),
@@ -262,6 +263,7 @@ licenses = sa.Table(
     _text("key_hash"),
     _text("key_last5"),
     _text("key_sealed"),
+    _text("hmac_sealed", null=True),
     _count("seats"),
     sa.Column("seats_after", sa.BigInteger),
     _at("seats_after_at", null=True),
@@ -285,6 +287,13 @@ licenses = sa.Table(
     sa.UniqueConstraint("key_hash"),
 )
 sa.Index("ix_licenses_tenant", licenses.c.tenant_id, licenses.c.id)
+sa.Index(
+    "ix_licenses_firm",
+    licenses.c.tenant_id,
+    licenses.c.firm,
+    sqlite_where=licenses.c.firm.is_not(None),
+    postgresql_where=licenses.c.firm.is_not(None),
+)
 # For the revocation list: few licenses were ever revoked, and it is asked for by every program.
 REVOKED = sa.text("standing = 'revoked' OR lost_until IS NOT NULL")
 sa.Index("ix_licenses_revoked", licenses.c.tenant_id, sqlite_where=REVOKED, postgresql_where=REVOKED)
@@ -477,6 +486,7 @@ sa.Index("ix_portal_sessions_expires", portal_sessions.c.expires_at)
 
 # Tables of their own modules, which share the metadata: whoever has these has all.
 import keywright.store.change_tables  # noqa: E402  # it needs the metadata above, and is read for its tables
+import keywright.store.firm_tables  # noqa: E402  # as below
 import keywright.store.machine_tables  # noqa: E402  # as below
 import keywright.store.operating_tables  # noqa: E402  # it needs the metadata above, and is read for its tables
 import keywright.store.signing_tables  # noqa: E402  # as above
