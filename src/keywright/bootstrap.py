@@ -43,8 +43,8 @@ from keywright.providers.stripe.hook import StripeEvents
 from keywright.providers.stripe.setup import StripeSetup
 from keywright.sandbox.clock import FileClock
 from keywright.settings import PAYPAL_LIVE_BASE, Settings, is_live_key, listed
-from keywright.signing.hmac_key import DerivedSecrets
 from keywright.signing import key_schemes
+from keywright.signing.hmac_key import DerivedSecrets
 from keywright.signing.keyring import Keyring
 from keywright.signing.vault import load_or_create_master_key, read_master_key
 from keywright.store import keys, migrate, tenants

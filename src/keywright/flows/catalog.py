@@ -95,7 +95,8 @@ def apply(
         if dry_run:
             return Applied(changes)
         editor.write()
-        for scheme in sorted({p.terms.key_scheme for r in wanted.products for p in r.plans if p.terms.key_scheme}):
+        plans = [plan for product in wanted.products for plan in product.plans]
+        for scheme in sorted({plan.terms.key_scheme for plan in plans if plan.terms.key_scheme}):
             key_schemes.use(connection, owner.id, scheme, context.clock.now())
         applied = Applied(changes, _release(context, connection, owner, editor.mapped))
     context.schemes.learn(context.database)

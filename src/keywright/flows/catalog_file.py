@@ -179,7 +179,7 @@ def _plan(table: Table, product: Table, key_scheme: str | None) -> CatalogPlan:
     name = table.text("name", ANY_TEXT)
     terms = msgspec.structs.replace(_terms(table), key_scheme=key_scheme)
     if terms.profile == "hmac" and key_scheme is not None:
-        table.refuse("profile", 'profile = "hmac" has keys of its own: leave out the key_scheme of the product')
+        table.refuse("profile", 'profile = "hmac" has its own keys: leave out key_scheme in the product')
     for member, owner in (("product", product), ("plan", table)):
         if terms.profile == "hmac" and not owner.has("code"):
             table.refuse("profile", f'profile = "hmac" needs a code in the {member}: the key carries it')

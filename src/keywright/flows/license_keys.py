@@ -1,7 +1,7 @@
-"""Which license a typed key may name: keys of ours, keys of a seller's own scheme, and keys taken over as they are.
+"""What a typed key may be: one of ours, one of a seller's own scheme, or one that was taken over as it is.
 
-A key of ours is told by its check character alone. Any other text is looked for only under the schemes of which
-keys are held, so where there are none it never reaches the database.
+A key of ours is told by its check character alone. Any other text is looked for only under the schemes of
+which keys are held, so where there are none it never reaches the database.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _RANDOM_BYTES: Final = 32
 _LONGEST_TYPED: Final = 1024
 # What copying out of a mail or a page leaves around a key, and no eye sees.
 _AROUND: Final = "\u200b\u2060\ufeff"
-# In what the vault keeps of a key: after it stands the key as it is printed. Keys of ours have no such character.
+# Begins what the vault keeps of a key that stands there as it is printed: no key of ours has this character.
 _AS_PRINTED: Final = "="
 _SHOWN: Final = 5
 
 
 class Key(msgspec.Struct, frozen=True):
-    """A license key. `form`: what it is looked up by. `kept`: what the vault holds. `last5`: what staff see."""
+    """`form`: what a key is looked up by. `kept`: what the vault holds. `last5`: what staff see."""
 
     form: str
     kept: str
@@ -89,7 +89,7 @@ class Schemes:
 
 
 def trimmed(text: str) -> str | None:
-    """The text without what is around it; None when it cannot be anybody's key: 4 to 256 printable characters."""
+    """The text without what is around it; None when it is not 4 to 256 printable characters."""
     if len(text) > _LONGEST_TYPED:
         return None
     typed = text.strip().strip(_AROUND).strip()
@@ -114,7 +114,7 @@ def fresh(schemes: Schemes, terms: Terms) -> Key:
         raise Misconfigured(f"The key scheme {terms.key_scheme} is not installed here.")
     made = brought(schemes, terms.key_scheme, scheme.make(os.urandom(_RANDOM_BYTES)))
     if made is None:
-        raise Misconfigured(f"The key scheme {terms.key_scheme} made a key that it does not take for its own.")
+        raise Misconfigured(f"The key scheme {terms.key_scheme} does not know a key that it made itself.")
     return made
 
 

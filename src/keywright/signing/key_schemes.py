@@ -22,7 +22,7 @@ def installed() -> Mapping[str, KeyScheme]:
     is made without arguments (packaging.python.org, "Entry points specification").
 
     Raises:
-        Misconfigured: for a name that is none or is there twice, and for what cannot be loaded or is no scheme.
+        Misconfigured: for a name that is none or is there twice, and what cannot be loaded or is no scheme.
     """
     return collect(metadata.entry_points(group=GROUP))
 
@@ -46,8 +46,8 @@ def _load(point: metadata.EntryPoint) -> KeyScheme:
         loaded = point.load()
         scheme = loaded() if isinstance(loaded, type) else loaded
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise Misconfigured(f"The key scheme {point.name} ({point.value}) cannot be loaded: {reason}") from error
+        named = f"The key scheme {point.name} ({point.value})"
+        raise Misconfigured(f"{named} cannot be loaded: {type(error).__name__}: {error}") from error
     if not (callable(getattr(scheme, "make", None)) and callable(getattr(scheme, "canonical", None))):
         raise Misconfigured(f"The key scheme {point.name} ({point.value}) has no `make` and `canonical`.")
     return cast("KeyScheme", scheme)
