@@ -19,6 +19,8 @@ import msgspec
 import sqlalchemy as sa
 import structlog
 
+from keywright.domain import device, fingerprint
+from keywright.domain.card_numbers import redact
 from keywright.domain.email_address import is_email_address
 from keywright.domain.errors import (
     Conflict,
@@ -58,7 +60,9 @@ _ONCE: Final = "once"
 class Ask(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What somebody wants to buy. `plan` is "product/plan"; `price` a provider's price id or a catalog key.
 
-    `interval` is the catalog's word, or `once`. `firm`, `device` and `renew_key` are known and refused.
+    `interval` is the catalog's word, or `once`. `device` is the fingerprint of the machine that the license is
+    activated for when the payment settles, `device_name` what it is called. `firm` and `renew_key` are known
+    and refused.
     """
 
     plan: str
@@ -70,6 +74,7 @@ class Ask(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     email: str | None = None
     firm: str | None = None
     device: str | None = None
+    device_name: str | None = None
     renew_key: str | None = None
     success_url: str | None = None
     cancel_url: str | None = None
@@ -129,13 +134,13 @@ def open_checkout(context: Context, ask: Ask, *, idempotency_key: str | None = N
     Raises:
         NotFound: `PLAN_UNKNOWN`.
         Invalid: `PRICE_UNKNOWN`, `PRICE_AMBIGUOUS`, `QUANTITY_INVALID`, `EMAIL_INVALID`,
-            `RETURN_URL_REFUSED`, `IDEMPOTENCY_KEY_INVALID`, `NOT_IN_THIS_RELEASE`; and what the provider
-            cannot do: `EMAIL_REQUIRED`, `QUANTITY_UNSUPPORTED`, `TRIAL_UNSUPPORTED`.
+            `DEVICE_INVALID`, `RETURN_URL_REFUSED`, `IDEMPOTENCY_KEY_INVALID`, `NOT_IN_THIS_RELEASE`; and what
+            the provider cannot do: `EMAIL_REQUIRED`, `QUANTITY_UNSUPPORTED`, `TRIAL_UNSUPPORTED`.
         Conflict: `IDEMPOTENCY_MISMATCH`, the key was used with another body.
         ProviderUnavailable: the provider gave no answer, or refused.
     """
     key_hash = _hash_of(idempotency_key)
-    body_hash = hashlib.sha256(msgspec.json.encode(ask)).hexdigest()
+    body_hash = _body_hash(context, ask)
     if key_hash is not None and (known := _find_repeated(context, key_hash)) is not None:
         return _go_on(context, ask, known, body_hash)
     _check(ask)
@@ -172,13 +177,30 @@ def _go_on(context: Context, ask: Ask, known: Checkout, body_hash: str) -> Opene
 
 
 def _check(ask: Ask) -> None:
-    for name in ("firm", "device", "renew_key"):
+    for name in ("firm", "renew_key"):
         if getattr(ask, name) is not None:
             raise Invalid(f"`{name}` comes with a later release.", code="NOT_IN_THIS_RELEASE")
     if not 1 <= ask.quantity <= MOST:
         raise Invalid(f"`quantity` must be 1 to {MOST}.", code="QUANTITY_INVALID")
     if ask.email is not None and not is_email_address(ask.email):
         raise Invalid("`email` is not an e-mail address.", code="EMAIL_INVALID")
+    _check_device(ask)
+
+
+def _check_device(ask: Ask) -> None:
+    if ask.device is not None and not fingerprint.check(ask.device):
+        raise Invalid("`device` must be 8 to 256 printable ASCII characters.", code="DEVICE_INVALID")
+    if ask.device_name is not None and (ask.device is None or not device.check_name(ask.device_name)):
+        detail = "`device_name` must be 1 to 200 printable characters, and goes with `device`."
+        raise Invalid(detail, code="DEVICE_INVALID")
+
+
+def _body_hash(context: Context, ask: Ask) -> str:
+    """What a repeat must ask for, too. Of the machine only its keyed hash goes in: the rest can be guessed, and
+    then so could the machine."""
+    if ask.device is not None:
+        ask = msgspec.structs.replace(ask, device=context.vault.blind("fingerprint", ask.device))
+    return hashlib.sha256(msgspec.json.encode(ask)).hexdigest()
 
 
 def _choose(context: Context, ask: Ask) -> _Deal:
@@ -216,8 +238,9 @@ def _price(context: Context, ask: Ask, offer: Offer) -> Price:
 def _new(context: Context, ask: Ask, deal: _Deal, key_hash: str | None, body_hash: str) -> Checkout:
     # Whole seconds: a repeat must send the provider the same number.
     now = context.clock.now().replace(microsecond=0)
+    reference = "KW-" + base64.b32encode(os.urandom(10)).decode()
     return Checkout(
-        reference="KW-" + base64.b32encode(os.urandom(10)).decode(),
+        reference=reference,
         tenant_id=context.master.id,
         provider_account_id=deal.channel.account.id,
         plan_id=deal.offer.plan.id,
@@ -230,6 +253,9 @@ def _new(context: Context, ask: Ask, deal: _Deal, key_hash: str | None, body_has
         expires_at=now + context.policy.checkout_for,
         idempotency_hash=key_hash,
         request_hash=body_hash if key_hash is not None else None,
+        claim_hash=claim_hash_of(_claim_token(context, reference)),
+        device_hash=context.vault.blind("fingerprint", ask.device) if ask.device is not None else None,
+        device_name=redact(ask.device_name) if ask.device_name is not None else None,
     )
 
 
@@ -279,6 +305,9 @@ def _send(context: Context, checkout: Checkout, channel: Channel, request: Check
 
 def _opened(context: Context, checkout: Checkout, channel: Channel, url: str) -> Opened:
     token = _claim_token(context, checkout.reference)
+    if checkout.device_hash is not None:
+        # Our own page comes first: it says for which machine. Whoever pays may not be the one who ordered.
+        url = f"{context.policy.base_url}/checkout/{checkout.reference}/pay"
     return Opened(checkout.reference, token, channel.account.provider, url, checkout.expires_at)
 
 
@@ -314,6 +343,17 @@ def _claim_token(context: Context, reference: str) -> str:
     return context.vault.blind("claim", reference)
 
 
+def is_claim_of(context: Context, reference: str, claim_token: str) -> bool:
+    """Whether this is the claim token of that checkout."""
+    expected = _claim_token(context, reference)
+    return hmac.compare_digest(claim_token.encode("utf-8", "replace"), expected.encode())
+
+
+def claim_hash_of(claim_token: str) -> str:
+    """By which a checkout is found from its claim token alone. Fast, because the token is 256 random bits."""
+    return hashlib.sha256(claim_token.encode("utf-8", "replace")).hexdigest()
+
+
 # -- afterwards ---------------------------------------------------------------------------------------
 
 
@@ -331,11 +371,14 @@ def claim(context: Context, reference: str, claim_token: str) -> Standing:
         Unauthorized: not its claim token.
     """
     checkout = _get(context, reference)
-    expected = _claim_token(context, reference)
-    if not hmac.compare_digest(claim_token.encode("utf-8", "replace"), expected.encode()):
+    if not is_claim_of(context, reference, claim_token):
         raise Unauthorized("This is not the claim token of this checkout.")
-    now = context.clock.now()
-    shown = Standing(reference, _status_of(checkout, now))
+    return standing_of(context, checkout, context.clock.now())
+
+
+def standing_of(context: Context, checkout: Checkout, now: datetime) -> Standing:
+    """How it stands for whoever holds its claim: with the licenses, as long as they are shown."""
+    shown = Standing(checkout.reference, _status_of(checkout, now))
     if checkout.settled_at is not None and now >= checkout.settled_at + context.policy.claim_for:
         return shown
     claimed, more = _claimed(context, checkout, now)

@@ -78,6 +78,12 @@ def find_by_idempotency(connection: sa.Connection, tenant: str, hashed: str) -> 
     return None if found is None else Checkout(**found)
 
 
+def find_by_claim(connection: sa.Connection, tenant: str, hashed: str) -> Checkout | None:
+    query = sa.select(checkouts).where(checkouts.c.claim_hash == hashed, checkouts.c.tenant_id == tenant)
+    found = connection.execute(query).mappings().first()
+    return None if found is None else Checkout(**found)
+
+
 def find_many(connection: sa.Connection, tenant: str, references: Sequence[str]) -> dict[str, Checkout]:
     if not references:
         return {}
