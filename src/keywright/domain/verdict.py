@@ -118,9 +118,15 @@ def offline_until(held: License, plan: Plan, now: datetime) -> datetime | None:
 
     None when it may not run now. The license is valid at every moment from `now` until then.
     """
+    last = last_valid(held, now)
+    return min(later_by(now, plan.terms.offline), last) if last > now else None
+
+
+def last_valid(held: License, now: datetime) -> datetime:
+    """The last moment of the validity that holds at `now`; `now` itself where it is not valid."""
     last = now
     for clock in (held.active_until, held.grace_until):
         # Grace does not follow paid time that was paused or refunded: ask the status where the clock stops.
         if clock is not None and clock > last and status(held, last) in ("active", "grace"):
             last = clock
-    return min(later_by(now, plan.terms.offline), last) if last > now else None
+    return last

@@ -162,7 +162,7 @@ def of_purchases(connection: sa.Connection, purchases: Sequence[str]) -> dict[st
 
 _FOR_VERDICT = (
     f"SELECT {SELECTED}, p.slug, p.name, p.version, p.terms, pr.slug, a.id, a.name, a.activated_at, a.lease,"  # noqa: S608  # our own names
-    " a.lease_until, a.lease_mark, a.last_seen_at, k.fingerprint_hash"
+    " a.lease_until, a.lease_mark, a.last_seen_at, a.seat_until, a.out_until, k.fingerprint_hash"
     " FROM {source} CROSS JOIN licenses l"
     # Outer joins: a license that was led to no plan is still there, and altered.
     " LEFT JOIN plans p ON p.id = l.plan_id LEFT JOIN products pr ON pr.id = l.product_id"
@@ -232,21 +232,24 @@ def _plan(id_: str, product: str, slug: str, name: str, version: int, terms: str
 def _activation(held: License, row: Sequence[Any]) -> Activation:
     try:
         activated_at, lease_until = moment(row[2]) or held.created_at, moment(row[4])
-        last_seen_at = moment(row[6])
+        last_seen_at, seat_until, out_until = moment(row[6]), moment(row[7]), moment(row[8])
     except _NOT_OURS:
         # And with it the lease: a fresh one is made.
         activated_at, lease_until, last_seen_at = held.created_at, None, None
+        seat_until, out_until = None, None
     return Activation(
         id=row[0],
         license_id=held.id,
         tenant_id=held.tenant_id,
-        fingerprint_hash=row[7],
+        fingerprint_hash=row[9],
         name=row[1],
         activated_at=activated_at,
         lease=row[3],
         lease_until=lease_until,
         lease_mark=row[5],
         last_seen_at=last_seen_at,
+        seat_until=seat_until,
+        out_until=out_until,
     )
 
 
