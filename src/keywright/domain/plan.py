@@ -39,7 +39,8 @@ class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
     `floating`: a seat returns by itself when its lease ends. `checkout`: the longest time a machine may be
     checked out for, 0: not at all. `reclaim`: a machine that was silent for longer gives way, 0: never.
     `term` is `subscription`, `perpetual` or seconds. `key_scheme` is the product's: who makes the keys; None:
-    we do. `notices` are the mails that customers get, and the reminders how long before the end of the grace period, or of the trial, one goes out; longest first.
+    we do. `notices` are the mails that customers get, and the reminders how long before the end of the grace
+    period, or of the trial, one goes out; longest first.
     """
 
     quantity: Literal["seats", "keys"] = "seats"
