@@ -32,6 +32,7 @@ from keywright.domain.grant import worth
 from keywright.domain.license import License
 from keywright.domain.plan import Plan
 from keywright.domain.purchase import Purchase
+from keywright.flows import devices
 from keywright.flows.context import Context
 from keywright.flows.issuing import Changed, Granted, Issuing
 from keywright.store import (
@@ -361,9 +362,9 @@ class Fulfillment:
 
     def _write_licenses(self, drafts: Sequence[_Draft], held: dict[str, list[License]]) -> None:
         issuing = Issuing(self.context, self.connection, self.account.tenant_id, self.now, self.batch)
+        orders = self._orders_of(drafts, held)
         for draft in drafts:
-            ordered = draft.state.ordered
-            order = self._orders.get(ordered.reference) if ordered is not None else None
+            order = orders.get(draft.id)
             one = Granted(
                 purchase_id=draft.id,
                 customer_id=draft.customer_id,
@@ -377,6 +378,15 @@ class Fulfillment:
         issuing.write()
         self.changes = issuing.changes
         self.owes = self.owes or issuing.owes
+        devices.bind_due(self.context, self.connection, orders, held, issuing.written(), self._plans, self.now)
+
+    def _orders_of(self, drafts: Sequence[_Draft], held: dict[str, list[License]]) -> dict[str, Checkout]:
+        """Purchase -> checkout. One without a license so far may get it by an event that names no checkout."""
+        told = {d.id: d.state.ordered for d in drafts if not d.superseded}
+        named = {id_: ordered.reference for id_, ordered in told.items() if ordered is not None}
+        missing = {reference for id_, reference in named.items() if not held.get(id_)} - self._orders.keys()
+        self._orders |= checkouts.find_many(self.connection, self.account.tenant_id, sorted(missing))
+        return {id_: self._orders[name] for id_, name in named.items() if name in self._orders}
 
     def _write_links(self) -> None:
         """Remember which purchase each event was about, and which money it spoke of."""

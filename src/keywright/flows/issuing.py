@@ -74,6 +74,10 @@ class Issuing:
             elif one.purchase_id != purchase.purchase_id:
                 self._changed.append(resealed(self.context, one, moved(one, purchase.purchase_id)))
 
+    def written(self) -> dict[str, License]:
+        """The licenses that this pass made or changed, as their rows are now, by id."""
+        return {one.id: one for one in (*self._made, *self._changed)}
+
     def write(self) -> None:
         """Write everything that was collected."""
         licenses.insert(self.connection, self._made)

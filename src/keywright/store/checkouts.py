@@ -91,6 +91,13 @@ def find_many(connection: sa.Connection, tenant: str, references: Sequence[str])
     return {r["reference"]: Checkout(**r) for r in connection.execute(query).mappings()}
 
 
+def bound(connection: sa.Connection, references: Sequence[str], now: datetime) -> None:
+    """The machines that these checkouts named were seen to."""
+    if references:
+        named = checkouts.c.reference.in_(references)
+        connection.execute(sa.update(checkouts).where(named).values(device_bound_at=now))
+
+
 def settle(connection: sa.Connection, changes: Sequence[dict[str, Any]]) -> None:
     """Write status, purchase and settled_at of several checkouts."""
     rows.update(connection, checkouts, sorted(changes, key=lambda c: str(c["reference"])), key="reference")
