@@ -9,7 +9,7 @@ import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final, Literal, TypedDict, Unpack
+from typing import Any, Final, Literal, NotRequired, TypedDict, Unpack
 
 import msgspec
 
@@ -88,6 +88,8 @@ class LeaseClaims(LicenseClaims):
     """Verdict code."""
     entitled_until: int | None
     grace_until: int | None
+    out: NotRequired[bool | None]
+    """True where the machine is checked out for days without contact; else left out."""
 
 
 class FileClaims(LicenseClaims):
@@ -195,6 +197,23 @@ def open_signed(
     if len(signature) != _SIGNATURE_BYTES or not key(signature, header_part + b"." + payload_part):
         raise TokenRefused("signature")
     return _json_object(_unb64(payload_part))
+
+
+def key_id(token: str) -> str:
+    """The id of the key that a token of ours names. Nothing is verified.
+
+    Raises:
+        TokenRefused: it is no token.
+    """
+    return _named_in(token.partition(".")[0])
+
+
+@lru_cache(maxsize=256)  # the header is the same for all tokens of a key
+def _named_in(header_part: str) -> str:
+    named = _json_object(_unb64(header_part.encode("ascii", "replace"))).get("kid")
+    if not _is_text(named):
+        raise TokenRefused("kid")
+    return str(named)
 
 
 def _present(claims: Mapping[str, Any]) -> dict[str, Any]:
@@ -313,6 +332,7 @@ def _check_lease(claims: dict[str, Any], now: int) -> None:
     _allow(claims, "nonce", _is_text)
     for name in ("entitled_until", "grace_until"):
         _allow(claims, name, _is_time)
+    _allow(claims, "out", lambda value: value is True)
     if now >= claims["lexp"] + SKEW:
         raise TokenRefused("lease_ended")
 
