@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from litestar import asgi
@@ -22,6 +23,8 @@ from keywright.web.watch import Watch
 if TYPE_CHECKING:
     from litestar.handlers import ASGIRouteHandler
     from litestar.types import Receive, Scope, Send
+
+T = TypeVar("T")
 
 _LARGEST_BODY = 16 * 1024
 _decode = msgspec.json.Decoder(Ask).decode
@@ -73,9 +76,9 @@ class Desk:
         return [validate, activate, deactivate]
 
     async def validate(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
-        asked, address = await self._asked(scope, receive, fingerprint_needed=False)
+        asked, address = await self.asked(scope, receive, fingerprint_needed=False)
         verdict = await self._look_up(asked)
-        self._count("validate", verdict, address)
+        self.count("validate", verdict, address)
         return 200, wire.encode(verdict)
 
     async def _look_up(self, asked: Asked) -> Verdict:
@@ -84,40 +87,51 @@ class Desk:
             return licensing.validate(self.context, self.books, asked)
         return await self.reads.ask(asked)
 
-    async def _before_writing(self, call: str, asked: Asked, address: str) -> None:
+    async def before_writing(self, call: str, asked: Asked, address: str) -> None:
         """Whoever guesses keys must not keep the writers busy: past the limit a key is looked up first."""
         if self._failures.is_reached(address):
             verdict = await self._look_up(asked)
             if verdict.code == "NOT_FOUND":
-                self._count(call, verdict, address)
+                self.count(call, verdict, address)
 
     async def activate(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
-        asked, address = await self._asked(scope, receive, fingerprint_needed=True)
-        await self._before_writing("activate", asked, address)
+        asked, address = await self.asked(scope, receive, fingerprint_needed=True)
+        await self.before_writing("activate", asked, address)
         verdict = await self.admissions.ask(asked)
-        self._count("activate", verdict, address)
+        self.count("activate", verdict, address)
         status = 200 if is_valid(verdict.code) else refusal_of_activation(verdict.code)
         return status, wire.encode(verdict)
 
     async def deactivate(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
-        asked, address = await self._asked(scope, receive, fingerprint_needed=True)
-        await self._before_writing("deactivate", asked, address)
-        loop = asyncio.get_running_loop()
-        freeing = loop.run_in_executor(self._writers, licensing.deactivate, self.context, asked)
-        try:
-            async with asyncio.timeout(self.context.policy.answer_within):
-                verdict, refusal = await freeing
-        except TimeoutError:
-            raise Unavailable("No answer came in time. Please try again.", retry_after=5) from None
-        self._count("deactivate", verdict, address)
+        asked, address = await self.asked(scope, receive, fingerprint_needed=True)
+        await self.before_writing("deactivate", asked, address)
+        verdict, refusal = await self.write(licensing.deactivate, self.context, asked)
+        self.count("deactivate", verdict, address)
         status = {None: 200, "MOVES_EXHAUSTED": 409}.get(refusal, 404)
         return status, wire.encode(verdict)
 
-    async def _asked(self, scope: Scope, receive: Receive, *, fingerprint_needed: bool) -> tuple[Asked, str]:
+    async def write(self, act: Callable[..., T], *arguments: Any) -> T:
+        """Run what writes in a thread of its own. Raises Unavailable when it takes too long."""
+        writing = asyncio.get_running_loop().run_in_executor(self._writers, act, *arguments)
+        try:
+            async with asyncio.timeout(self.context.policy.answer_within):
+                return await writing
+        except TimeoutError:
+            raise Unavailable("No answer came in time. Please try again.", retry_after=5) from None
+
+    async def asked(
+        self,
+        scope: Scope,
+        receive: Receive,
+        *,
+        fingerprint_needed: bool,
+        decode: Callable[[bytes], Ask] = _decode,
+    ) -> tuple[Asked, str]:
+        """The question, counted for its key, and the address it came from."""
         address = wire.address_of(scope)
         body = await wire.body_of(scope, receive, _LARGEST_BODY)
         try:
-            ask = _decode(body)
+            ask = decode(body)
         except (msgspec.DecodeError, RecursionError):
             raise Invalid("The body must be a JSON object with `key` and what the call needs.") from None
         asked = licensing.check(self.context, ask, fingerprint_needed=fingerprint_needed)
@@ -128,7 +142,8 @@ class Desk:
             self._per_key.count(asked.key_hash)
         return asked, address
 
-    def _count(self, call: str, verdict: Verdict, address: str) -> None:
+    def count(self, call: str, verdict: Verdict, address: str) -> None:
+        """Count an answer. Raises TooMany for one key too many that is not found."""
         self._watch.verdict(call, verdict.code)
         if verdict.code == "NOT_FOUND":
             # Only now, after the look-up: behind a proxy or a firm's router many share an address, and one
