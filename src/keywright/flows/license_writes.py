@@ -17,8 +17,13 @@ from keywright.flows.license_keys import Key
 from keywright.store import licenses, timeline
 
 
-def blank(context: Context, tenant: str, plan: Plan, now: datetime) -> tuple[License, str]:
-    """A license that grants nothing yet, neither written nor sealed, and its key as the vault keeps it."""
+def blank(
+    context: Context, tenant: str, plan: Plan, now: datetime, *, key: Key | None = None
+) -> tuple[License, str]:
+    """A license that grants nothing yet, neither written nor sealed, and its key as the vault keeps it.
+
+    `key`: the one it gets; without it a new one.
+    """
     held = License(
         id=context.new_id("lic"),
         tenant_id=tenant,
@@ -42,7 +47,8 @@ def blank(context: Context, tenant: str, plan: Plan, now: datetime) -> tuple[Lic
         past_due=False,
         created_at=now,
     )
-    return with_new_key(context, held, plan)
+    key = key or license_keys.fresh(context.schemes, plan.terms)
+    return with_key(context, held, key), key.kept
 
 
 def with_new_key(context: Context, held: License, plan: Plan) -> tuple[License, str]:

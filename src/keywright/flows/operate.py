@@ -71,7 +71,7 @@ def issue(context: Context, tenant: str, order: Order, act: Act) -> tuple[Licens
     """
     now = context.clock.now()
     email = _email(order.email)
-    firm = _text("firm", order.firm)
+    firm = text_of("firm", order.firm)
     with context.database.write() as connection:
         offer = _offer(connection, tenant, order.plan)
         seats = _seats(order.seats, offer.plan)
@@ -82,7 +82,7 @@ def issue(context: Context, tenant: str, order: Order, act: Act) -> tuple[Licens
             held, customer_id=holder.id, firm=firm, overrides=Overrides(floor=until, seats=seats)
         )
         held = granted(held, override.apply(_nothing_paid(offer.plan), held.overrides))
-        held, entry = timeline.append(held, "license.issued", _told(act, after=clocks_of(held)), now)
+        held, entry = timeline.append(held, "license.issued", told_of(act, after=clocks_of(held)), now)
         held = sealed(context, held)
         licenses.insert(connection, [held])
         timeline.insert(connection, [entry])
@@ -161,7 +161,7 @@ def transfer(
                 activations.release(connection, id_, now)
         after = msgspec.structs.replace(held, customer_id=holder.id)
         told = {"from": held.customer_id, "to": holder.id, "released": released}
-        after = _write(context, connection, held, after, "license.transferred", _told(act, **told))
+        after = _write(context, connection, held, after, "license.transferred", told_of(act, **told))
         announce.resend(context, connection, after)
         return _row(context, connection, after)
 
@@ -170,7 +170,7 @@ def resend(context: Context, tenant: str, license_id: str, act: Act) -> LicenseR
     """Owe the customer the license mail once more. Raises NotFound."""
     with context.database.write() as connection:
         held = _open(connection, tenant, license_id).held
-        after = _write(context, connection, held, held, "license.resent", _told(act))
+        after = _write(context, connection, held, held, "license.resent", told_of(act))
         announce.resend(context, connection, after)
         return _row(context, connection, after)
 
@@ -185,7 +185,7 @@ def rotate_key(context: Context, tenant: str, license_id: str, act: Act) -> tupl
         held = opened.held
         after, kept = with_new_key(context, held, opened.plan)
         told = {"before": held.key_last5, "after": after.key_last5}
-        after = _write(context, connection, held, after, "license.key_rotated", _told(act, **told))
+        after = _write(context, connection, held, after, "license.key_rotated", told_of(act, **told))
         announce.resend(context, connection, after)
         prefix = catalog.prefixes(connection, [held.product_id])[held.product_id]
         return _row(context, connection, after), license_keys.printed(prefix, kept)
@@ -201,7 +201,7 @@ def release_activation(context: Context, tenant: str, activation_id: str, act: A
         held = _open(connection, tenant, license_id).held
         if not activations.release(connection, activation_id, context.clock.now()):
             raise unknown
-        told = _told(act, activation=activation_id)
+        told = told_of(act, activation=activation_id)
         after = _write(context, connection, held, held, "activation.released", told)
         return _row(context, connection, after)
 
@@ -229,7 +229,7 @@ def _override(
     held = opened.held
     grant = override.apply(_base(connection, opened), overrides)
     after = granted(msgspec.structs.replace(held, overrides=overrides), grant)
-    told = _told(act, before=clocks_of(held), after=clocks_of(after))
+    told = told_of(act, before=clocks_of(held), after=clocks_of(after))
     return _row(context, connection, _write(context, connection, held, after, kind, told))
 
 
@@ -348,7 +348,8 @@ def _future(until: datetime, now: datetime) -> datetime:
     return min(until.astimezone(UTC), FOREVER)
 
 
-def _text(name: str, text: str | None) -> str | None:
+def text_of(name: str, text: str | None) -> str | None:
+    """What somebody wrote, trimmed; None when it is nothing. Raises Invalid."""
     if text is None or not text.strip():
         return None
     if len(text) > _LONGEST_TEXT or not text.isprintable():
@@ -356,7 +357,7 @@ def _text(name: str, text: str | None) -> str | None:
     return redact(text.strip())
 
 
-def _told(act: Act, **more: Any) -> dict[str, Any]:
+def told_of(act: Act, **more: Any) -> dict[str, Any]:
     """A timeline entry's detail: who, why, and what it was about."""
-    reason = _text("reason", act.reason)
+    reason = text_of("reason", act.reason)
     return {"by": act.by, **({"why": reason} if reason is not None else {}), **more}

@@ -62,6 +62,16 @@ def find_by_email(connection: sa.Connection, tenant: str, email: str) -> Custome
     return None if r is None else Customer(r["id"], tenant, r["email"], r["name"], r["created_at"])
 
 
+def find_by_emails(connection: sa.Connection, tenant: str, emails: Sequence[str]) -> dict[str, Customer]:
+    """The same for many: by e-mail, those that are there."""
+    query = sa.select(customers).where(customers.c.tenant_id == tenant, customers.c.email.in_(emails))
+    found = [
+        Customer(r["id"], tenant, r["email"], r["name"], r["created_at"])
+        for r in connection.execute(query.order_by(customers.c.id.desc())).mappings()
+    ]
+    return {one.email or "": one for one in found}
+
+
 def insert(connection: sa.Connection, made: Sequence[Customer], account: str | None) -> None:
     ordered = sorted(made, key=lambda c: c.id)
     rows.insert(

@@ -284,6 +284,11 @@ def find_by_key_hash(connection: sa.Connection, tenant: str, key_hash: str) -> L
     return None if row is None else from_row(row)
 
 
+def of_keys(connection: sa.Connection, key_hashes: Sequence[str]) -> list[License]:
+    """The licenses with these keys, of whatever tenant."""
+    return [from_row(row) for row in connection.execute(every().where(licenses.c.key_hash.in_(key_hashes)))]
+
+
 def first_known(connection: sa.Connection, key_hashes: Sequence[str]) -> str | None:
     """The first of these key hashes that a license has."""
     query = sa.select(licenses.c.key_hash).where(licenses.c.key_hash.in_(key_hashes))
