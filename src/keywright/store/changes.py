@@ -120,7 +120,9 @@ class Changes:
     def _read_on(self, read_to: int | None) -> int:
         with self._database.read() as connection:
             if read_to is None:
-                return int(connection.exec_driver_sql("SELECT coalesce(max(id), 0) FROM changes").scalar_one())
+                return int(
+                    connection.exec_driver_sql("SELECT coalesce(max(id), 0) FROM changes").scalar_one()
+                )
             text = sa.text("SELECT id, topics FROM changes WHERE id > :after ORDER BY id")
             found = connection.execute(text, {"after": read_to}).all()
         if not found:
