@@ -75,6 +75,9 @@ class Policy:
     checkout_for: timedelta = timedelta(hours=23)
     per_key_a_minute: int = 60
     failures_a_minute: int = 30
+    streams: int = 2000  # open at a time, in one process
+    streams_of_key: int = 250
+    streams_of_address: int = 500
     batch: int = 64
     attempts: int = 8
     answer_within: float = 1.5  # seconds: then a provider, or a program, is told to try again

@@ -20,9 +20,10 @@ from keywright.domain.errors import KeywrightError
 from keywright.flows import alarms
 from keywright.flows.context import Context
 from keywright.flows.intake import Intake
-from keywright.web import errors, hooks
+from keywright.web import errors, hooks, stopping
 from keywright.web.api import admin, health, reconcile
 from keywright.web.api.licensing import Desk
+from keywright.web.api.stream import StreamDesk
 from keywright.web.storefront import site
 from keywright.web.watch import Watch
 
@@ -42,6 +43,7 @@ def create_app(context: Context, engine: WorkflowEngine, *, metrics_token: str |
     watch = Watch()
     intake = Intake(context)
     desk = Desk(context, watch)
+    streams = StreamDesk(context, desk, watch)
     pulse = health.Pulse(context)
 
     @asynccontextmanager
@@ -51,13 +53,18 @@ def create_app(context: Context, engine: WorkflowEngine, *, metrics_token: str |
         desk.reads.start(loop)
         desk.admissions.start(loop)
         pulse.looks.start(loop)
+        streams.streams.start(loop)
         await loop.run_in_executor(None, engine.launch)
         _settle_interpreter()
         keeper = asyncio.create_task(_keep_books(context, desk, watch))
         try:
-            yield
+            # What waits for the streams to end before it stops waits for ever: they are told first.
+            with stopping.when_asked_to_stop(streams.streams.end_all):
+                yield
         finally:
             keeper.cancel()
+            streams.streams.end_all()
+            await loop.run_in_executor(None, streams.streams.stop)
             await loop.run_in_executor(None, intake.gatherer.stop)
             await loop.run_in_executor(None, desk.reads.stop)
             await loop.run_in_executor(None, desk.admissions.stop)
@@ -74,6 +81,7 @@ def create_app(context: Context, engine: WorkflowEngine, *, metrics_token: str |
         [
             *hooks.routes(intake, watch),
             *desk.routes(),
+            *streams.routes(),
             *health.routes(context, watch, pulse, engine.is_alive, metrics_token),
             *admin.routes(context),
             *reconcile.routes(context),

@@ -35,6 +35,7 @@ class Watch:
         self._licenses = Gauge(
             "keywright_licenses", "Licenses by status", ("status",), registry=self.registry
         )
+        self._streams = Gauge("keywright_streams", "Open live streams", registry=self.registry)
         self._children: dict[tuple[Counter, tuple[str, ...]], Counter] = {}
         self._recent_bad: deque[float] = deque(maxlen=_BURST)
         self._quiet_until = 0.0
@@ -51,6 +52,9 @@ class Watch:
         if child is None:
             child = self._children[(counter, labels)] = counter.labels(*labels)
         child.inc()
+
+    def streams(self, are_open: int) -> None:
+        self._streams.set(are_open)
 
     def bad_signature(self, provider: str) -> None:
         self._bad.labels(provider).inc()

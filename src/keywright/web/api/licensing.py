@@ -150,6 +150,10 @@ class Desk:
             # program with a wrong key must not turn off the programs that hold a right one.
             self._failures.count(address)
 
+    def failed(self, address: str) -> None:
+        """Count a look-up that found nothing. Raises TooMany when it is one too many."""
+        self._failures.count(address)
+
     def close(self) -> None:
         self._writers.shutdown(wait=True)
         self.books.write(self.context)

@@ -10,7 +10,7 @@ from keywright.flows.context import Context
 from keywright.web.api import public
 from keywright.web.portal import licenses, sign_in
 from keywright.web.portal.gate import Gate
-from keywright.web.storefront import mails, result, shop
+from keywright.web.storefront import mails, pay, result, shop
 from keywright.web.storefront.pages import Pages, Web, asset_routes
 from keywright.web.till import Till
 
@@ -19,7 +19,7 @@ def routes(context: Context) -> list[Router]:
     """The public API, the pages, and their stylesheet and script."""
     till, pages = Till(context), Pages(context)
     gate = Gate(context)
-    handlers = [*shop.routes(pages, till), *result.routes(pages, till), *asset_routes()]
+    handlers = [*shop.routes(pages, till), *result.routes(pages, till), *pay.routes(pages), *asset_routes()]
     handlers += [*sign_in.routes(pages, gate), *licenses.routes(pages, gate)]
     if context.policy.sandbox and context.policy.outbox is not None:
         handlers += mails.routes(pages, context.policy.outbox)
