@@ -275,7 +275,9 @@ class LicenseLetter(msgspec.Struct, frozen=True):
     """What a customer is told with a license key.
 
     Nothing in here was typed by a buyer: a letter must not carry a stranger's words in the seller's name.
-    `machines` None: no limit. `valid_until` FOREVER: never ends; None: not valid at present.
+    `machines` None: no limit. `valid_until` FOREVER: never ends; None: not valid at present. `device`: the
+    machine it was bought for, by a name that `domain/device.py` has made harmless, empty for one without a
+    name; None: for none. `manage_url`: where the customer frees machines.
     """
 
     seller: str
@@ -287,6 +289,8 @@ class LicenseLetter(msgspec.Struct, frozen=True):
     valid_until: datetime | None
     renews: bool
     trial: bool
+    device: str | None = None
+    manage_url: str = ""
 
 
 class NoticeLetter(msgspec.Struct, frozen=True):

@@ -101,6 +101,8 @@ class Stationery:
             seller=seller,
             key=told.key,
             facts=_facts(told),
+            device=None if told.device is None else line(told.device) or "a machine that gave no name",
+            manage_url=told.manage_url,
         )
 
     def notice(self, told: NoticeLetter) -> Letter:

@@ -16,6 +16,7 @@ import msgspec
 import sqlalchemy as sa
 import structlog
 
+from keywright.domain import device
 from keywright.domain.errors import MailDelayed, MailRefused
 from keywright.domain.license import License, seats_at
 from keywright.flows import alarms, license_keys, notices, portal_sign_in, staff_mails
@@ -199,6 +200,8 @@ def _license_letter(context: Context, source: LetterSource) -> LicenseLetter:
         valid_until=held.entitled_until,
         renews=source.terms.term == "subscription" and held.purchase_id is not None and not held.canceling,
         trial=held.trial,
+        device=None if source.device is None else device.shown_name(source.device),
+        manage_url=f"{context.policy.base_url}/portal",
     )
 
 

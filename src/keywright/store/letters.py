@@ -17,7 +17,8 @@ from keywright.store.tables import customers
 
 
 class LetterSource(msgspec.Struct, frozen=True):
-    """A license with all that its letter names. `email` None: nobody told us yet."""
+    """A license with all that its letter names. `email` None: nobody told us yet. `device`: the name of the
+    machine it was bought for, empty for one without a name, None for none."""
 
     license: License
     seller: str
@@ -28,6 +29,7 @@ class LetterSource(msgspec.Struct, frozen=True):
     plan: str
     terms: Terms
     email: str | None
+    device: str | None = None
 
 
 def sources(connection: sa.Connection, owed: Sequence[Announcement]) -> dict[str, LetterSource]:
@@ -37,7 +39,9 @@ def sources(connection: sa.Connection, owed: Sequence[Announcement]) -> dict[str
         return {}
     source = rows.recordset(connection, "k", {"id": "text", "tenant_id": "text"})
     text = sa.text(
-        f"SELECT {SELECTED}, t.name, t.slug, pr.name, pr.slug, pr.key_prefix, p.name, p.terms, c.email"  # noqa: S608  # our own names
+        f"SELECT {SELECTED}, t.name, t.slug, pr.name, pr.slug, pr.key_prefix, p.name, p.terms, c.email,"  # noqa: S608  # our own names
+        " (SELECT coalesce(o.device_name, '') FROM checkouts o WHERE o.purchase_id = l.purchase_id"
+        " AND o.device_hash IS NOT NULL AND l.unit = 0 ORDER BY o.created_at LIMIT 1)"
         f" FROM {source} CROSS JOIN licenses l"
         " JOIN tenants t ON t.id = l.tenant_id JOIN plans p ON p.id = l.plan_id"
         " JOIN products pr ON pr.id = l.product_id LEFT JOIN customers c ON c.id = l.customer_id"
@@ -45,10 +49,10 @@ def sources(connection: sa.Connection, owed: Sequence[Announcement]) -> dict[str
     )
     found = {}
     for row in connection.execute(text, {"rows": rows.json_of(asked)}):
-        seller, seller_slug, product, slug, prefix, plan, terms, email = row[len(MEMBERS) :]
+        seller, seller_slug, product, slug, prefix, plan, terms, email, device = row[len(MEMBERS) :]
         held = licenses.from_row(row)
         found[held.id] = LetterSource(
-            held, seller, seller_slug, product, slug, prefix, plan, decode_terms(terms), email
+            held, seller, seller_slug, product, slug, prefix, plan, decode_terms(terms), email, device
         )
     return found
 

@@ -227,6 +227,8 @@ checkouts = sa.Table(
     sa.UniqueConstraint("tenant_id", "idempotency_hash"),
 )
 sa.Index("ix_checkouts_claim", checkouts.c.claim_hash)
+DEVICES = sa.text("device_hash IS NOT NULL")
+sa.Index("ix_checkouts_device", checkouts.c.purchase_id, sqlite_where=DEVICES, postgresql_where=DEVICES)
 
 purchases = sa.Table(
     "purchases",
