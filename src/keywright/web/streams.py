@@ -150,7 +150,7 @@ class Streams:
     def place(self, name: str, address: str) -> Iterator[None]:
         """Hold one of the places. `name`: the key or the checkout.
 
-        Raises Unavailable when all are taken or the server stops, TooMany when a key or an address has enough.
+        Raises Unavailable when all are taken or the server stops, TooMany when a key or address has enough.
         """
         policy = self._context.policy
         if self._stopping:

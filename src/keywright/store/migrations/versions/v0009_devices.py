@@ -19,6 +19,10 @@ def upgrade() -> None:
     op.add_column("checkouts", sa.Column("device_name", sa.Text(), nullable=True))
     op.add_column("checkouts", sa.Column("device_bound_at", Instant(), nullable=True))
     op.create_index("ix_checkouts_claim", "checkouts", ["claim_hash"])
+    devices = sa.text("device_hash IS NOT NULL")
+    op.create_index(
+        "ix_checkouts_device", "checkouts", ["purchase_id"], sqlite_where=devices, postgresql_where=devices
+    )
     op.create_table(
         "changes",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -30,6 +34,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("changes")
+    op.drop_index("ix_checkouts_device", table_name="checkouts")
     op.drop_index("ix_checkouts_claim", table_name="checkouts")
     for name in ("device_bound_at", "device_name", "device_hash", "claim_hash"):
         op.drop_column("checkouts", name)
