@@ -152,13 +152,22 @@ class DisputeSeen(msgspec.Struct, frozen=True, tag="dispute", omit_defaults=True
     payment: str | None = None
 
 
-class Ordered(msgspec.Struct, frozen=True, tag="ordered"):
+class Renews(msgspec.Struct, frozen=True):
+    """The older license that a checkout was opened for, and what becomes of it when it is paid."""
+
+    license: str
+    how: Literal["extend", "replace"]
+
+
+class Ordered(msgspec.Struct, frozen=True, tag="ordered", omit_defaults=True):
     """What our own checkout sold under this reference. It never changes once the buyer was sent away."""
 
     reference: str
     plan_id: str
     price: str
     quantity: int
+    firm: str | None = None
+    renews: Renews | None = None
 
 
 class HolderSeen(msgspec.Struct, frozen=True, tag="holder", omit_defaults=True):

@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from keywright.domain.grant import Grant
+from keywright.domain.repurchase import Renewal, Under, fold, is_replaced, put
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -25,12 +26,17 @@ class Decision(msgspec.Struct, frozen=True):
 class Overrides(msgspec.Struct, frozen=True, omit_defaults=True):
     """`decision`: the one in force. `floor`: the license runs at least until then. `seats`: added to those
     bought. `behind`: the newest decision of every other kind, which an older one that arrives late may need.
+    `renewals`: the later purchases that extend the license or end it, `ground`: the floor that there was when
+    the first of them came, `under`: what the license's own purchase is worth.
     """
 
     decision: Decision | None = None
     floor: datetime | None = None
     seats: int = 0
     behind: tuple[Decision, ...] = ()
+    renewals: tuple[Renewal, ...] = ()
+    ground: datetime | None = None
+    under: Under | None = None
 
 
 NO_OVERRIDES = Overrides()
@@ -63,6 +69,20 @@ def extend(overrides: Overrides, until: datetime) -> Overrides:
     return msgspec.structs.replace(overrides, floor=floor)
 
 
+def renew(overrides: Overrides, renewal: Renewal) -> Overrides:
+    """The overrides with the newest word on a purchase that renews the license. Repeating changes nothing."""
+    ground = overrides.ground if overrides.renewals else overrides.floor
+    return msgspec.structs.replace(overrides, renewals=put(overrides.renewals, renewal), ground=ground)
+
+
+def over(overrides: Overrides, grant: Grant) -> Overrides:
+    """The overrides as they lie over this grant of the license's own purchase. The same object as a rule."""
+    if not overrides.renewals:
+        return overrides
+    under = Under(grant.entitled_until, grant.seats)
+    return overrides if overrides.under == under else msgspec.structs.replace(overrides, under=under)
+
+
 def apply(grant: Grant, overrides: Overrides) -> Grant:
     """The grant as the operator wants it. Operator over provider.
 
@@ -72,6 +92,7 @@ def apply(grant: Grant, overrides: Overrides) -> Grant:
     """
     if overrides == NO_OVERRIDES:
         return grant
+    grant = fold(grant, overrides.renewals, overrides.ground, given=overrides.seats)
     changed: dict[str, object] = {"seats": grant.seats + overrides.seats}
     if grant.seats_after is not None:
         changed["seats_after"] = grant.seats_after + overrides.seats
@@ -87,4 +108,7 @@ def apply(grant: Grant, overrides: Overrides) -> Grant:
             changed["reason"] = f"{decision.kind} by staff"
         elif grant.standing != "ok" and (grant.standing_since is None or grant.standing_since <= decision.at):
             changed["standing"], changed["reason"] = "ok", ""
+    reinstated = decision.at if decision is not None and decision.kind == "reinstate" else None
+    if is_replaced(overrides.renewals, reinstated):
+        changed["standing"], changed["reason"] = "revoked", "replaced"
     return msgspec.structs.replace(grant, **changed)

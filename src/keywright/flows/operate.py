@@ -17,15 +17,14 @@ from keywright.domain import override
 from keywright.domain.card_numbers import redact
 from keywright.domain.email_address import is_email_address
 from keywright.domain.errors import Conflict, Invalid, NotFound
-from keywright.domain.grant import Grant, of_unit, worth
 from keywright.domain.license import License, granted
 from keywright.domain.override import Decision, Overrides
 from keywright.domain.plan import FOREVER, Plan, later_by
-from keywright.domain.purchase import prices_of
 from keywright.flows import announce, license_keys
 from keywright.flows.context import Context
 from keywright.flows.license_views import LicenseRow, rows_of, unknown_license
 from keywright.flows.license_writes import blank, clocks_of, record, sealed, with_new_key
+from keywright.flows.paid_for import nothing_paid, paid_for
 from keywright.store import activations, catalog, customers, license_views, licenses, purchases, timeline
 from keywright.store.catalog import Offer
 from keywright.store.customers import Customer
@@ -81,7 +80,7 @@ def issue(context: Context, tenant: str, order: Order, act: Act) -> tuple[Licens
         held = msgspec.structs.replace(
             held, customer_id=holder.id, firm=firm, overrides=Overrides(floor=until, seats=seats)
         )
-        held = granted(held, override.apply(_nothing_paid(offer.plan), held.overrides))
+        held = granted(held, override.apply(nothing_paid(offer.plan), held.overrides))
         held, entry = timeline.append(held, "license.issued", told_of(act, after=clocks_of(held)), now)
         held = sealed(context, held)
         licenses.insert(connection, [held])
@@ -227,7 +226,9 @@ def _override(
     context: Context, connection: sa.Connection, opened: _Opened, overrides: Overrides, kind: str, act: Act
 ) -> LicenseRow:
     held = opened.held
-    grant = override.apply(_base(connection, opened), overrides)
+    base = paid_for(connection, held, opened.plan, opened.purchase)
+    overrides = override.over(overrides, base)
+    grant = override.apply(base, overrides)
     after = granted(msgspec.structs.replace(held, overrides=overrides), grant)
     told = told_of(act, before=clocks_of(held), after=clocks_of(after))
     return _row(context, connection, _write(context, connection, held, after, kind, told))
@@ -252,59 +253,6 @@ def _write(
 
 def _row(context: Context, connection: sa.Connection, held: License) -> LicenseRow:
     return rows_of(context, connection, [held])[0]
-
-
-# -- what lies under the overrides ----------------------------------------------------------------------
-
-
-def _base(connection: sa.Connection, opened: _Opened) -> Grant:
-    """What the license is worth without staff: its purchase's grant, or nothing when staff issued it."""
-    held = opened.held
-    if held.purchase_id is None:
-        return _nothing_paid(opened.plan)
-    stored = opened.purchase
-    if stored is not None:
-        provider = license_views.provider_of(connection, stored.provider_account_id)
-        plans = catalog.plans_by_price(connection, held.tenant_id, provider, prices_of(stored.state))
-        for grant in worth(stored.state, plans):
-            if grant.product_id == held.product_id:
-                return of_unit(grant, held.unit)
-    return _as_it_stands(opened)
-
-
-def _nothing_paid(plan: Plan) -> Grant:
-    return Grant(
-        product_id=plan.product_id,
-        plan=plan,
-        seats=0,
-        units=1,
-        entitled_until=None,
-        active_until=None,
-        grace_until=None,
-    )
-
-
-def _as_it_stands(opened: _Opened) -> Grant:
-    """For a purchase that says nothing of this license any more: merged away, or its price was remapped."""
-    held = opened.held
-    gone = held.reason == "merged"
-    return Grant(
-        product_id=held.product_id,
-        plan=opened.plan,
-        seats=held.seats - held.overrides.seats,
-        units=1,
-        entitled_until=held.entitled_until,
-        active_until=held.active_until,
-        grace_until=held.grace_until,
-        lost_until=held.lost_until,
-        standing="revoked" if gone else "ok",
-        reason="merged" if gone else "",
-        trial=held.trial,
-        canceling=held.canceling,
-        past_due=held.past_due,
-        seats_after=None if held.seats_after is None else held.seats_after - held.overrides.seats,
-        seats_after_at=held.seats_after_at,
-    )
 
 
 # -- what was asked for ---------------------------------------------------------------------------------
