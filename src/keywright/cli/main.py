@@ -20,6 +20,7 @@ from keywright.cli import (
     reconcile,
     sandbox,
     serve,
+    staff,
     token,
 )
 from keywright.domain.errors import KeywrightError
@@ -45,6 +46,7 @@ app.add_typer(license.app, name="license")
 app.add_typer(event.app, name="event")
 app.add_typer(key.app, name="key")
 app.add_typer(token.app, name="token")
+app.add_typer(staff.app, name="staff")
 app.add_typer(sandbox.app, name="sandbox")
 
 

@@ -45,6 +45,7 @@ def serve(
         for listener in listeners:
             stack.callback(listener.close)
         bootstrap.prepare(settings, database)
+        _invite_first(settings, database)
         if workers == 1:
             app = stack.enter_context(_application(settings, database))
             server = uvicorn.Server(_config(app, settings, host))
@@ -58,6 +59,19 @@ def serve(
             # Each process opens its own connections; none may be inherited.
             database.dispose()
             _serve_many(settings, host, port, workers, listeners)
+
+
+def _invite_first(settings: Settings, database: Database) -> None:
+    """Print the one-time link to the console's first account, while there is none."""
+    from keywright import bootstrap
+    from keywright.flows import staff
+
+    link = staff.first_link(bootstrap.build(settings, database))
+    if link is not None:
+        print(
+            f"Nobody works here yet. Set up the console's first account, once, within a day:\n  {link}",
+            flush=True,
+        )
 
 
 def _listeners(host: str, port: int) -> list[socket.socket]:

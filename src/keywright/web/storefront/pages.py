@@ -33,10 +33,11 @@ def _asset(name: str) -> str:
 
 
 class Pages:
-    """Renders for one context."""
+    """Renders for one context. `pay`: forms may lead to the providers' pay pages."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, *, pay: bool = True) -> None:
         self.context = context
+        self._pay = pay
         self._templates = Environment(
             loader=PackageLoader("keywright.web"),
             autoescape=True,
@@ -74,6 +75,10 @@ class Pages:
             headers=self._headers(styles, refer=refer, inline=inline),
         )
 
+    def headers(self) -> dict[str, str]:
+        """Those of a page with a form, for what is answered without one."""
+        return self._headers("'self'", refer=True, inline=None)
+
     def _headers(self, styles: str, *, refer: bool, inline: Inline | None) -> dict[str, str]:
         policy = self.context.policy
         scripts, frames = "'self'", ""
@@ -81,11 +86,12 @@ class Pages:
             scripts = f"'self' {origin_of(inline.script)}"
             frames = f"frame-src {origin_of(inline.frame)}; "
         # Browsers hold the redirect after a form to form-action, too.
-        targets = " ".join(filter(None, map(origin_of, policy.pay_origins)))
+        pages = policy.pay_origins if self._pay else ()
+        targets = " ".join(["'self'", *filter(None, map(origin_of, pages))])
         headers = {
             "content-security-policy": (
                 f"default-src 'none'; script-src {scripts}; style-src {styles}; img-src 'self' data:; "
-                f"{frames}form-action 'self' {targets}; connect-src 'self'; base-uri 'none'; "
+                f"{frames}form-action {targets}; connect-src 'self'; base-uri 'none'; "
                 "frame-ancestors 'none'"
             ),
             "cache-control": "no-store",

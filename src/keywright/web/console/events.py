@@ -1,0 +1,179 @@
+"""The inbox: the list with its filters, one event on a page, and a replay, tried out before it is done."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from litestar import Response, get, post
+from litestar.params import FromPath, FromQuery
+
+from keywright.domain.errors import Conflict, Invalid, Misconfigured, ProviderUnavailable
+from keywright.flows import events
+from keywright.flows.events import EventRow, EventShown
+from keywright.flows.replay import Difference
+from keywright.store import audit
+from keywright.web.console import words
+from keywright.web.console.gate import Web, needs, signed_of
+from keywright.web.console.shell import Shell
+
+_LIST: Final = "/console/events"
+_PAGE: Final = 50
+_PROVIDERS: Final = ("stripe", "paystack", "paypal")
+_REFUSALS: Final = (Conflict, Invalid, ProviderUnavailable, Misconfigured)
+
+
+def routes(shell: Shell) -> list[Any]:
+    """`/console/events` and beneath it."""
+    return [_listing(shell), _showing(shell), _replaying(shell)]
+
+
+class ShownEvent(msgspec.Struct, frozen=True):
+    id: str
+    type: str
+    provider: str
+    event: str
+    status: str
+    badge: str
+    reason: str
+    error: str
+    received: str
+
+
+def _row(one: EventRow) -> ShownEvent:
+    return ShownEvent(
+        id=one.id,
+        type=one.type,
+        provider=one.provider,
+        event=one.event,
+        status=one.status.capitalize(),
+        badge=words.badge(one.status),
+        reason=one.reason or "",
+        error=one.error or "",
+        received=words.moment(one.received_at),
+    )
+
+
+def _listing(shell: Shell) -> Any:
+    gate, context = shell.gate, shell.context
+
+    @get(_LIST, **needs(gate, "look"))
+    async def list_events(
+        request: Web,
+        status: FromQuery[str] = "",
+        provider: FromQuery[str] = "",
+        type: FromQuery[str] = "",  # noqa: A002  # the name of the filter in the API, too
+        after: FromQuery[str] = "",
+    ) -> Response[Any]:
+        chosen = {"status": status, "provider": provider, "type": type.strip()}
+        filters = {name: value for name, value in chosen.items() if value}
+        tenant = signed_of(request).staff.tenant_id
+        page = await gate.run(
+            lambda: events.list_events(context, tenant, filters, cursor=after or None, limit=_PAGE)
+        )
+        return shell.page(
+            request,
+            "console_events.html",
+            chosen=chosen,
+            statuses=events.STATUSES,
+            providers=_PROVIDERS,
+            rows=[_row(one) for one in page.items],
+            onward=page.next_cursor,
+        )
+
+    return list_events
+
+
+def _showing(shell: Shell) -> Any:
+    gate, context = shell.gate, shell.context
+
+    @get(f"{_LIST}/{{event_id:str}}", **needs(gate, "look"))
+    async def show(request: Web, event_id: FromPath[str], done: FromQuery[str] = "") -> Response[Any]:
+        tenant = signed_of(request).staff.tenant_id
+        found = await gate.run(lambda: events.show(context, tenant, event_id))
+        return _page(shell, request, found, notice=words.DONE.get(done, ""))
+
+    return show
+
+
+def _replaying(shell: Shell) -> Any:
+    gate, context = shell.gate, shell.context
+
+    def replay(tenant: str, event_id: str, actor: str, *, dry: bool) -> Difference:
+        made = events.replay_one(context, tenant, event_id, dry_run=dry)
+        if not dry:
+            told = {"event": made.event, "outcome": made.outcome, "changed": made.changed}
+            with context.database.write() as connection:
+                audit.append(connection, tenant, actor, "event.replayed", made.id, told, context.clock.now())
+        return made
+
+    @post(f"{_LIST}/{{event_id:str}}/replay", status_code=200, **needs(gate, "decide"))
+    async def again(request: Web, event_id: FromPath[str]) -> Response[Any]:
+        told = await gate.act_form(request)
+        signed, dry = signed_of(request), told.get("step") != "do"
+        tenant = signed.staff.tenant_id
+        found = await gate.run(lambda: events.show(context, tenant, event_id))
+        try:
+            made = await gate.run(lambda: replay(tenant, event_id, signed.actor, dry=dry))
+        except _REFUSALS as error:
+            return _page(shell, request, found, problem=error.detail, status=error.status)
+        if dry:
+            return _page(shell, request, found, tried=made)
+        return shell.go(f"{_LIST}/{found.id}?done=replayed")
+
+    return again
+
+
+def _page(
+    shell: Shell,
+    request: Web,
+    found: EventShown,
+    *,
+    notice: str = "",
+    problem: str = "",
+    status: int = 200,
+    tried: Difference | None = None,
+) -> Response[Any]:
+    row = _row(found)
+    facts = [
+        ("Our id", found.id),
+        ("Its id", found.event),
+        ("Provider", found.provider),
+        ("Happened", words.moment(found.occurred_at)),
+        ("Arrived", row.received),
+        ("Applied", words.moment(found.processed_at)),
+        ("Attempts", f"{found.attempts:,}"),
+        ("Next attempt", words.moment(found.next_attempt_at) if found.next_attempt_at else "None"),
+        ("SHA-256 of the body", found.raw_sha256),
+        ("Size of the body", f"{found.raw_size:,} bytes"),
+    ]
+    return shell.page(
+        request,
+        "console_event.html",
+        status=status,
+        notice=notice,
+        problem=problem,
+        event=row,
+        facts=facts,
+        body=msgspec.json.format(msgspec.json.encode(found.body), indent=2).decode(),
+        tried=_tried(tried) if tried is not None else None,
+    )
+
+
+def _tried(made: Difference) -> dict[str, Any]:
+    return {
+        "outcome": made.outcome,
+        "reason": made.reason or "",
+        "changed": made.changed,
+        "licenses": [
+            (
+                one.license,
+                one.before is None,
+                [
+                    (name, words.value((one.before or {}).get(name)), words.value(new))
+                    for name, new in one.after.items()
+                ],
+            )
+            for one in made.licenses
+        ],
+    }

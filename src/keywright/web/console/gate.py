@@ -1,0 +1,254 @@
+"""The way into the console: cookies, forms, who is signed in, and what each handler asks for.
+
+Password hashes are computed by two threads that step back for everybody else, and at most eight more wait:
+signing in at full rate must not slow the sold software down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import os
+import re
+import secrets
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, Final, TypeVar
+
+from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.datastructures import Cookie
+from litestar.handlers import BaseRouteHandler
+
+from keywright.domain.errors import Forbidden, Invalid, KeywrightError, TooMany, Unavailable
+from keywright.domain.staff import LONGEST, Deed, least_role, may
+from keywright.flows import staff_sessions
+from keywright.flows.context import Context
+from keywright.flows.operate import Act
+from keywright.flows.staff_sessions import Signed, Stage
+from keywright.web import wire
+from keywright.web.limits import Limit
+from keywright.web.origin import is_ours
+
+T = TypeVar("T")
+Web = Request[Any, Any, Any]
+Connection = ASGIConnection[Any, Any, Any, Any]
+Guard = Callable[[Connection, BaseRouteHandler], Awaitable[None]]
+Form = dict[str, str]
+
+LARGEST_FORM: Final = 32 * 1024
+HASHES_AT_ONCE: Final = 2
+HASHES_WAITING: Final = 8
+
+_THREADS: Final = 4
+_MOST_WAITING: Final = 64
+_ACTS_A_MINUTE: Final = 60  # of one person
+_DOORS_A_MINUTE: Final = 120  # looked at from one address: each look is one read
+_BROWSER_SECONDS: Final = 3600
+_COOKIE: Final = re.compile(r"[A-Za-z0-9_-]{22,64}")
+_STEP_BACK: Final = 10
+
+
+class SignInNeeded(KeywrightError):
+    """Nobody is signed in here. A page leads to the sign-in; everything else is refused."""
+
+    code = "UNAUTHORIZED"
+    status = 401
+
+
+class ProofNeeded(KeywrightError):
+    """Somebody is signed in, and has to prove once more to be himself."""
+
+    code = "FORBIDDEN"
+    status = 403
+
+
+class Gate:
+    """One per process."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self._acts = Limit(_ACTS_A_MINUTE)
+        self._doors = Limit(_DOORS_A_MINUTE)
+        self._threads = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="console")
+        self._hashers = ThreadPoolExecutor(
+            max_workers=HASHES_AT_ONCE, thread_name_prefix="hasher", initializer=_step_back
+        )
+        self._busy = 0
+        self._hashing = 0
+        self.secure = context.policy.base_url.startswith("https://")
+        # Browsers take a name with this prefix from this host alone, and only with Secure.
+        prefix = "__Host-" if self.secure else ""
+        self._browser_name = f"{prefix}keywright_door"
+        self._session_name = f"{prefix}keywright_staff"
+
+    # -- cookies ----------------------------------------------------------------------------------
+
+    def browser_of(self, request: Connection) -> str:
+        """The name this browser goes by before it is signed in; empty when it has none."""
+        return _well_formed(request.cookies.get(self._browser_name, ""))
+
+    def browser_cookie(self, browser: str) -> Cookie:
+        return self._cookie(self._browser_name, browser, _BROWSER_SECONDS)
+
+    def session_of(self, request: Connection) -> str:
+        return _well_formed(request.cookies.get(self._session_name, ""))
+
+    def session_cookie(self, session: str) -> Cookie:
+        """For as long as a session may last; without one, it is taken back."""
+        return self._cookie(self._session_name, session, int(LONGEST.total_seconds()) if session else 0)
+
+    def _cookie(self, name: str, value: str, max_age: int) -> Cookie:
+        return Cookie(
+            name, value=value, path="/", max_age=max_age, httponly=True, secure=self.secure, samesite="lax"
+        )
+
+    # -- who --------------------------------------------------------------------------------------
+
+    async def find(self, request: Connection, stage: Stage = "full") -> Signed | None:
+        """Who has a session at this stage here, if anybody."""
+        session = self.session_of(request)
+        if not session:
+            return None
+        return await self.run(lambda: staff_sessions.find(self.context, session, stage))
+
+    # -- forms ------------------------------------------------------------------------------------
+
+    def check_of(self, cookie: str) -> str:
+        return staff_sessions.form_check(self.context, cookie)
+
+    async def form_of(self, request: Web, cookie: str) -> Form:
+        """The fields of a form that came from a page of ours, in the browser we gave it to.
+
+        Raises Forbidden; Invalid for text that no database takes.
+        """
+        async with wire.in_time():
+            told = await request.form()
+        form = {name: value for name, value in told.items() if isinstance(value, str)}
+        paired = hmac.compare_digest(self.check_of(cookie).encode(), form.get("check", "").encode())
+        if not cookie or not paired or not is_ours(self.context.policy.base_url, request):
+            raise Forbidden("This did not come from our own page. Please allow cookies and try again.")
+        if any("\x00" in value or _has_half(value) for value in form.values()):
+            raise Invalid("There is a character in the form that is none.")
+        return form
+
+    async def act_form(self, request: Web) -> Form:
+        """The form of somebody who is signed in. Raises Forbidden, Invalid, TooMany."""
+        self._acts.count(signed_of(request).staff.id)
+        return await self.form_of(request, self.session_of(request))
+
+    def count_door(self, request: Web) -> None:
+        """Raises TooMany."""
+        self._doors.count(place_of(request))
+
+    # -- work -------------------------------------------------------------------------------------
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """Raises Unavailable when too much is waiting, and what the call raises."""
+        if self._busy >= _MOST_WAITING:
+            raise Unavailable("Too much is waiting at the moment. Please try again.", retry_after=5)
+        self._busy += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        finally:
+            self._busy -= 1
+
+    async def hash(self, call: Callable[[], T]) -> T:
+        """Compute a password's hash: two at a time, and eight may wait. Raises TooMany for the next."""
+        if self._hashing >= HASHES_AT_ONCE + HASHES_WAITING:
+            raise TooMany("Too many people sign in at the moment. Please try again.", retry_after=2)
+        self._hashing += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._hashers, call)
+        finally:
+            self._hashing -= 1
+
+
+# -- what a handler asks for ----------------------------------------------------------------------------
+
+
+def needs(gate: Gate, deed: Deed, *, proven: bool = False) -> dict[str, Any]:
+    """What a handler of the console is declared with: its guard, and the same in words for the route table.
+
+    The tenant is always that of the person: no handler takes one from outside. `proven`: the person must have
+    proved to be himself not long ago.
+    """
+
+    async def guard(connection: Connection, _handler: BaseRouteHandler) -> None:
+        signed = await gate.find(connection)
+        if signed is None:
+            raise SignInNeeded("Please sign in.")
+        if not may(signed.staff.role, deed):
+            raise Forbidden("Your role does not allow this. An owner can change it.")
+        if "\x00" in connection.scope["path"] or b"%00" in connection.scope["query_string"]:
+            raise Invalid("There is a NUL in the address.")
+        connection.scope["auth"] = signed
+        if proven and not staff_sessions.is_proven(gate.context, signed):
+            raise ProofNeeded("Please prove once more that it is you.")
+
+    guards: list[Guard] = [guard]
+    return {
+        "guards": guards,
+        "opt": {"role": least_role(deed), "tenant": "of the session", "proven": proven},
+        "include_in_schema": False,
+        "request_max_body_size": LARGEST_FORM,
+    }
+
+
+def open_to_all() -> dict[str, Any]:
+    """What a handler at the door is declared with: it asks for links, passwords and codes by itself."""
+    return {
+        "opt": {"role": "anyone", "tenant": "of the link or the session"},
+        "include_in_schema": False,
+        "request_max_body_size": LARGEST_FORM,
+    }
+
+
+def signed_of(request: Connection) -> Signed:
+    """Whom a guard let through."""
+    signed: Signed = request.scope["auth"]
+    return signed
+
+
+def act_of(request: Connection, reason: str) -> Act:
+    return Act(signed_of(request).actor, reason or None)
+
+
+def place_of(request: Connection) -> str:
+    """Where a request comes from, for limits."""
+    return wire.address_of(request.scope)
+
+
+def fresh_browser() -> str:
+    return secrets.token_urlsafe(24)
+
+
+_SYSTEMS: Final = (("Android", "Android"), ("iPhone", "iOS"), ("iPad", "iOS"), ("Windows", "Windows"))
+_MORE_SYSTEMS: Final = (("Mac OS", "macOS"), ("CrOS", "ChromeOS"), ("Linux", "Linux"))
+_BROWSERS: Final = (("Edg", "Edge"), ("OPR", "Opera"), ("Firefox", "Firefox"), ("Chrom", "Chrome"))
+
+
+def agent_of(request: Connection) -> str:
+    """Browser and system in a few words, so that people know their sessions again. Nothing else is kept."""
+    told = request.headers.get("user-agent", "")
+    browsers = (*_BROWSERS, ("Safari", "Safari"))
+    browser = next((name for mark, name in browsers if mark in told), "A browser")
+    system = next((name for mark, name in (*_SYSTEMS, *_MORE_SYSTEMS) if mark in told), "")
+    return f"{browser} on {system}" if system else browser
+
+
+def _well_formed(cookie: str) -> str:
+    return cookie if _COOKIE.fullmatch(cookie) else ""
+
+
+def _has_half(text: str) -> bool:
+    """Half of a surrogate pair: no database takes it."""
+    return any(0xD800 <= ord(character) <= 0xDFFF for character in text)
+
+
+def _step_back() -> None:
+    """Let every other thread go first. On Linux a thread has a priority of its own; elsewhere nothing."""
+    with suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _STEP_BACK)

@@ -1,0 +1,35 @@
+"""The console as one router: its pages, and how it refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Response, Router
+from litestar.exceptions import HTTPException
+
+from keywright.domain.errors import KeywrightError
+from keywright.flows.context import Context
+from keywright.web.console import events, home, licenses, people, sign_in, you
+from keywright.web.console.gate import Gate, Web
+from keywright.web.console.shell import Shell
+from keywright.web.storefront.pages import Pages
+
+
+def routes(context: Context) -> list[Any]:
+    """Everything under `/console`."""
+    shell = Shell(Pages(context, pay=False), Gate(context))
+    handlers = [
+        *sign_in.routes(shell),
+        *home.routes(shell),
+        *licenses.routes(shell),
+        *events.routes(shell),
+        *people.routes(shell),
+        *you.routes(shell),
+    ]
+
+    # A function, not the bound method: routers are copied with all that hangs on them.
+    def refused(request: Web, error: Exception) -> Response[Any]:
+        return shell.refused(request, error)
+
+    kinds: tuple[type[Exception], ...] = (KeywrightError, HTTPException, Exception)
+    return [Router("/", route_handlers=handlers, exception_handlers=dict.fromkeys(kinds, refused))]
