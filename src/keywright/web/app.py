@@ -24,6 +24,7 @@ from keywright.web import errors, hooks, stopping
 from keywright.web.api import admin, health, reconcile
 from keywright.web.api.licensing import Desk
 from keywright.web.api.stream import StreamDesk
+from keywright.web.console import site as console
 from keywright.web.storefront import site
 from keywright.web.watch import Watch
 
@@ -86,6 +87,7 @@ def create_app(context: Context, engine: WorkflowEngine, *, metrics_token: str |
             *admin.routes(context),
             *reconcile.routes(context),
             *site.routes(context),
+            *console.routes(context),
         ],
         lifespan=[lifespan],
         exception_handlers=handlers,
