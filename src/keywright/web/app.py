@@ -26,6 +26,7 @@ from keywright.web.api.licensing import Desk
 from keywright.web.api.stream import StreamDesk
 from keywright.web.console import site as console
 from keywright.web.storefront import site
+from keywright.web.straight import Application
 from keywright.web.watch import Watch
 
 log = structlog.get_logger(__name__)
@@ -78,7 +79,7 @@ def create_app(context: Context, engine: WorkflowEngine, *, metrics_token: str |
         HTTPException: errors.framework_refused,
         Exception: errors.failed,
     }
-    return Litestar(
+    return Application(
         [
             *hooks.routes(intake, watch),
             *desk.routes(),

@@ -43,14 +43,19 @@ def framework_refused(_request: Request[Any, Any, Any], error: HTTPException) ->
 
 
 def failed(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    made = hidden(request.url.path, error)
+    headers = {"retry-after": str(made.retry_after)} if made.retry_after is not None else {}
+    return _response(wire.problem(made), made.status, headers)
+
+
+def hidden(path: str, error: Exception) -> KeywrightError:
+    """What the caller is told of an error that nobody foresaw; the operator finds it in the log."""
     if is_away(error):
         # One line and no traceback: while the database is away this is the answer to every request.
-        log.warning("database_away", path=request.url.path, error=type(error).__qualname__)
-        away = Unavailable("The database does not answer. Please try again.", retry_after=5)
-        return _response(wire.problem(away), away.status, {"retry-after": str(away.retry_after)})
-    log.error("unexpected_error", path=request.url.path, error=type(error).__qualname__, exc_info=error)
-    made = KeywrightError("Something went wrong on our side. It was logged.")
-    return _response(wire.problem(made), 500, {})
+        log.warning("database_away", path=path, error=type(error).__qualname__)
+        return Unavailable("The database does not answer. Please try again.", retry_after=5)
+    log.error("unexpected_error", path=path, error=type(error).__qualname__, exc_info=error)
+    return KeywrightError("Something went wrong on our side. It was logged.")
 
 
 def _detail(error: HTTPException) -> str:

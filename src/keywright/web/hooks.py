@@ -9,6 +9,7 @@ from litestar import asgi
 from keywright.domain.errors import BadSignature
 from keywright.flows.intake import LARGEST_BODY, Intake
 from keywright.web import wire
+from keywright.web.straight import STRAIGHT
 from keywright.web.watch import Watch
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _FREQUENT_BODIES = {name: wire.encode({"received": True, "outcome": name}) for n
 
 def routes(intake: Intake, watch: Watch) -> list[ASGIRouteHandler]:
     def hook(path: str, provider: str) -> ASGIRouteHandler:
-        @asgi(path, copy_scope=False)
+        @asgi(path, copy_scope=False, opt=STRAIGHT)
         async def receive_webhook(scope: Scope, receive: Receive, send: Send) -> None:
             async def take(scope: Scope, receive: Receive) -> tuple[int, bytes]:
                 raw = await wire.body_of(scope, receive, LARGEST_BODY)

@@ -18,6 +18,7 @@ from keywright.flows.gather import Gatherer
 from keywright.flows.licensing import Ask, Asked, Bookkeeping, Verdict
 from keywright.web import wire
 from keywright.web.limits import Limit
+from keywright.web.straight import STRAIGHT
 from keywright.web.watch import Watch
 
 if TYPE_CHECKING:
@@ -61,15 +62,15 @@ class Desk:
     def routes(self) -> list[ASGIRouteHandler]:
         desk = self
 
-        @asgi("/api/license/validate", copy_scope=False)
+        @asgi("/api/license/validate", copy_scope=False, opt=STRAIGHT)
         async def validate(scope: Scope, receive: Receive, send: Send) -> None:
             await wire.post(scope, receive, send, desk.validate)
 
-        @asgi("/api/license/activate", copy_scope=False)
+        @asgi("/api/license/activate", copy_scope=False, opt=STRAIGHT)
         async def activate(scope: Scope, receive: Receive, send: Send) -> None:
             await wire.post(scope, receive, send, desk.activate)
 
-        @asgi("/api/license/deactivate", copy_scope=False)
+        @asgi("/api/license/deactivate", copy_scope=False, opt=STRAIGHT)
         async def deactivate(scope: Scope, receive: Receive, send: Send) -> None:
             await wire.post(scope, receive, send, desk.deactivate)
 
