@@ -55,6 +55,9 @@ ROUTES: list[tuple[str, str, str, Any]] = [
     ("GET", "tokens", "admin", None),
     ("POST", "tokens", "admin", {"name": "robot"}),
     ("DELETE", "tokens/{token}", "admin", None),
+    ("GET", "keys", "read", None),
+    ("POST", "keys/rotate", "admin", {"type": "lease+jwt", "reason": "why"}),
+    ("POST", "keys/{kid}/revoke", "admin", {"reason": "why"}),
 ]
 OF_ONE = [route for route in ROUTES if "{" in route[1]]
 
@@ -93,6 +96,7 @@ class Office:
             "activation": bound.id,
             "event": "evt_sold",
             "token": spare.id,
+            "kid": context.signer.active_key(context.master.id, "lic+jwt"),
         }
 
     def token(self, scope: str, tenant: Tenant | None = None) -> str:
@@ -155,7 +159,7 @@ def test_every_route_asks_for_its_scope(office: Office) -> None:
 
 
 def test_another_tenants_objects_are_as_unknown_as_none(office: Office, stranger: str) -> None:
-    nothing = {"license": "lic_0", "activation": "act_0", "event": "evt_0", "token": "tok_0"}
+    nothing = {"license": "lic_0", "activation": "act_0", "event": "evt_0", "token": "tok_0", "kid": "key_0"}
     before = world.the_license(office.context)
     for method, path, _, body in OF_ONE:
         theirs = office.ask(method, path, body, token=stranger)

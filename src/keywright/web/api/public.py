@@ -1,9 +1,8 @@
-"""What anybody may call: configuration, plans, checkouts and the public signing keys."""
+"""What anybody may call: configuration, plans and checkouts."""
 
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import Any
 
 import msgspec
@@ -11,31 +10,29 @@ from litestar import Request, Response, Router, get, post, route
 from litestar.params import FromPath
 
 from keywright.domain import strict_json
-from keywright.domain.errors import Invalid, NotFound, Unauthorized
+from keywright.domain.errors import Invalid, Unauthorized
 from keywright.flows.checkout import Ask
 from keywright.flows.context import Context
-from keywright.store import catalog, tenants
+from keywright.store import catalog
 from keywright.store.catalog import Offer
 from keywright.web import cors, wire
 from keywright.web.till import Till
 
 _LARGEST_BODY = 16 * 1024
 _NO_STORE = {"cache-control": "no-store"}
-_KEYS_HEADERS = {"cache-control": "public, max-age=3600", "access-control-allow-origin": "*"}
-_SLUG = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 Web = Request[Any, Any, Any]
 
 
 def routes(context: Context, till: Till) -> list[Router]:
-    """The routes of the contract's section "for anyone", less health and webhooks."""
+    """The routes of the contract's section "for anyone", less health, webhooks and keys."""
     origins = context.policy.website_origins
     shared = Router(
         "/api",
         route_handlers=[*_catalog_routes(context), *_checkout_routes(till), *_preflights()],
         middleware=[cors.allow(origins)],
     )
-    return [shared, Router("/", route_handlers=_key_routes(context))]
+    return [shared]
 
 
 def _catalog_routes(context: Context) -> list[Any]:
@@ -90,28 +87,6 @@ def _preflights() -> list[Any]:
         return None
 
     return [preflight]
-
-
-def _key_routes(context: Context) -> list[Any]:
-    def answer(tenant: str) -> Response[bytes]:
-        body = wire.encode(context.signer.key_set(tenant))
-        return Response(body, media_type="application/jwk-set+json", headers=_KEYS_HEADERS)
-
-    @get("/.well-known/jwks.json", sync_to_thread=True, operation_id="keys")
-    def master_keys() -> Response[bytes]:
-        return answer(context.master.id)
-
-    @get("/t/{slug:str}/.well-known/jwks.json", sync_to_thread=True, operation_id="tenant_keys")
-    def tenant_keys(slug: FromPath[str]) -> Response[bytes]:
-        found = None
-        if _SLUG.fullmatch(slug):
-            with context.database.read() as connection:
-                found = tenants.find(connection, slug)
-        if found is None:
-            raise NotFound("There is no such seller here.")
-        return answer(found.id)
-
-    return [master_keys, tenant_keys]
 
 
 def _ask(body: bytes) -> Ask:
