@@ -21,7 +21,7 @@ from keywright.flows import alarms
 from keywright.flows.context import Context
 from keywright.flows.intake import Intake
 from keywright.web import errors, hooks, stopping
-from keywright.web.api import admin, health, reconcile
+from keywright.web.api import admin, health, license_file, reconcile, signing_keys, well_known
 from keywright.web.api.licensing import Desk
 from keywright.web.api.stream import StreamDesk
 from keywright.web.console import site as console
@@ -87,6 +87,9 @@ def create_app(context: Context, engine: WorkflowEngine, *, metrics_token: str |
             *health.routes(context, watch, pulse, engine.is_alive, metrics_token),
             *admin.routes(context),
             *reconcile.routes(context),
+            *license_file.routes(desk),
+            *signing_keys.routes(context),
+            *well_known.routes(context),
             *site.routes(context),
             *console.routes(context),
         ],
@@ -123,11 +126,12 @@ def _settle_interpreter() -> None:
 
 
 async def _keep_books(context: Context, desk: Desk, watch: Watch) -> None:
-    """Write what the validations gathered, and report bursts of bad signatures."""
+    """Take up changed signing keys, write what the validations gathered, report bursts of bad signatures."""
     loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(_BOOKKEEPING_SECONDS)
         try:
+            await loop.run_in_executor(None, context.signer.refresh)
             await loop.run_in_executor(None, desk.books.write, context)
             # Another process may have brought in keys of a kind that this one has not looked for yet.
             await loop.run_in_executor(None, context.schemes.learn, context.database)
