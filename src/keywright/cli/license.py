@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 import typer
 
-from keywright.cli import license_billing, license_explain
+from keywright.cli import license_billing, license_explain, license_import
 from keywright.cli.chosen import Reason, Which, act, found
 from keywright.cli.session import (
     AsJson,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Licenses, by id, key or e-mail.")
 app.add_typer(license_explain.app)
 app.add_typer(license_billing.app)
+app.add_typer(license_import.app)
 
 Until = Annotated[str | None, typer.Option(metavar="DATE", help="2027-01-31, or with a time and its zone.")]
 

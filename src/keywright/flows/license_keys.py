@@ -32,6 +32,8 @@ _LONGEST_TYPED: Final = 1024
 _AROUND: Final = "\u200b\u2060\ufeff"
 # Begins what the vault keeps of a key that stands there as it is printed: no key of ours has this character.
 _AS_PRINTED: Final = "="
+# Between a scheme's name and what it reads: in neither there is one, so forms of two schemes never meet.
+_OF: Final = "\n"
 _SHOWN: Final = 5
 
 
@@ -41,6 +43,11 @@ class Key(msgspec.Struct, frozen=True):
     form: str
     kept: str
     last5: str
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it is looked up under a scheme, and not as a key of ours."""
+        return _OF in self.form
 
     def __repr__(self) -> str:  # keys never reach a log
         return "Key(...)"
@@ -73,8 +80,7 @@ class Schemes:
         if typed is None:
             return None
         read = typed if name == EXACT else self._read(name, typed)
-        # No key of ours, and no name of a scheme, has a line end in it: forms of two schemes never meet.
-        return None if read is None else f"{name}\n{read}"
+        return None if read is None else f"{name}{_OF}{read}"
 
     def _read(self, name: str, typed: str) -> str | None:
         scheme = self.installed.get(name)

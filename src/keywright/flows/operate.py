@@ -25,7 +25,16 @@ from keywright.flows.context import Context
 from keywright.flows.license_views import LicenseRow, rows_of, unknown_license
 from keywright.flows.license_writes import blank, clocks_of, record, sealed, with_new_key
 from keywright.flows.paid_for import nothing_paid, paid_for
-from keywright.store import activations, catalog, customers, license_views, licenses, purchases, timeline
+from keywright.store import (
+    activations,
+    catalog,
+    customers,
+    key_schemes,
+    license_views,
+    licenses,
+    purchases,
+    timeline,
+)
 from keywright.store.catalog import Offer
 from keywright.store.customers import Customer
 from keywright.store.purchases import StoredPurchase
@@ -185,6 +194,7 @@ def rotate_key(context: Context, tenant: str, license_id: str, act: Act) -> tupl
         after, kept = with_new_key(context, held, opened.plan)
         told = {"before": held.key_last5, "after": after.key_last5}
         after = _write(context, connection, held, after, "license.key_rotated", told_of(act, **told))
+        key_schemes.replace(connection, tenant, held.id, held.key_hash, context.clock.now())
         announce.resend(context, connection, after)
         prefix = catalog.prefixes(connection, [held.product_id])[held.product_id]
         return _row(context, connection, after), license_keys.printed(prefix, kept)

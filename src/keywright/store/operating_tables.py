@@ -38,3 +38,13 @@ key_schemes = sa.Table(
     sa.Column("scheme", sa.Text, primary_key=True),
     sa.Column("created_at", Instant, nullable=False),
 )
+
+# Keys that were replaced by another: a file of keys that is imported once more must not bring them back.
+former_keys = sa.Table(
+    "former_keys",
+    metadata,
+    sa.Column("key_hash", sa.Text, primary_key=True),
+    sa.Column("tenant_id", sa.Text, sa.ForeignKey("tenants.id"), nullable=False),
+    sa.Column("license_id", sa.Text, sa.ForeignKey("licenses.id"), nullable=False),
+    sa.Column("replaced_at", Instant, nullable=False),
+)

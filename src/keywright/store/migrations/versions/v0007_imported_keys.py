@@ -25,9 +25,22 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_key_schemes_tenant_id_tenants")),
         sa.PrimaryKeyConstraint("tenant_id", "scheme", name=op.f("pk_key_schemes")),
     )
+    op.create_table(
+        "former_keys",
+        sa.Column("key_hash", sa.Text(), nullable=False),
+        sa.Column("tenant_id", sa.Text(), nullable=False),
+        sa.Column("license_id", sa.Text(), nullable=False),
+        sa.Column("replaced_at", Instant(), nullable=False),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_former_keys_tenant_id_tenants")),
+        sa.ForeignKeyConstraint(
+            ["license_id"], ["licenses.id"], name=op.f("fk_former_keys_license_id_licenses")
+        ),
+        sa.PrimaryKeyConstraint("key_hash", name=op.f("pk_former_keys")),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("former_keys")
     op.drop_table("key_schemes")
     op.drop_table("audit_heads")
     op.drop_table("audit")
