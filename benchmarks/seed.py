@@ -24,6 +24,7 @@ import sqlalchemy as sa
 from benchmarks import spool
 from keywright import bootstrap
 from keywright.domain import fingerprint, license_key, license_token, purchase
+from keywright.domain.activation import Activation
 from keywright.domain.facts import HolderSeen, Item, Stamp, SubscriptionSeen
 from keywright.domain.grant import worth
 from keywright.domain.license import License, granted
@@ -142,11 +143,13 @@ class Seller:
             "released_at": None,
             "lease": lease,
             "lease_until": micros(now + offline / 2),
-            "lease_mark": self._mark(held, lease),
+            "lease_mark": self._mark(held, machine, lease),
         }
 
-    def _mark(self, held: License, lease: str) -> str:
-        found = Found(held, self._offer.plan, self._offer.product.slug, None)
+    def _mark(self, held: License, machine: str, lease: str) -> str:
+        fingerprint_hash = self._context.vault.blind("fingerprint", machine)
+        bound = Activation("", held.id, held.tenant_id, fingerprint_hash, None, self._now)
+        found = Found(held, self._offer.plan, self._offer.product.slug, bound)
         return licensing.lease_mark(self._context, found, "VALID", lease)
 
     def _claims(self, held: License, machine: str, until: datetime) -> dict[str, Any]:

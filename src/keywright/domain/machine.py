@@ -82,12 +82,13 @@ def compare(known: Signals, shown: Signals) -> Likeness | None:
     """
     if known.get(KIND) != shown.get(KIND):
         return None
-    agreed, changed = [], []
+    agreed: list[str] = []
+    changed: list[str] = []
     for name in WEIGHTS:
         if name in known and name in shown:
             (agreed if known[name] == shown[name] else changed).append(name)
-    weight = sum(WEIGHTS[name] for name in agreed)
-    compared = weight + sum(WEIGHTS[name] for name in changed)
+    weight = sum(map(WEIGHTS.__getitem__, agreed))
+    compared = weight + sum(map(WEIGHTS.__getitem__, changed))
     if compared < _LEAST_COMPARED or weight * 10 < compared * _AGREE_TENTHS:
         return None
     # Machines of one make agree in much, and so do those set up from one image. Serial numbers that a maker

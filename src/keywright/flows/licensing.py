@@ -5,11 +5,12 @@ from __future__ import annotations
 import hmac
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Literal
 
 import msgspec
 
 from keywright.domain import activation as rules
-from keywright.domain import fingerprint, license_key, license_token
+from keywright.domain import fingerprint, license_key, license_token, machine, seat
 from keywright.domain.activation import Activation
 from keywright.domain.errors import Invalid
 from keywright.domain.license import seats_at, status
@@ -17,8 +18,11 @@ from keywright.domain.plan import FOREVER
 from keywright.domain.verdict import DETAIL, Code, Question, is_valid, judge, offline_until
 from keywright.flows.context import Context
 from keywright.flows.license_writes import can_record, is_as_written, record
-from keywright.store import activations, licenses
+from keywright.store import activations, licenses, machines
 from keywright.store.licenses import Found
+from keywright.store.machines import Known
+
+Match = Literal["exact", "close"]
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -32,6 +36,7 @@ class Ask(msgspec.Struct, frozen=True):
     entitlements: tuple[str, ...] = ()
     nonce: str | None = None
     version: str | None = None
+    checkout_days: int | None = None
 
 
 class LicenseShown(msgspec.Struct, frozen=True):
@@ -53,7 +58,7 @@ class ActivationShown(msgspec.Struct, frozen=True):
     id: str
     name: str | None
     activated_at: datetime
-    match: str = "exact"
+    match: Match = "exact"
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -73,8 +78,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 _LONGEST_NONCE = 128
 _LONGEST_NAME = 200
-# Nobody asks for the minute a machine was last seen in, and each write costs as much as the answer.
-_SEEN_AGAIN_AFTER = timedelta(minutes=15)
+_LONGEST_CHECKOUT = 36_500  # days
 _CACHE_FOR = timedelta(minutes=10)
 
 
@@ -88,6 +92,7 @@ class Asked(msgspec.Struct, frozen=True):
     key_hash: str | None
     fingerprint_hash: str | None
     also: tuple[str, ...] = ()
+    signals: machine.Signals | None = None
 
 
 def check(context: Context, ask: Ask, *, fingerprint_needed: bool) -> Asked:
@@ -101,6 +106,8 @@ def check(context: Context, ask: Ask, *, fingerprint_needed: bool) -> Asked:
         raise Invalid("`nonce` must be 1 to 128 characters.", code="NONCE_INVALID")
     if ask.name is not None and (len(ask.name) > _LONGEST_NAME or not ask.name.isprintable()):
         raise Invalid("`name` must be at most 200 printable characters.", code="NAME_INVALID")
+    if ask.checkout_days is not None and not 0 < ask.checkout_days <= _LONGEST_CHECKOUT:
+        raise Invalid("`checkout_days` must be 1 or more.", code="CHECKOUT_INVALID")
     canonical = license_key.canonical(ask.key)
     # A key of ours asks nobody else; and where no other keys are held, nothing else can be a key.
     forms = (canonical,) if canonical is not None else context.schemes.forms(ask.key)
@@ -111,6 +118,7 @@ def check(context: Context, ask: Ask, *, fingerprint_needed: bool) -> Asked:
         hashes[0] if hashes else None,
         vault.blind("fingerprint", ask.fingerprint) if ask.fingerprint is not None else None,
         hashes[1:],
+        machine.read(ask.signals) if ask.signals else None,
     )
 
 
@@ -123,14 +131,21 @@ def settle(context: Context, asked: Asked) -> Asked:
 
 
 class Bookkeeping:
-    """Last-seen times and renewed leases, gathered here and written later: they never decide an answer."""
+    """What is gathered here and written later: last-seen times, renewed leases, changed signals.
+
+    None of it decides an answer.
+    """
 
     def __init__(self) -> None:
         self._seen: dict[str, datetime] = {}
+        self._known: dict[str, Known] = {}
         self._leases: dict[str, activations.Lease] = {}
 
     def saw(self, activation: str, now: datetime) -> None:
         self._seen[activation] = now
+
+    def noticed(self, known: Known) -> None:
+        self._known[known.activation_id] = known
 
     def renewed(self, lease: activations.Lease) -> None:
         self._leases[lease.activation_id] = lease
@@ -139,11 +154,13 @@ class Bookkeeping:
         """Write what was gathered, in one transaction. Returns how many rows."""
         seen, self._seen = self._seen, {}
         leases, self._leases = self._leases, {}
+        known, self._known = self._known, {}
         if not seen and not leases:
             return 0
         with context.database.write() as connection:
             activations.seen(connection, list(seen.items()))
             activations.renew_leases(connection, list(leases.values()))
+            machines.keep(connection, list(known.values()))
         return len(seen) + len(leases)
 
 
@@ -166,22 +183,66 @@ def validate_many(
 
 
 def answer(context: Context, books: Bookkeeping, asked: Asked, found: Found | None) -> Verdict:
-    """The verdict on what was found, with a lease when it is valid on an activated machine."""
+    """The verdict on what was found, with a lease when it is valid on an activated machine.
+
+    Without a lease, all the same, when that would outlive the seat as it is written: see `wants_writer`.
+    """
     if found is None:
         return not_found(context, asked)
-    now = context.clock.now()
+    now, due = context.clock.now(), False
+    if found.activation is not None and found.plan.terms.floating:
+        found = present(found, now)
+        due = found.activation is not None and seat.is_due(found.license, found.plan, found.activation, now)
     code = judge_asked(context, asked, found, now)
     lease = None
     if found.activation is not None and is_valid(code):
-        lease = _usable_lease(context, asked, found, code, now)
-        if lease is None:
+        if not due:
+            lease = _usable_lease(context, asked, found, code, now)
+        if lease is None and not due:
             lease, kept = new_lease(context, asked, found, found.activation, code, now)
             if kept is not None:
                 books.renewed(kept)
         seen = found.activation.last_seen_at
-        if seen is None or now - seen >= _SEEN_AGAIN_AFTER:
+        # Nobody asks for the minute a machine was last seen in, and each write costs as much as the answer.
+        if seen is None or now - seen >= seat.SEEN_AGAIN_AFTER:
             books.saw(found.activation.id, now)
+            if asked.signals is not None:
+                shown = blinded(context, found, asked.signals)
+                books.noticed(known_as(found.activation, shown))
     return verdict_of(asked, found, code, found.activation, lease, now)
+
+
+def wants_writer(asked: Asked, verdict: Verdict) -> bool:
+    """Whether a validation that ended in this verdict, without a lease, is for `activating.keep_many`.
+
+    A floating seat must be held longer before a longer lease is given out; and a machine that is not known
+    by its fingerprint may be known by its signals.
+    """
+    return verdict.activation is not None if verdict.valid else _is_stranger(asked, verdict)
+
+
+def _is_stranger(asked: Asked, verdict: Verdict) -> bool:
+    return verdict.code == "NOT_ACTIVATED" and asked.signals is not None
+
+
+def present(found: Found, now: datetime) -> Found:
+    """What was found, without a machine whose floating seat has returned by itself."""
+    if found.activation is None or not seat.is_lapsed(found.activation, found.plan, now):
+        return found
+    return msgspec.structs.replace(found, activation=None)
+
+
+def blinded(context: Context, found: Found, signals: machine.Signals) -> machine.Signals:
+    """Signals as they are stored: under a keyed hash for this tenant and product, the kind in plain words."""
+    place = f"{found.license.tenant_id}\n{found.license.product_id}\n"
+    return {
+        name: value if name == machine.KIND else context.vault.blind("signal", f"{place}{name}\n{value}")
+        for name, value in signals.items()
+    }
+
+
+def known_as(bound: Activation, shown: machine.Signals) -> Known:
+    return Known(bound.id, bound.tenant_id, bound.license_id, shown)
 
 
 def judge_asked(context: Context, asked: Asked, found: Found, now: datetime) -> Code:
@@ -206,14 +267,17 @@ def deactivate(context: Context, asked: Asked) -> tuple[Verdict, str | None]:
         if found is None:
             return not_found(context, asked), "NOT_FOUND"
         now = context.clock.now()
+        found = present(found, now)
         if found.activation is None:
             return verdict_of(asked, found, "NOT_ACTIVATED", None, None, now), "NOT_ACTIVATED"
+        is_move = seat.is_move(found.activation, found.plan, now)
         since = now - timedelta(seconds=found.plan.terms.moves_period)
-        released = activations.count_released(connection, found.license.id, since)
-        if not rules.may_release(found.plan, released=released):
+        released = activations.count_released(connection, found.license.id, since) if is_move else 0
+        if is_move and not rules.may_release(found.plan, released=released):
             refused = verdict_of(asked, found, "MOVES_EXHAUSTED", found.activation, None, now)
             return refused, "MOVES_EXHAUSTED"
-        activations.release(connection, found.activation.id, now)
+        ending: activations.Ending | None = None if is_move else "returned"
+        activations.release_many(connection, [found.activation.id], now, by=ending)
         held, detail = found.license, {"activation": found.activation.id}
         if can_record(context, held):
             record(context, connection, held, held, "activation.released", detail=detail, now=now)
@@ -234,24 +298,39 @@ def _usable_lease(context: Context, asked: Asked, found: Found, code: Code, now:
     if asked.ask.nonce is not None or held is None or held.lease is None or held.lease_until is None:
         return None
     mark = lease_mark(context, found, code, held.lease)
-    return held.lease if mark == held.lease_mark and now < held.lease_until else None
+    if mark != held.lease_mark or now >= held.lease_until:
+        return None
+    # Keys may have been rotated, and one revoked, between the signature and the mark.
+    active = context.signer.active_key(held.tenant_id, "lease+jwt")
+    return held.lease if license_token.key_id(held.lease) == active else None
 
 
 def lease_mark(context: Context, found: Found, code: Code, lease: str) -> str:
     """What a stored lease rests on, under the tenant's row key: the signing key, the license as sealed, the
-    plan's version, the verdict, and the lease as we wrote it. HMAC-SHA256 cut to 128 bits, hex."""
-    tenant = found.license.tenant_id
+    plan's version, the machine, its check-out, the verdict, and the lease as we wrote it. HMAC-SHA256 cut to
+    128 bits, hex."""
+    tenant, bound = found.license.tenant_id, found.activation
     kid = context.signer.active_key(tenant, "lease+jwt")
-    text = f"lease-mark/1:{kid}:{found.license.mac}:{found.plan.version}:{code}:{lease}"
+    on = f"{bound.fingerprint_hash}:{bound.out_until or ''}" if bound is not None else ":"
+    text = f"lease-mark/2:{kid}:{found.license.mac}:{found.plan.version}:{on}:{code}:{lease}"
     return hmac.digest(context.vault.row_key(tenant), text.encode(), "sha256")[:16].hex()
 
 
-def _lease_end(found: Found, now: datetime) -> datetime:
+def _reuse_until(found: Found, bound: Activation, now: datetime) -> datetime:
     """Until when a stored lease is handed out again: half its life."""
-    until = offline_until(found.license, found.plan, now) or now
+    until = _lease_end(found, bound, now) or now
     half, step = now + (until - now) / 2, found.license.seats_after_at
     # Never across a step: a lease says how many seats there are.
     return min(half, step) if step is not None and step > now else half
+
+
+def _lease_end(found: Found, bound: Activation | None, now: datetime) -> datetime | None:
+    """When a lease for this machine that begins now ends; None when it may not run now."""
+    held, plan = found.license, found.plan
+    if bound is None or not (plan.terms.floating or bound.out_until is not None):
+        return offline_until(held, plan, now)
+    until = seat.lease_end(held, plan, bound, now)
+    return until if until > now else None
 
 
 def new_lease(
@@ -265,7 +344,7 @@ def new_lease(
     if asked.ask.nonce is not None:
         return lease, None
     mark = lease_mark(context, found, code, lease)
-    kept = activations.Lease(bound.id, lease, _lease_end(found, now), mark)
+    kept = activations.Lease(bound.id, lease, _reuse_until(found, bound, now), mark)
     return lease, kept
 
 
@@ -274,7 +353,7 @@ def _fresh_lease(
 ) -> str:
     held, plan = found.license, found.plan
     second = int(now.timestamp())
-    until = offline_until(held, plan, now) or now
+    until = _lease_end(found, bound, now) or now
     claims = license_token.lease_claims(
         iss=context.issuer(held.tenant_id),
         sub=held.id,
@@ -298,6 +377,7 @@ def _fresh_lease(
         code=code,
         entitled_until=_second(held.entitled_until),
         grace_until=_second(held.grace_until),
+        out=True if seat.is_out(bound, now) else None,
     )
     return context.signer.sign(bound.tenant_id, "lease+jwt", claims)
 
@@ -313,12 +393,13 @@ def verdict_of(
     bound: Activation | None,
     lease: str | None,
     now: datetime,
+    match: Match = "exact",
 ) -> Verdict:
     """The answer that carries this code."""
-    held, plan = found.license, found.plan
+    held = found.license
     action, detail = DETAIL[code]
     valid = is_valid(code)
-    until = offline_until(held, plan, now) if valid else None
+    until = _lease_end(found, bound, now) if valid else None
     return Verdict(
         valid=valid,
         code=code,
@@ -328,9 +409,13 @@ def verdict_of(
         server_time=now,
         nonce=asked.ask.nonce,
         license=_license_shown(found, until, now) if licenses.is_legible(held) else None,
-        activation=ActivationShown(bound.id, bound.name, bound.activated_at) if bound is not None else None,
+        activation=_activation_shown(bound, match) if bound is not None else None,
         lease=lease,
     )
+
+
+def _activation_shown(bound: Activation, match: Match) -> ActivationShown:
+    return ActivationShown(bound.id, bound.name, bound.activated_at, match)
 
 
 def _license_shown(found: Found, until: datetime | None, now: datetime) -> LicenseShown:

@@ -17,7 +17,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 
 from keywright import __version__
 from keywright.domain.errors import KeywrightError
-from keywright.flows import alarms
+from keywright.flows import activating, alarms
 from keywright.flows.context import Context
 from keywright.flows.intake import Intake
 from keywright.web import errors, hooks, stopping
@@ -54,6 +54,7 @@ def create_app(context: Context, engine: WorkflowEngine, *, metrics_token: str |
         intake.gatherer.start(loop)
         desk.reads.start(loop)
         desk.admissions.start(loop)
+        desk.seats.start(loop)
         pulse.looks.start(loop)
         streams.streams.start(loop)
         await loop.run_in_executor(None, engine.launch)
@@ -70,6 +71,7 @@ def create_app(context: Context, engine: WorkflowEngine, *, metrics_token: str |
             await loop.run_in_executor(None, intake.gatherer.stop)
             await loop.run_in_executor(None, desk.reads.stop)
             await loop.run_in_executor(None, desk.admissions.stop)
+            await loop.run_in_executor(None, desk.seats.stop)
             await loop.run_in_executor(None, pulse.looks.stop)
             await loop.run_in_executor(None, desk.close)
             await loop.run_in_executor(None, engine.stop)
@@ -133,6 +135,7 @@ async def _keep_books(context: Context, desk: Desk, watch: Watch) -> None:
         try:
             await loop.run_in_executor(None, context.signer.refresh)
             await loop.run_in_executor(None, desk.books.write, context)
+            await loop.run_in_executor(None, activating.release_lapsed, context)
             # Another process may have brought in keys of a kind that this one has not looked for yet.
             await loop.run_in_executor(None, context.schemes.learn, context.database)
             if watch.burst_due():

@@ -53,6 +53,14 @@ class Desk:
             backlog=1024,
             patience=context.policy.answer_within,
         )
+        self.seats: Gatherer[tuple[Asked, Verdict], Verdict] = Gatherer(
+            "seats",
+            lambda several: activating.keep_many(context, several),
+            traffic=context.traffic,
+            limit=64,
+            backlog=1024,
+            patience=context.policy.answer_within,
+        )
         self._watch = watch
         self._per_key = Limit(context.policy.per_key_a_minute)
         self._failures = Limit(context.policy.failures_a_minute)
@@ -79,6 +87,8 @@ class Desk:
     async def validate(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
         asked, address = await self.asked(scope, receive, fingerprint_needed=False)
         verdict = await self._look_up(asked)
+        if verdict.lease is None and licensing.wants_writer(asked, verdict):
+            verdict = await self.seats.ask((asked, verdict))
         self.count("validate", verdict, address)
         return 200, wire.encode(verdict)
 
