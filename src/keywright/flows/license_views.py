@@ -11,14 +11,14 @@ import sqlalchemy as sa
 
 from keywright.domain import license_key
 from keywright.domain.errors import Conflict, Invalid, NotFound
-from keywright.domain.license import License, Status, seats_at, status
+from keywright.domain.license import License, Origin, Status, seats_at, status
 from keywright.flows import license_keys
 from keywright.flows.context import Context
 from keywright.flows.license_writes import is_as_written
 from keywright.flows.licensing import shown
 from keywright.store import customers, license_views, licenses, timeline
 
-FILTERS = ("email", "status", "plan", "product", "q")
+FILTERS = ("email", "status", "plan", "product", "origin", "q")
 LARGEST_PAGE = 200
 # A status is a function of time and no column, so a page is filled by reading on; only so far in one go.
 _MOST_READ = 5000
@@ -32,7 +32,7 @@ class CustomerShown(msgspec.Struct, frozen=True):
 class LicenseRow(msgspec.Struct, frozen=True):
     """One license as staff see it. `entitled_until` None: it never ends, or nothing was ever granted.
 
-    `seats_after`: how many seats remain from `seats_after_at` on, while more of them are paid for.
+    `origin`: `purchase`, or what staff issued it as. `seats_after`: how many seats remain from `seats_after_at` on, while more of them are paid for.
     """
 
     id: str
@@ -50,6 +50,8 @@ class LicenseRow(msgspec.Struct, frozen=True):
     created_at: datetime
     seats_after: int | None
     seats_after_at: datetime | None
+    origin: str
+    trial: bool
 
 
 class LicensePage(msgspec.Struct, frozen=True):
@@ -107,7 +109,7 @@ def show(context: Context, tenant: str, license_id: str) -> LicenseRow:
 def list_licenses(
     context: Context, tenant: str, filters: Mapping[str, str], *, cursor: str | None = None, limit: int = 50
 ) -> LicensePage:
-    """Newest first. Filters: email, status, plan (`pro` or `dashcaddy/pro`), product, q.
+    """Newest first. Filters: email, status, plan (`pro` or `dashcaddy/pro`), product, origin, q.
 
     Raises Invalid for a filter, a status or a limit that is none.
     """
@@ -147,6 +149,8 @@ def _wanted(filters: Mapping[str, str]) -> dict[str, str]:
     wanted = dict(filters)
     if wanted.get("status", "active") not in get_args(Status):
         raise Invalid(f"`status` must be one of {', '.join(get_args(Status))}.")
+    if wanted.get("origin", "staff") not in get_args(Origin):
+        raise Invalid(f"`origin` must be one of {', '.join(get_args(Origin))}.")
     product, slash, plan = wanted.get("plan", "").partition("/")
     if slash:
         if wanted.get("product", product) != product:
@@ -185,6 +189,8 @@ def rows_of(context: Context, connection: sa.Connection, held: Sequence[License]
                 created_at=one.created_at,
                 seats_after=one.seats_after if stepping else None,
                 seats_after_at=shown(one.seats_after_at) if stepping else None,
+                origin=one.origin,
+                trial=one.trial,
             )
         )
     return rows

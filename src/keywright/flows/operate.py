@@ -42,6 +42,7 @@ from keywright.store.purchases import StoredPurchase
 _MOST_SEATS = 2**31 - 1
 _MOST_DAYS = 36500
 _LONGEST_TEXT = 500
+_USUAL_TRIAL = 14 * 86400
 
 
 class Act(msgspec.Struct, frozen=True):
@@ -52,13 +53,20 @@ class Act(msgspec.Struct, frozen=True):
 
 
 class Order(msgspec.Struct, frozen=True):
-    """A license that staff want. `until` None: the plan's own term, and without a fixed one no end."""
+    """A license that staff want. Without `until` and `days`: the plan's own term, without a fixed one no end.
+
+    `kind`: paid elsewhere (`staff`), given away (`comp`), or to be tried: then it ends without grace, after the
+    plan's trial or 14 days, and a customer gets one for each product, unless `again`.
+    """
 
     plan: str
     email: str
     seats: int | None = None
     until: datetime | None = None
     firm: str | None = None
+    kind: Literal["staff", "comp", "trial"] = "staff"
+    days: int | None = None
+    again: bool = False
 
 
 class _Opened(msgspec.Struct, frozen=True):
@@ -75,7 +83,8 @@ class _Opened(msgspec.Struct, frozen=True):
 def issue(context: Context, tenant: str, order: Order, act: Act) -> tuple[LicenseRow, str]:
     """Make a license without a payment. Returns it with its key, and owes the customer the license mail.
 
-    Raises NotFound for a plan that is not on sale, Invalid for seats, an end or an e-mail that are none.
+    Raises NotFound for a plan that is not on sale, Invalid for seats, an end or an e-mail that are none, and
+    Conflict for a second trial.
     """
     now = context.clock.now()
     email = _email(order.email)
@@ -83,14 +92,19 @@ def issue(context: Context, tenant: str, order: Order, act: Act) -> tuple[Licens
     with context.database.write() as connection:
         offer = _offer(connection, tenant, order.plan)
         seats = _seats(order.seats, offer.plan)
-        until = offer.plan.terms.term_end(now) if order.until is None else _future(order.until, now)
+        until = _end(order, offer.plan, now)
         held, kept = blank(context, tenant, offer.plan, now)
         holder = _holder(context, connection, tenant, email, now)
+        is_trial = order.kind == "trial"
+        if is_trial and not order.again and licenses.has_trial(connection, tenant, email, held.product_id):
+            raise Conflict("This customer has tried this product already.", code="TRIAL_USED")
+        overrides = Overrides(floor=until, seats=seats)
         held = msgspec.structs.replace(
-            held, customer_id=holder.id, firm=firm, overrides=Overrides(floor=until, seats=seats)
+            held, customer_id=holder.id, firm=firm, origin=order.kind, overrides=overrides
         )
-        held = granted(held, override.apply(nothing_paid(offer.plan), held.overrides))
-        held, entry = timeline.append(held, "license.issued", told_of(act, after=clocks_of(held)), now)
+        held = granted(held, override.apply(nothing_paid(offer.plan, trial=is_trial), overrides))
+        told = told_of(act, origin=order.kind, after=clocks_of(held))
+        held, entry = timeline.append(held, "license.issued", told, now)
         held = sealed(context, held)
         licenses.insert(connection, [held])
         timeline.insert(connection, [entry])
@@ -121,9 +135,7 @@ def extend(
         if end == FOREVER:
             raise Conflict("This license never ends.", code="NEVER_ENDS")
         if days is not None:
-            if not 1 <= days <= _MOST_DAYS:
-                raise Invalid(f"`days` must be 1 to {_MOST_DAYS}.")
-            until = later_by(max(end, now) if end is not None else now, days * 86400)
+            until = later_by(max(end, now) if end is not None else now, checked_days(days) * 86400)
         overrides = override.extend(opened.held.overrides, _future(until or now, now))
         return _override(context, connection, opened, overrides, "license.extended", act)
 
@@ -171,6 +183,30 @@ def transfer(
         told = {"from": held.customer_id, "to": holder.id, "released": released}
         after = _write(context, connection, held, after, "license.transferred", told_of(act, **told))
         announce.resend(context, connection, after)
+        return _row(context, connection, after)
+
+
+def give_seats(context: Context, tenant: str, license_id: str, act: Act, seats: int) -> LicenseRow:
+    """Have staff give so many seats: on top of those that are bought, or all of them where nothing was.
+
+    A number and no difference, so that repeating it changes nothing. Raises NotFound, Invalid.
+    """
+    with context.database.write() as connection:
+        opened = _open(connection, tenant, license_id)
+        fewest = 0 if opened.held.purchase_id is not None else 1
+        if not fewest <= seats <= _MOST_SEATS:
+            raise Invalid(f"`seats` must be {fewest} to {_MOST_SEATS}.")
+        overrides = msgspec.structs.replace(opened.held.overrides, seats=seats)
+        return _override(context, connection, opened, overrides, "license.seats_changed", act)
+
+
+def note(context: Context, tenant: str, license_id: str, act: Act) -> LicenseRow:
+    """Write the act's reason on the timeline, and change nothing. Raises NotFound, Invalid."""
+    if text_of("note", act.reason) is None:
+        raise Invalid("`note` must not be empty.")
+    with context.database.write() as connection:
+        held = _open(connection, tenant, license_id).held
+        after = _write(context, connection, held, held, "license.noted", told_of(act))
         return _row(context, connection, after)
 
 
@@ -296,6 +332,25 @@ def _seats(wanted: int | None, plan: Plan) -> int:
     if not 1 <= seats <= _MOST_SEATS:
         raise Invalid(f"`seats` must be 1 to {_MOST_SEATS}.")
     return seats
+
+
+def _end(order: Order, plan: Plan, now: datetime) -> datetime:
+    if order.until is not None and order.days is not None:
+        raise Invalid("Give either `until` or `days`.")
+    if order.until is not None:
+        return _future(order.until, now)
+    if order.days is not None:
+        return later_by(now, checked_days(order.days) * 86400)
+    if order.kind == "trial":
+        return later_by(now, plan.terms.trial or _USUAL_TRIAL)
+    return plan.terms.term_end(now)
+
+
+def checked_days(days: int) -> int:
+    """Raises Invalid."""
+    if not 1 <= days <= _MOST_DAYS:
+        raise Invalid(f"`days` must be 1 to {_MOST_DAYS}.")
+    return days
 
 
 def _future(until: datetime, now: datetime) -> datetime:

@@ -289,6 +289,21 @@ def of_keys(connection: sa.Connection, key_hashes: Sequence[str]) -> list[Licens
     return [from_row(row) for row in connection.execute(every().where(licenses.c.key_hash.in_(key_hashes)))]
 
 
+def has_trial(connection: sa.Connection, tenant: str, email: str, product_id: str) -> bool:
+    """Whether staff gave this person one of this product to be tried."""
+    query = (
+        sa.select(licenses.c.id)
+        .join(customers, customers.c.id == licenses.c.customer_id)
+        .where(
+            customers.c.tenant_id == tenant,
+            sa.func.lower(customers.c.email) == email.lower(),
+            licenses.c.product_id == product_id,
+            licenses.c.origin == "trial",
+        )
+    )
+    return connection.execute(query.limit(1)).first() is not None
+
+
 def first_known(connection: sa.Connection, key_hashes: Sequence[str]) -> str | None:
     """The first of these key hashes that a license has."""
     query = sa.select(licenses.c.key_hash).where(licenses.c.key_hash.in_(key_hashes))
@@ -299,7 +314,8 @@ def first_known(connection: sa.Connection, key_hashes: Sequence[str]) -> str | N
 def list_page(
     connection: sa.Connection, tenant: str, *, filters: dict[str, str], after: str | None, limit: int
 ) -> list[License]:
-    """Newest first. `filters`: email, plan (slug), product (slug), purchase, q (id, e-mail or last five)."""
+    """Newest first. `filters`: email, plan (slug), product (slug), purchase, origin, q (id, e-mail or
+    last five)."""
     query = every().where(licenses.c.tenant_id == tenant).order_by(licenses.c.id.desc()).limit(limit)
     joined = licenses.outerjoin(customers, customers.c.id == licenses.c.customer_id)
     joined = joined.outerjoin(plans, plans.c.id == licenses.c.plan_id)
@@ -327,10 +343,12 @@ def _filter(name: str, value: str) -> sa.ColumnElement[bool]:
             return products.c.slug == value
         case "purchase":
             return licenses.c.purchase_id == value
+        case "origin":
+            return licenses.c.origin == value
         case _:
             return sa.or_(
                 licenses.c.id == value,
-                licenses.c.key_last5 == value.upper(),
+                licenses.c.key_last5.in_((value, value.upper())),
                 sa.func.lower(customers.c.email) == value.lower(),
             )
 
