@@ -6,8 +6,10 @@ retired: it is not on sale any more, and still means what it meant. An edit gran
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Generic, TypeVar
+from datetime import datetime
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -25,13 +27,14 @@ from keywright.flows.catalog_file import (
     difference,
 )
 from keywright.flows.context import Context
-from keywright.store import catalog_rows, key_schemes
+from keywright.store import audit, catalog_rows, key_schemes
 from keywright.store.catalog import encode_terms
 from keywright.store.catalog_rows import PlanRow, PriceRow, ProductRow
 from keywright.store.tenants import Tenant
 
 log = structlog.get_logger(__name__)
 
+_MOST_TOLD: Final = 50
 _decode_terms = msgspec.json.Decoder(Terms).decode
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
@@ -76,9 +79,14 @@ def load(context: Context, tenant: Tenant | None = None) -> Catalog | None:
 
 
 def apply(
-    context: Context, wanted: Catalog, *, tenant: Tenant | None = None, dry_run: bool = False
+    context: Context,
+    wanted: Catalog,
+    *,
+    tenant: Tenant | None = None,
+    dry_run: bool = False,
+    by: str = "command line",
 ) -> Applied:
-    """Make the catalog agree with a file, in one transaction.
+    """Make the catalog agree with a file, in one transaction. `by`: who, for the audit.
 
     New prices apply the events that were parked for them, in the same transaction. Applying a file again
     changes nothing. A dry run writes nothing.
@@ -98,9 +106,20 @@ def apply(
         plans = [plan for product in wanted.products for plan in product.plans]
         for scheme in sorted({plan.terms.key_scheme for plan in plans if plan.terms.key_scheme}):
             key_schemes.use(connection, owner.id, scheme, context.clock.now())
+        if changes:
+            _audit(connection, owner.id, by, changes, context.clock.now())
         applied = Applied(changes, _release(context, connection, owner, editor.mapped))
     context.schemes.learn(context.database)
     return applied
+
+
+def _audit(
+    connection: sa.Connection, tenant: str, by: str, changes: Sequence[Change], now: datetime
+) -> None:
+    """What was changed, in short: a catalog of a thousand prices must not fill the audit."""
+    kinds = Counter(change.kind for change in changes)
+    told = [f"{change.kind} {change.path}" for change in changes[:_MOST_TOLD]]
+    audit.append(connection, tenant, by, "catalog.applied", "catalog", {**kinds, "changes": told}, now)
 
 
 def _load(connection: sa.Connection, tenant: str) -> Catalog | None:

@@ -32,7 +32,8 @@ class CustomerShown(msgspec.Struct, frozen=True):
 class LicenseRow(msgspec.Struct, frozen=True):
     """One license as staff see it. `entitled_until` None: it never ends, or nothing was ever granted.
 
-    `origin`: `purchase`, or what staff issued it as. `seats_after`: how many seats remain from `seats_after_at` on, while more of them are paid for.
+    `origin`: `purchase`, or what staff issued it as. `seats_after`: how many seats remain from
+    `seats_after_at` on, while more of them are paid for.
     """
 
     id: str

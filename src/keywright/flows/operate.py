@@ -55,8 +55,8 @@ class Act(msgspec.Struct, frozen=True):
 class Order(msgspec.Struct, frozen=True):
     """A license that staff want. Without `until` and `days`: the plan's own term, without a fixed one no end.
 
-    `kind`: paid elsewhere (`staff`), given away (`comp`), or to be tried: then it ends without grace, after the
-    plan's trial or 14 days, and a customer gets one for each product, unless `again`.
+    `kind`: paid elsewhere (`staff`), given away (`comp`), or to be tried: then it ends without grace, after
+    the plan's trial or 14 days, and a customer gets one for each product, unless `again`.
     """
 
     plan: str

@@ -9,7 +9,7 @@ from typing import Final, Literal, get_args
 
 from keywright.domain.errors import Invalid, NotFound
 from keywright.flows.context import Context
-from keywright.store import tenants, token_rows
+from keywright.store import audit, tenants, token_rows
 from keywright.store.tenants import Tenant, Token
 
 Scope = Literal["read", "checkout", "write", "admin"]
@@ -29,8 +29,10 @@ _CHECK: Final = 7  # 32 bits in base32
 _LONGEST_NAME: Final = 100
 
 
-def create(context: Context, tenant: Tenant, name: str, scope: str) -> tuple[Token, str]:
-    """Make a token. Returns its row and the token itself, which nobody can show again.
+def create(
+    context: Context, tenant: Tenant, name: str, scope: str, *, by: str = "command line"
+) -> tuple[Token, str]:
+    """Make a token. Returns its row and the token itself, which nobody can show again. `by`: who, for the audit.
 
     Raises Invalid when the name or the scope is none.
     """
@@ -41,7 +43,10 @@ def create(context: Context, tenant: Tenant, name: str, scope: str) -> tuple[Tok
     text = make(os.urandom(32))
     made = Token(context.new_id("tok"), tenant.id, name.strip(), scope)
     with context.database.write() as connection:
-        tenants.insert_token(connection, made, _hash(text), context.clock.now())
+        now = context.clock.now()
+        tenants.insert_token(connection, made, _hash(text), now)
+        # Not its name: tokens are named after people.
+        audit.append(connection, tenant.id, by, "token.created", made.id, {"scope": scope}, now)
     return made, text
 
 
@@ -62,11 +67,13 @@ def list_all(context: Context, tenant: str) -> list[Token]:
         return token_rows.list_tokens(connection, tenant)
 
 
-def revoke(context: Context, tenant: str, token_id: str) -> None:
-    """End a token. Raises NotFound."""
+def revoke(context: Context, tenant: str, token_id: str, *, by: str = "command line") -> None:
+    """End a token. `by`: who, for the audit. Raises NotFound."""
+    now = context.clock.now()
     with context.database.write() as connection:
-        if not token_rows.revoke(connection, tenant, token_id, context.clock.now()):
+        if not token_rows.revoke(connection, tenant, token_id, now):
             raise NotFound("There is no such token.", code="TOKEN_UNKNOWN")
+        audit.append(connection, tenant, by, "token.revoked", token_id, {}, now)
 
 
 def may(token: Token, scope: Scope) -> bool:
