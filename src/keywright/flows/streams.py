@@ -139,6 +139,8 @@ def _checked(context: Context, ask: Ask) -> Asked:
 
 def _of_claim(context: Context, claimed: _Claimed, now: datetime) -> Glimpse:
     row, standing = claimed.row, claimed.standing
+    if not standing.licenses:
+        standing = Standing(standing.reference, standing.status)
     if row is None:
         return Glimpse(standing=standing, claim_mark=_claim_mark(standing), over="expired")
     due, over = None, None

@@ -113,7 +113,7 @@ class Changes:
         while not self._stopping.wait(0 if read_to is None else _LOOK_EVERY):
             try:
                 read_to = self._read_on(read_to)
-            except sa.exc.SQLAlchemyError as error:
+            except Exception as error:  # noqa: BLE001  # as below
                 log.warning("changes_not_read", error=type(error).__qualname__)
                 self._stopping.wait(_TRY_AGAIN)
 
@@ -137,14 +137,14 @@ class Changes:
         while not self._stopping.is_set():
             try:
                 self._wait_on_one_connection()
-            except (sa.exc.SQLAlchemyError, psycopg.Error) as error:
+            except Exception as error:  # noqa: BLE001  # without this thread streams sleep on, whatever it was
                 log.warning("changes_not_heard", error=type(error).__qualname__)
                 self._stopping.wait(_TRY_AGAIN)
 
     def _wait_on_one_connection(self) -> None:
         pooled = self._database.engine.raw_connection()
-        pooled.detach()  # it is ours for good, and takes no place of a writer
         held: Any = pooled.driver_connection
+        pooled.detach()  # it is ours for good, and takes no place of a writer
         try:
             held.autocommit = True
             held.execute(f"LISTEN {_CHANNEL}")

@@ -10,7 +10,9 @@ import re
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
-from litestar import Request, asgi
+from litestar import Request, asgi, get
+from litestar.params import FromPath
+from litestar.types import ASGIApp
 
 from keywright.domain.errors import KeywrightError, Unauthorized
 from keywright.flows import licensing, streams
@@ -25,7 +27,7 @@ from keywright.web.streams import Stream, Streams
 from keywright.web.watch import Watch
 
 if TYPE_CHECKING:
-    from litestar.handlers import ASGIRouteHandler
+    from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler
     from litestar.types import Receive, Scope, Send
 
 # A firm's programs come back together after a restart, and wait between their tries.
@@ -45,7 +47,7 @@ class StreamDesk:
         self._watch = watch
         self._opened = Limit(_OPENED_A_MINUTE * context.policy.per_key_a_minute)
 
-    def routes(self) -> list[ASGIRouteHandler]:
+    def routes(self) -> list[ASGIRouteHandler | HTTPRouteHandler]:
         """The stream for programs, and the same beneath the path of the claim cookie, for the page there."""
         desk = self
 
@@ -53,10 +55,13 @@ class StreamDesk:
         async def stream(scope: Scope, receive: Receive, send: Send) -> None:
             await desk.answer(scope, receive, send)
 
-        @asgi("/checkout/{reference:str}/stream", copy_scope=False)
-        async def of_checkout(scope: Scope, receive: Receive, send: Send) -> None:
-            reference = str(scope.get("path_params", {}).get("reference", ""))
-            await desk.answer(scope, receive, send, reference)
+        # Not as the one above: the framework looks for the parameters of such a route in the wrong place.
+        @get("/checkout/{reference:str}/stream", include_in_schema=False)
+        async def of_checkout(reference: FromPath[str]) -> ASGIApp:
+            async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+                await desk.answer(scope, receive, send, reference)
+
+            return answer
 
         return [stream, of_checkout]
 
