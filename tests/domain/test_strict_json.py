@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keywright.domain import strict_json
 from keywright.domain.strict_json import MAX_DEPTH, StrictJSONError, loads
 
 _SUITE = json.loads(
@@ -204,3 +205,79 @@ def test_any_bytes_are_read_or_refused(raw: bytes) -> None:
     except StrictJSONError:
         return
     assert loads(json.dumps(value).encode()) == value
+
+
+_SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
+_VALUES = st.recursive(
+    _SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+)
+_SPACES = st.sampled_from([None, 1, "\t"])
+
+
+def _as_slowly(raw: bytes) -> tuple[Any, str | None]:
+    """What the thorough parser alone makes of it."""
+    value, problem = strict_json._parse(raw)  # the yardstick of the quick one
+    if problem is None:
+        problem = strict_json._problem_with(value, raw, MAX_DEPTH)  # as above
+    return (None, problem) if problem is not None else (value, None)
+
+
+def _either(raw: bytes) -> tuple[Any, str | None]:
+    try:
+        return loads(raw), None
+    except StrictJSONError as refusal:
+        return None, str(refusal)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal, of the same types throughout, members in the same order."""
+    return repr(one) == repr(other)
+
+
+@given(_VALUES, _SPACES, st.booleans())
+def test_the_quick_reading_is_the_thorough_one(value: Any, indent: Any, ascii_only: bool) -> None:  # drawn
+    raw = json.dumps(value, indent=indent, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+    assert _same(_either(raw), _as_slowly(raw))
+
+
+@given(_VALUES, st.data())
+def test_the_quick_reading_of_damaged_text_is_the_thorough_one(value: Any, data: Any) -> None:
+    raw = bytearray(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(raw)))
+        raw[at : at + data.draw(st.integers(0, 2))] = data.draw(
+            st.sampled_from(
+                [
+                    b'"',
+                    b"{",
+                    b"}",
+                    b":",
+                    b",",
+                    b"[",
+                    b"]",
+                    b"1",
+                    b"e",
+                    b"-",
+                    b".",
+                    b"\xff",
+                    b"\x00",
+                    b'"a":1,',
+                ]
+            )
+        )
+    assert _same(_either(bytes(raw)), _as_slowly(bytes(raw)))
+
+
+@pytest.mark.parametrize("name", sorted(_CASES))
+def test_the_quick_reading_of_the_suite_is_the_thorough_one(name: str) -> None:
+    assert _same(_either(_CASES[name]), _as_slowly(_CASES[name]))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"a":1,"a":2}', '{"a":{"b":"x","b":"x"}}', '[{"":1,"":1}]', '{"a":"","b":1,"a":"","b":1}'],
+)
+def test_repeated_members_are_missed_when_quotation_marks_are_counted(text: str) -> None:
+    assert strict_json._read_plain(text.encode()) is strict_json._NOT_PLAIN  # its very claim
+    assert "repeated member" in _problem(text.encode())
