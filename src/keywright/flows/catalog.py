@@ -106,16 +106,14 @@ def apply(
         plans = [plan for product in wanted.products for plan in product.plans]
         for scheme in sorted({plan.terms.key_scheme for plan in plans if plan.terms.key_scheme}):
             key_schemes.use(connection, owner.id, scheme, context.clock.now())
+        applied = Applied(changes, _release(context, connection, owner, editor.mapped))
         if changes:
             _audit(connection, owner.id, by, changes, context.clock.now())
-        applied = Applied(changes, _release(context, connection, owner, editor.mapped))
     context.schemes.learn(context.database)
     return applied
 
 
-def _audit(
-    connection: sa.Connection, tenant: str, by: str, changes: Sequence[Change], now: datetime
-) -> None:
+def _audit(connection: sa.Connection, tenant: str, by: str, changes: Sequence[Change], now: datetime) -> None:
     """What was changed, in short: a catalog of a thousand prices must not fill the audit."""
     kinds = Counter(change.kind for change in changes)
     told = [f"{change.kind} {change.path}" for change in changes[:_MOST_TOLD]]

@@ -32,9 +32,9 @@ _LONGEST_NAME: Final = 100
 def create(
     context: Context, tenant: Tenant, name: str, scope: str, *, by: str = "command line"
 ) -> tuple[Token, str]:
-    """Make a token. Returns its row and the token itself, which nobody can show again. `by`: who, for the audit.
+    """Make a token. Returns its row and the token itself, which nobody can show again.
 
-    Raises Invalid when the name or the scope is none.
+    `by`: who, for the audit. Raises Invalid when the name or the scope is none.
     """
     if scope not in SCOPES:
         raise Invalid(f"`scope` must be one of {', '.join(SCOPES)}.")
