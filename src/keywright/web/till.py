@@ -14,7 +14,7 @@ from keywright.domain.errors import Unavailable
 from keywright.flows import checkout
 from keywright.flows.checkout import Ask, Opened, Standing
 from keywright.flows.context import Context
-from keywright.web.limits import Limit
+from keywright.web.limits import AddressLimit, Limit
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ class Till:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self._opened = Limit(_OPENED_A_MINUTE)
+        self._opened = AddressLimit(_OPENED_A_MINUTE)
         self._verified = Limit(_VERIFIED_A_MINUTE)
         self._threads = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="checkout")
         self._busy = 0

@@ -17,7 +17,7 @@ from keywright.flows.context import Context
 from keywright.flows.gather import Gatherer
 from keywright.flows.licensing import Ask, Asked, Bookkeeping, Verdict
 from keywright.web import wire
-from keywright.web.limits import Limit
+from keywright.web.limits import AddressLimit, Limit
 from keywright.web.straight import STRAIGHT
 from keywright.web.watch import Watch
 
@@ -63,7 +63,7 @@ class Desk:
         )
         self._watch = watch
         self._per_key = Limit(context.policy.per_key_a_minute)
-        self._failures = Limit(context.policy.failures_a_minute)
+        self._failures = AddressLimit(context.policy.failures_a_minute)
         # Writers pass one gate on SQLite; a few threads are enough to keep it busy.
         self._writers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="licensing")
 

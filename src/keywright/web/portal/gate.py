@@ -19,7 +19,7 @@ from keywright.flows import portal_sign_in
 from keywright.flows.context import Context
 from keywright.flows.portal_sign_in import SESSION_LIVES, Visitor
 from keywright.web import wire
-from keywright.web.limits import Limit
+from keywright.web.limits import AddressLimit, Limit
 from keywright.web.origin import is_ours
 
 log = structlog.get_logger(__name__)
@@ -46,8 +46,8 @@ class Gate:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self._asked = Limit(_ASKED_A_MINUTE)
-        self._links = Limit(_LINKS_A_MINUTE)
+        self._asked = AddressLimit(_ASKED_A_MINUTE)
+        self._links = AddressLimit(_LINKS_A_MINUTE)
         self._acts = Limit(_ACTS_A_MINUTE)
         self._keys = Limit(_KEYS_A_MINUTE)
         # Of its own: a provider that hangs holds these threads for a minute, and nobody else's.
