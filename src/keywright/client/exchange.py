@@ -94,8 +94,8 @@ class Exchange:
             return
         key = self.key()
         if key:
-            self.learn(key, self.ask("validate", key))
-            if learning.are_lists_due(self.store.read().state, now):
+            heard = self.learn(key, self.ask("validate", key))
+            if isinstance(heard, Said) and learning.are_lists_due(self.store.read().state, now):
                 self.lists.fetch(now)
         elif self.lists.fetch(now):
             every, luck = self._every, self._luck()
