@@ -216,11 +216,10 @@ _SPACES = st.sampled_from([None, 1, "\t"])
 
 
 def _as_slowly(raw: bytes) -> tuple[Any, str | None]:
-    """What the thorough parser alone makes of it."""
-    value, problem = strict_json._parse(raw)  # the yardstick of the quick one
-    if problem is None:
-        problem = strict_json._problem_with(value, raw, MAX_DEPTH)  # as above
-    return (None, problem) if problem is not None else (value, None)
+    """What comes of it when no text counts as plain."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(strict_json, "_read_plain", lambda _: strict_json._NOT_PLAIN)
+        return _either(raw)
 
 
 def _either(raw: bytes) -> tuple[Any, str | None]:

@@ -25,7 +25,7 @@ _INFINITIES: Final = (float("inf"), float("-inf"))
 _BOM: Final = b"\xef\xbb\xbf"
 
 # Only an escape can bring NUL or a surrogate into a string: raw NUL is a control character, which the scanner
-# refuses, and a raw surrogate is not UTF-8. Most texts have no such escape and skip the second look.
+# refuses, and a raw surrogate is not UTF-8.
 _DOUBTFUL_ESCAPE: Final = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 # Nineteen digits may be outside signed 64 bit. Found by making all digits alike: a regular expression takes
 # longer for that than the parser for the rest.
@@ -56,8 +56,10 @@ def loads(raw: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
     value, problem = _read_plain(raw), None
     if value is _NOT_PLAIN:
         value, problem = _parse(raw)
-    if problem is None:
-        problem = _problem_with(value, raw, max_depth)
+        if problem is None and _DOUBTFUL_ESCAPE.search(raw) and _has_doubtful_character(value):
+            problem = "NUL or lone surrogate in a string"
+    if problem is None and _may_be_deep(raw, max_depth) and _is_deeper_than(value, max_depth):
+        problem = "nested too deeply"
     if problem is not None:
         # Raised here, outside any except block: JSONDecodeError and UnicodeDecodeError hold the whole text,
         # and as a context they would take it into logs.
@@ -95,13 +97,9 @@ def _parse(raw: bytes) -> tuple[Any, str | None]:
         return None, "nested too deeply"
 
 
-def _problem_with(value: Any, raw: bytes, max_depth: int) -> str | None:
-    # Both looks at the whole value are paid only by texts whose bytes make them possible at all.
-    if raw.count(b"{") + raw.count(b"[") > max_depth and _is_deeper_than(value, max_depth):
-        return "nested too deeply"
-    if _DOUBTFUL_ESCAPE.search(raw) and _has_doubtful_character(value):
-        return "NUL or lone surrogate in a string"
-    return None
+def _may_be_deep(raw: bytes, max_depth: int) -> bool:
+    """Whether the look at the whole value is worth it: its bytes make it possible at all."""
+    return raw.count(b"{") + raw.count(b"[") > max_depth
 
 
 def _is_deeper_than(value: Any, max_depth: int) -> bool:
