@@ -24,7 +24,7 @@ import pytest
 import sqlalchemy as sa
 import structlog
 
-from keywright.cli import checks, session
+from keywright.cli import checks, offline_check, session
 from keywright.cli.main import app, main
 from keywright.store.engine import Database
 from keywright.store.tables import licenses
@@ -221,15 +221,16 @@ def test_what_is_no_token_is_refused(shell: Shell) -> None:
     for words in ("catalog.toml", "e30.e30.e30"):
         assert "TOKEN_REFUSED" in shell.refusal("verify", words)
     for words in ("", "nonsense", "a.b.c", "é.é.é", "\x00.\x00.\x00", "e30." * 2000):
-        with pytest.raises(checks.TokenNotValid):
-            checks._claimed(checks._token_in(words))
-    assert checks._claimed("W10.W10.W10") == (None, None)
+        with pytest.raises(offline_check.TokenNotValid):
+            offline_check.claimed_by(checks._token_in(words))
+    assert offline_check.claimed_by("W10.W10.W10") == (None, {})
 
 
 def test_keys_are_listed_without_their_private_halves(shell: Shell) -> None:
     known = shell.json("key", "list")
-    assert sorted(key["type"] for key in known) == ["lease+jwt", "lic+jwt"]
-    assert all(set(key) == {"kid", "type", "state", "public", "created_at"} for key in known)
+    kinds = sorted((key["type"], key["state"]) for key in known)
+    assert kinds == [(t, s) for t in ("crl+jwt", "lease+jwt", "lic+jwt") for s in ("active", "next")]
+    assert not any("private" in name for key in known for name in key)
 
 
 def test_an_empty_inbox(shell: Shell) -> None:

@@ -40,7 +40,7 @@ def test_every_step_of_the_demo_holds(tmp_path: Path) -> None:
     assert code == 0, output
     assert "Every step held" in output
     assert "FAILED" not in output
-    assert output.count("  ok  ") == 29
+    assert output.count("  ok  ") == 30
 
 
 def test_a_step_that_does_not_hold_ends_the_demo_with_1(tmp_path: Path) -> None:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import sys
-from base64 import urlsafe_b64decode
+import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from keywright.cli.offline_check import (
+    OwnKeys,
+    TokenNotValid,
+    Wanted,
+    check,
+    claimed_by,
+    read_keys,
+    read_text,
+)
 from keywright.cli.session import (
     AsJson,
     TenantSlug,
@@ -19,28 +28,50 @@ from keywright.cli.session import (
     print_table,
     tenant_of,
 )
-from keywright.domain.errors import Refused
 
 if TYPE_CHECKING:
     from keywright.flows.context import Context
     from keywright.store.tenants import Tenant
 
-_LARGEST_FILE = 64 * 1024
 _TIMES = ("iat", "nbf", "exp", "lexp", "srv", "entitled_until", "grace_until")
-
-
-class TokenNotValid(Refused):
-    code = "TOKEN_REFUSED"
 
 
 def verify(
     file_or_token: Annotated[str, typer.Argument(help="A license file, a file with a token, or a token.")],
+    keys: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Check against the keys in FILE (a JWKS or a signed set). No database."
+        ),
+    ] = None,
+    root: Annotated[
+        str | None, typer.Option(metavar="X", help="The public root key that signed the set in --keys.")
+    ] = None,
+    revoked: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Refuse what this revocation list names.")
+    ] = None,
+    product: Annotated[str | None, typer.Option(metavar="SLUG", help="The product it must be for.")] = None,
+    issuer: Annotated[str | None, typer.Option(metavar="ISS", help="Who must have issued it.")] = None,
+    fingerprint: Annotated[str | None, typer.Option(metavar="F", help="The machine it must be for.")] = None,
     tenant: TenantSlug = None,
     json: AsJson = False,
 ) -> None:
-    """Check a lease or a license token against the tenant's keys, without any network."""
-    with opened() as context:
-        claims = _verified(context, tenant_of(context, tenant), _token_in(file_or_token))
+    """Check a license file, a license token or a lease, without any network.
+
+    Without --keys against the tenant's own keys in the database.
+    """
+    token = _token_in(file_or_token)
+    wanted = Wanted(product, issuer, fingerprint, revoked)
+    if keys is not None:
+        now = int(time.time())
+        claims = check(token, read_keys(keys, root, now), wanted, now)
+    elif root is not None:
+        raise typer.BadParameter("--root needs the signed key set, with --keys.")
+    else:
+        with opened() as context:
+            seller = tenant_of(context, tenant)
+            _demand_product(context, seller, token)
+            claims = check(token, OwnKeys(context, seller), wanted, int(context.clock.now().timestamp()))
     if json:
         print_json(claims)
     else:
@@ -62,11 +93,16 @@ def _readable(name: str, value: object) -> object:
 
 def _token_in(given: str) -> str:
     """The JWS in what was given. A license file wraps it between two lines of dashes."""
-    text = given
-    if _is_file(given):
-        with Path(given).open("rb") as file:
-            text = file.read(_LARGEST_FILE).decode("utf-8", "replace")
-    return "".join(line.strip() for line in text.splitlines() if not line.startswith("-----"))
+    from keywright.domain import license_file
+    from keywright.domain.license_token import TokenRefused
+
+    text = read_text(Path(given)) if _is_file(given) else given.strip()
+    if not license_file.is_file(text):
+        return text
+    try:
+        return license_file.unwrap(text)
+    except TokenRefused as error:
+        raise TokenNotValid(f"This is no license file: {error}.") from None
 
 
 def _is_file(given: str) -> bool:
@@ -77,47 +113,15 @@ def _is_file(given: str) -> bool:
         return False
 
 
-def _verified(context: Context, tenant: Tenant, token: str) -> dict[str, Any]:
-    """Raises TokenNotValid with the reason."""
-    from keywright.domain import license_token
+def _demand_product(context: Context, tenant: Tenant, token: str) -> None:
+    """Raises TokenNotValid for a token of a product that the tenant never sold."""
     from keywright.store import catalog
 
-    kind, product = _claimed(token)
+    _, claimed = claimed_by(token)
     with context.database.read() as connection:
         known = {offer.product.slug for offer in catalog.list_offers(connection, tenant.id, retired=True)}
-    if kind not in (license_token.LICENSE, license_token.LEASE):
-        raise TokenNotValid("This is neither a license token nor a lease.")
-    if product not in known:
+    if claimed.get("aud") not in known:
         raise TokenNotValid("This token is for no product of this tenant.")
-    try:
-        return license_token.verify(
-            token,
-            typ=kind,
-            keys=context.signer.verifiers(tenant.id, "lic+jwt" if kind == "lic+jwt" else "lease+jwt"),
-            iss=context.issuer(tenant.id),
-            aud=product,
-            now=int(context.clock.now().timestamp()),
-            require_exp=kind == license_token.LEASE,
-        )
-    except license_token.TokenRefused as error:
-        raise TokenNotValid(f"Refused: {error}.") from None
-
-
-def _claimed(token: str) -> tuple[Any, Any]:
-    """Type and product as the token says them. Believed only to choose what it is checked against."""
-    from keywright.domain import strict_json
-
-    parts = token.split(".")
-    if len(parts) != 3 or not token.isascii():
-        raise TokenNotValid("This is no token: it has not three parts.")
-    found = []
-    for part, member in zip(parts, ("typ", "aud"), strict=False):
-        try:
-            value = strict_json.loads(urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-        except ValueError:
-            raise TokenNotValid("This is no token: its parts are not JSON.") from None
-        found.append(value.get(member) if isinstance(value, dict) else None)
-    return found[0], found[1]
 
 
 def integrity(tenant: TenantSlug = None, json: AsJson = False) -> None:

@@ -30,6 +30,7 @@ class AtStripe(Visit):
             ("the program activates on as many machines as there are seats", self.activate),
             ("the program asks whether it may run", self.validate),
             ("its lease is verified offline, with the public keys alone", self.verify_offline),
+            ("a license file for a machine without network verifies, too", self.carry_along),
             ("the same webhooks again change nothing", self.redeliver),
             ("two more seats are bought, and a machine more fits", self.seats),
             ("a month passes and the subscription renews", self.renew),
@@ -109,6 +110,20 @@ class AtStripe(Visit):
         bad = self.command("verify", forged)
         hold(bad.returncode == 1, "a forged lease is refused")
         return "good as issued, refused with one character changed"
+
+    def carry_along(self) -> str:
+        made = self.ask("file", "machine-1-of-the-demo")
+        hold(made.status_code == 200, f"200 for a license file, not {made.status_code} {made.text[:200]}")
+        path = self.stage.data_dir / "machine-1.license"
+        path.write_text(made.json()["file"])
+        good = self.command("verify", str(path), "--fingerprint", "machine-1-of-the-demo")
+        hold(good.returncode == 0, f"the file verifies: {good.stderr.strip()}")
+        bad = self.command("verify", str(path), "--fingerprint", "machine-2-of-the-demo")
+        hold(bad.returncode == 1, "the file is refused on another machine")
+        strange = self.ask("file", "machine-9-of-the-demo")
+        seen = (strange.status_code, strange.json()["code"])
+        hold(seen == (403, "NOT_ACTIVATED"), f"no file for a machine that is not activated, not {seen}")
+        return f"{len(made.json()['file'])} bytes, until {made.json()['expires_at']}, on that machine alone"
 
     # -- the life of a subscription -----------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from keywright.cli.key import signed_set_line
 from keywright.cli.provider_checks import (
     Asked,
     Line,
@@ -161,7 +162,7 @@ def _of_database(settings: Settings, database: Database) -> Iterator[Line]:
         yield from (not_set_up(provider, "note") for provider in bootstrap.CREDENTIAL_KINDS)
     for provider in context.channels:
         yield from check_provider(Asked(context, settings, provider, strict=False))
-    for check in (_catalog, _inbox, _owed):
+    for check in (signed_set_line, _catalog, _inbox, _owed):
         yield check(context)
 
 

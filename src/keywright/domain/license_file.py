@@ -28,22 +28,21 @@ def wrap(token: str) -> str:
 
 
 def is_file(text: str) -> bool:
-    """Whether this claims to be a license file, and not a bare token."""
-    return text.lstrip().startswith("-----")
+    """Whether there is a license file in this text, and not a bare token."""
+    return _BEGIN in text
 
 
 def unwrap(text: str) -> str:
-    """The token in a license file. Blanks around the lines, and other line ends, do no harm.
+    """The token in a license file. What stands around the two lines, and other line ends, do no harm.
 
     Raises:
         TokenRefused: `size`, or `shape` when anything but one token stands between the two lines.
     """
-    if len(text) > MAX_FILE:
+    _, _, rest = text.partition(_BEGIN)
+    inside, end, _ = rest.partition(_END)
+    if len(inside) > MAX_FILE:
         raise TokenRefused("size")
-    lines = [line.strip() for line in text.strip().splitlines()]
-    if len(lines) < 3 or lines[0] != _BEGIN or lines[-1] != _END:
-        raise TokenRefused("shape")
-    token = "".join(lines[1:-1])
-    if not token.isascii() or "-----" in token or any(character.isspace() for character in token):
+    token = "".join(inside.split())
+    if not end or not token.isascii() or "-----" in token or not token:
         raise TokenRefused("shape")
     return token

@@ -34,7 +34,7 @@ def pin_root(context: Context, tenant: str, root: RootKey, *, replace: bool = Fa
         if row.root_public is not None and not replace:
             detail = "There is a root already, and shipped programs pin it. To begin anew: --replace"
             raise Conflict(detail, code="ROOT_EXISTS")
-        keys.set_root(connection, tenant, _b64(root.public))
+        keys.set_root(connection, tenant, public_of(root))
 
 
 def sign_key_set(context: Context, tenant: str, root: RootKey, *, days: int = DAYS) -> SignedSet:
@@ -50,7 +50,7 @@ def sign_key_set(context: Context, tenant: str, root: RootKey, *, days: int = DA
         row = keys.find_key_set(connection, tenant, lock=True)
         if row.root_public is None:
             raise Conflict("There is no root yet. Run: keywright key root create", code="ROOT_MISSING")
-        if row.root_public != _b64(root.public):
+        if row.root_public != public_of(root):
             raise Conflict("This is not the root that is pinned here.", code="ROOT_OTHER")
         stored = keys.list_signing_keys(connection, tenant)
         # Of the time where that is more: a database that was put back must not number below what is out.
@@ -85,5 +85,6 @@ def get_document(context: Context, tenant: str) -> str:
     return document
 
 
-def _b64(data: bytes) -> str:
-    return urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+def public_of(root: RootKey) -> str:
+    """The public half as programs pin it: base64url, the member `x` of its JWK."""
+    return urlsafe_b64encode(root.public).rstrip(b"=").decode("ascii")
