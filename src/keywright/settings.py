@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -127,6 +128,19 @@ class Settings(BaseSettings):
             return None
         if not _is_web_address(value, "http", "https"):
             raise ValueError("it must be a web address as https://licenses.example.com, without blanks.")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses_or_networks(cls, value: str) -> str:
+        for one in listed(value):
+            try:
+                everybody = ip_network(one).prefixlen == 0
+            except ValueError:
+                raise ValueError("it must be addresses or networks, as 10.0.0.5, 10.1.0.0/16.") from None
+            if everybody:
+                # The server would then believe the first address of the header, which anybody may write.
+                raise ValueError("it must name the proxies, not everybody.")
         return value
 
     @model_validator(mode="after")

@@ -64,6 +64,20 @@ def test_these_are(address: str) -> None:
     assert made.base_url == (address or "http://127.0.0.1:8000")
 
 
+@pytest.mark.parametrize(
+    "proxies", ["*", "localhost", "10.0.0.1/8", "10.0.0.1:80", "0.0.0.0/0", "10.0.0.5, ::/0"]
+)
+def test_proxies_are_named(proxies: str) -> None:
+    """Whoever trusts everybody believes what anybody writes into a header."""
+    with pytest.raises(Misconfigured, match="TRUSTED_PROXIES"):
+        read(trusted_proxies=proxies)
+
+
+@pytest.mark.parametrize("proxies", ["", "127.0.0.1", "10.0.0.5, 10.1.0.0/16,", "2001:db8::/32,::1"])
+def test_these_proxies_are(proxies: str) -> None:
+    assert bootstrap.read_settings(_env_file=None, trusted_proxies=proxies).trusted_proxies == proxies
+
+
 PAYPAL = {"paypal_client_id": "AaBb0123", "paypal_client_secret": "EeFf0123"}
 PAYPAL_TEST = {**PAYPAL, "paypal_api_base": "https://api-m.sandbox.paypal.com"}
 
