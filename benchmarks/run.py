@@ -20,6 +20,7 @@ Say = Callable[[str], None]
 _CATALOG = ROOT / "benchmarks" / "catalog.toml"
 _ECHO = [sys.executable, "-m", "benchmarks.echo", "--port", "{port}"]
 _STARTS = 5
+_WARM = "validate: the files of the database are in the operating system's cache when it begins"
 _REUSED = "validate: stored leases are handed out again, as in normal operation until half their life is over"
 
 
@@ -111,6 +112,7 @@ def _measure(database: str, target: Target, env: Mapping[str, str], pairs: Pairs
             f"paced: open loop, {target.scale.activation_rate:g} activations/s",
             f"resident memory at start: {rss_at_start} MB",
             _REUSED,
+            _WARM,
             *untold,
         ],
     )
