@@ -47,3 +47,45 @@ def test_whoever_waits_too_long_is_told_and_not_served_later() -> None:
 
     assert asyncio.run(ask()) == 6
     assert hanging.asked == [1, 3]
+
+
+def test_batches_are_small_while_the_writer_is_shared() -> None:
+    sizes: list[int] = []
+    may_go = threading.Event()
+
+    def serve(several: Sequence[int]) -> Sequence[int]:
+        assert may_go.wait(10)
+        sizes.append(len(several))
+        return several
+
+    async def ask() -> None:
+        loop, traffic = asyncio.get_running_loop(), Traffic()
+        many: Gatherer[int, int] = Gatherer(
+            "many", serve, traffic=traffic, limit=16, backlog=99, patience=9, writing="yielding"
+        )
+        one: Gatherer[int, int] = Gatherer(
+            "one",
+            lambda several: several,
+            traffic=traffic,
+            limit=16,
+            backlog=99,
+            patience=9,
+            writing="urgent",
+        )
+        many.start(loop)
+        one.start(loop)
+        for is_shared in (False, True):
+            may_go.clear()
+            first = asyncio.create_task(many.ask(0))
+            await asyncio.sleep(0.05)  # it is being served; what comes now is gathered
+            waiting = [asyncio.create_task(many.ask(number)) for number in range(16)]
+            await asyncio.sleep(0.05)
+            if is_shared:
+                assert await one.ask(7) == 7
+            may_go.set()
+            assert await asyncio.gather(first, *waiting) == [0, *range(16)]
+        for gatherer in (many, one):
+            await loop.run_in_executor(None, gatherer.stop)
+
+    asyncio.run(ask())
+    assert sizes == [1, 16, 1, 4, 4, 4, 4]

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from keywright.domain.errors import Unavailable
 
@@ -32,14 +32,27 @@ class Traffic:
     _HEAVY = 8
     _LASTS = 0.25
     _PAUSE = 0.05
+    _SHARED = 1.0
 
     def __init__(self) -> None:
         self._heavy_until = 0.0
+        self._shared_until = 0.0
 
     def saw(self, together: int) -> None:
         """So many callers were served together."""
         if together >= self._HEAVY:
             self._heavy_until = time.monotonic() + self._LASTS
+
+    def share_the_writer(self) -> None:
+        """Somebody whom a person waits for wants to write, and probably others after him."""
+        self._shared_until = time.monotonic() + self._SHARED
+
+    def share_of(self, limit: int) -> int:
+        """How many may be written together: a quarter while the writer is shared.
+
+        On SQLite one transaction writes at a time, so the longest of them is how long an activation waits.
+        """
+        return max(1, limit // 4) if time.monotonic() < self._shared_until else limit
 
     def give_way(self) -> None:
         """Pause for a moment while the traffic is heavy."""
@@ -59,13 +72,19 @@ class Gatherer(Generic[Q, A]):
         limit: int,
         backlog: int,
         patience: float,
+        writing: Literal["alone", "urgent", "yielding"] = "alone",
     ) -> None:
-        """`patience`: how long a caller waits for an answer, in seconds."""
+        """`patience`: how long a caller waits for an answer, in seconds.
+
+        `writing`: where one writes at a time, the batches of a yielding gatherer are small while an urgent
+        one is asked.
+        """
         self._traffic = traffic
         self._serve = serve
         self._limit = limit
         self._backlog = backlog
         self._patience = patience
+        self._writing = writing
         # None wakes the driver to stop. SimpleQueue, because it is written in C and takes no Python lock.
         self._waiting: SimpleQueue[tuple[Q, asyncio.Future[A]] | None] = SimpleQueue()
         self._stopping = False
@@ -93,6 +112,8 @@ class Gatherer(Generic[Q, A]):
             raise Unavailable("The server is stopping. Please try again.")
         if self._waiting.qsize() >= self._backlog:
             raise Unavailable("Too many requests are waiting. Please try again.", retry_after=1)
+        if self._writing == "urgent":
+            self._traffic.share_the_writer()
         future: asyncio.Future[A] = self._loop.create_future()
         self._waiting.put((question, future))
         try:
@@ -113,10 +134,11 @@ class Gatherer(Generic[Q, A]):
         """Wait for one, then take what else is there, less what nobody waits for any more."""
         batch = []
         first = self._waiting.get()
+        limit = self._traffic.share_of(self._limit) if self._writing == "yielding" else self._limit
         while first is not None:
             if not first[1].done():
                 batch.append(first)
-            if len(batch) >= self._limit:
+            if len(batch) >= limit:
                 break
             try:
                 first = self._waiting.get_nowait()

@@ -52,6 +52,7 @@ class Desk:
             limit=64,
             backlog=1024,
             patience=context.policy.answer_within,
+            writing="urgent",
         )
         self.seats: Gatherer[tuple[Asked, Verdict], Verdict] = Gatherer(
             "seats",
