@@ -153,7 +153,7 @@ def export(
         if root is None:
             _write(out, msgspec.json.format(msgspec.json.encode(context.signer.key_set(seller))).decode())
             return
-        signed = key_sets.sign_key_set(context, seller, root_key.read(root), days=days)
+        signed = key_sets.sign_key_set(context, seller, root_key.read(root), by=actor(), days=days)
         document = key_sets.get_document(context, seller)
     _write(out, document)
     print(f"Signed as number {signed.seq}, until {signed.signed_until:%Y-%m-%d}.", file=sys.stderr)
@@ -189,7 +189,7 @@ def create_root(
         seller = tenant_of(context, tenant).id
         made = root_key.create(out)
         try:
-            key_sets.pin_root(context, seller, made, replace=replace)
+            key_sets.pin_root(context, seller, made, by=actor(), replace=replace)
         except BaseException:
             os.unlink(out)  # a root that is pinned nowhere would only be taken for the one that is
             raise

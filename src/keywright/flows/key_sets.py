@@ -15,15 +15,15 @@ from keywright.domain.key_documents import KeySet, PublishedKey
 from keywright.flows.context import Context
 from keywright.flows.signing_keys import SignedSet, is_published
 from keywright.ports import RootKey
-from keywright.store import keys
+from keywright.store import audit, keys
 
 # Longer than the year after which keys are rotated, so that one export a year is enough.
 DAYS = 400
 _MOST_DAYS = 3660
 
 
-def pin_root(context: Context, tenant: str, root: RootKey, *, replace: bool = False) -> None:
-    """Make this the root of the tenant's keys. Only its public half is kept.
+def pin_root(context: Context, tenant: str, root: RootKey, *, by: str, replace: bool = False) -> None:
+    """Make this the root of the tenant's keys. Only its public half is kept. `by`: who, for the audit.
 
     Raises Conflict when there is one already, except with `replace`: programs that pin the old one believe
     nothing that the new one signs.
@@ -35,10 +35,12 @@ def pin_root(context: Context, tenant: str, root: RootKey, *, replace: bool = Fa
             detail = "There is a root already, and shipped programs pin it. To begin anew: --replace"
             raise Conflict(detail, code="ROOT_EXISTS")
         keys.set_root(connection, tenant, public_of(root))
+        told = {"before": row.root_public}
+        audit.append(connection, tenant, by, "root.pinned", root.kid, told, context.clock.now())
 
 
-def sign_key_set(context: Context, tenant: str, root: RootKey, *, days: int = DAYS) -> SignedSet:
-    """Sign the keys as they are now under the next number, and serve that from now on.
+def sign_key_set(context: Context, tenant: str, root: RootKey, *, by: str, days: int = DAYS) -> SignedSet:
+    """Sign the keys as they are now under the next number, and serve that from now on. `by`: for the audit.
 
     Raises Invalid; Conflict when this is not the tenant's root.
     """
@@ -73,6 +75,7 @@ def sign_key_set(context: Context, tenant: str, root: RootKey, *, days: int = DA
             longest=key_documents.LARGEST_KEY_SET,
         )
         keys.keep_document(connection, tenant, seq, document, now, until)
+        audit.append(connection, tenant, by, "key_set.signed", root.kid, {"seq": seq, "days": days}, now)
     return SignedSet(row.root_public, seq, now, until)
 
 

@@ -13,8 +13,7 @@ from typing import Final, Literal
 import msgspec
 import sqlalchemy as sa
 
-from keywright.domain import fingerprint, license_file, license_token
-from keywright.domain.activation import Activation
+from keywright.domain import fingerprint, license_file, license_token, seat
 from keywright.domain.errors import Conflict, Invalid
 from keywright.domain.license import License, seats_at
 from keywright.domain.plan import FOREVER, later_by
@@ -77,7 +76,7 @@ def _judge(context: Context, asked: Asked, found: Found, now: datetime) -> Code:
     portable = found.plan.terms.portable_file and asked.fingerprint_hash is None
     if found.activation is None and not portable:
         return "NOT_ACTIVATED"
-    if found.activation is not None and _seat_end(found, found.activation, now) <= now:
+    if found.activation is not None and seat.is_lapsed(found.activation, found.plan, now):
         return "NOT_ACTIVATED"
     return code
 
@@ -140,17 +139,9 @@ def _end(found: Found, days: int | None, now: datetime) -> datetime:
     longest = found.plan.terms.offline_file
     wanted = longest if days is None else min(days * 86400, longest)
     ends = [later_by(now, wanted), last_valid(found.license, now)]
-    if found.activation is not None:
-        ends.append(_seat_end(found, found.activation, now))
-    return min(ends)
-
-
-def _seat_end(found: Found, bound: Activation, now: datetime) -> datetime:
-    """Until when the machine has its seat: a floating one goes to somebody else after that."""
-    if not found.plan.terms.floating:
-        return FOREVER
-    held = [end for end in (bound.seat_until, bound.out_until) if end is not None]
-    return max(held, default=now)
+    # A floating seat goes to somebody else by itself.
+    held = seat.until(found.activation, found.plan) if found.activation is not None else None
+    return min([*ends, held] if held is not None else ends)
 
 
 def _seats_until(held: License, now: datetime, until: datetime) -> int:

@@ -20,7 +20,7 @@ from keywright.domain.license_token import TokenRefused
 from keywright.domain.signing_key import PUBLISHED, PUBLISHED_AHEAD, KeyState
 from keywright.flows.context import Context
 from keywright.ports import TokenType
-from keywright.store import keys
+from keywright.store import audit, keys
 from keywright.store.keys import KeySetRow, SigningKey
 
 TYPES: tuple[TokenType, ...] = get_args(TokenType)
@@ -101,6 +101,8 @@ def rotate(
         for one in types:
             touched += _advance(context, connection, stored, one, now, act, "verify-only")
         done = _finish(connection, tenant, touched, now)
+        for one, kid in zip(types, touched[::2], strict=True):
+            _audit(connection, tenant, "key.rotated", kid, one, act, now)
     context.signer.refresh()
     return done
 
@@ -127,6 +129,7 @@ def revoke(context: Context, tenant: str, kid: str, act: KeyAct) -> Changed:
             if found.state == "next":
                 context.signer.publish_next(connection, tenant, token_type, now)
         done = _finish(connection, tenant, touched, now)
+        _audit(connection, tenant, "key.revoked", kid, token_type, act, now)
     context.signer.refresh()
     return done
 
@@ -177,6 +180,20 @@ def _finish(connection: sa.Connection, tenant: str, touched: Sequence[str], now:
     row = keys.find_key_set(connection, tenant)
     changed = [one for one in stored if one.kid in touched or one.created_at == now]
     return Changed(_rows(changed, row), list(_notes(changed, row, now)))
+
+
+def _audit(
+    connection: sa.Connection,
+    tenant: str,
+    what: str,
+    kid: str,
+    token_type: str,
+    act: KeyAct,
+    now: datetime,
+) -> None:
+    reason = _reason(act.reason)
+    told = {"type": token_type, **({"why": reason} if reason is not None else {})}
+    audit.append(connection, tenant, act.by, what, kid, told, now)
 
 
 def _notes(changed: Iterable[SigningKey], row: KeySetRow, now: datetime) -> Iterable[str]:
