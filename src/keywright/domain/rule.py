@@ -43,6 +43,10 @@ _OF_CHANGES: Final[Mapping[str, str]] = {
     "billing.answered": "What the provider answered.",
     "activation.created": "A machine was bound to the license.",
     "activation.released": "A machine was freed.",
+    "activation.rebound": "Enough signals agree: it is the machine that was bound, under a new fingerprint.",
+    "activation.lapsed": "A floating seat returns by itself when its lease ends.",
+    "activation.reclaimed": "A machine that was silent for longer than the plan allows gives way.",
+    "activation.checked_out": "The seat is held for days without contact, as the plan allows.",
     "mail.sent": "The mail server took the mail.",
     "mail.failed": "The mail could not be delivered.",
 }
