@@ -277,7 +277,8 @@ class LicenseLetter(msgspec.Struct, frozen=True):
     Nothing in here was typed by a buyer: a letter must not carry a stranger's words in the seller's name.
     `machines` None: no limit. `valid_until` FOREVER: never ends; None: not valid at present. `device`: the
     machine it was bought for, by a name that `domain/device.py` has made harmless, empty for one without a
-    name; None: for none. `manage_url`: where the customer frees machines.
+    name; None: for none. `manage_url`: where the customer frees machines. `hmac_key`: of a firm's license,
+    for machines that ask nobody; `hmac_until`: its last day in words.
     """
 
     seller: str
@@ -291,6 +292,8 @@ class LicenseLetter(msgspec.Struct, frozen=True):
     trial: bool
     device: str | None = None
     manage_url: str = ""
+    hmac_key: str | None = None
+    hmac_until: str = ""
 
 
 class NoticeLetter(msgspec.Struct, frozen=True):

@@ -172,6 +172,7 @@ _COVERED: dict[str, object] = {
     "overrides": Overrides(floor=day(900)),
     "seats_after": 1,
     "seats_after_at": day(30),
+    "hmac_sealed": "v1.other",
 }
 # The rest decides nothing: who holds it, how the key is shown, flags for people, where the timeline stands.
 _FREE: dict[str, object] = {

@@ -126,8 +126,6 @@ def test_a_product_that_is_gone_takes_its_plans_along(context: Context) -> None:
         ("code = 1\nbaseline", "baseline", "dashcaddy: code is 1 and never changes"),
         ("code = 2", "code = 9", "dashcaddy/team: code is 2 and never changes"),
         ('offline = "7d"', 'offline = "7d"\nprofile = "hmac"', "dashcaddy/pro: profile"),
-        ('offline = "7d"', 'offline = "7d"\non_repurchase = "extend"', "dashcaddy/pro: on_repurchase"),
-        ('offline = "7d"', 'offline = "7d"\non_repurchase = "replace"', "dashcaddy/pro: on_repurchase"),
     ],
 )
 def test_what_this_release_cannot_keep_is_refused(context: Context, old: str, new: str, told: str) -> None:

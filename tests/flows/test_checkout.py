@@ -134,17 +134,11 @@ def test_a_quantity_at_the_edge_is_fine(shop: Context, desk: PayDesk, quantity: 
     assert desk.heard[0].quantity == quantity
 
 
-@pytest.mark.parametrize("name", ["firm", "renew_key"])
-def test_members_of_a_later_release_are_refused_by_name(shop: Context, name: str) -> None:
-    ask = Ask("dashcaddy/plan-0", **{name: "x"})  # type: ignore[arg-type]  # both are strings
-    with pytest.raises(Invalid, match=name) as caught:
-        checkout.open_checkout(shop, ask)
-    assert caught.value.code == "NOT_IN_THIS_RELEASE"
-
-
-def test_an_hmac_plan_is_refused(shop: Context) -> None:
+def test_an_hmac_plan_needs_a_firm_and_a_secret(shop: Context) -> None:
     world.add_plan(shop, "onsite", "price_onsite", Terms(profile="hmac"))
-    assert refusal(shop, Ask("dashcaddy/onsite")) == (422, "NOT_IN_THIS_RELEASE")
+    assert refusal(shop, Ask("dashcaddy/onsite")) == (422, "FIRM_REQUIRED")
+    assert refusal(shop, Ask("dashcaddy/onsite", firm="\x00")) == (422, "FIRM_INVALID")
+    assert refusal(shop, Ask("dashcaddy/onsite", firm="Acme")) == (422, "PROFILE_UNAVAILABLE")
 
 
 @pytest.mark.parametrize("email", ["", "ada", "a@", "@b", "a b@c.de", "a@b@c", "a@b.c\nBcc: x"])

@@ -42,6 +42,24 @@ _ALARMS: Final[Mapping[str, _Alarm]] = {
         "them was stored.",
         ("keywright doctor",),
     ),
+    "hmac_key_missing": _Alarm(
+        "A license has no HMAC key",
+        "A license was sold whose plan comes with an HMAC key, and the key could not be made. The customer "
+        "has the ordinary license key, and cannot use it where no network is.",
+        ("keywright doctor", "keywright license firm LICENSE --firm FIRM"),
+    ),
+    "repurchase_unproven": _Alarm(
+        "A purchase may have been meant for an older license",
+        "The same customer or firm holds an older license of this product, and the plan would have extended "
+        "or ended it. Nobody proved to own it, so the purchase made a new license and left the old alone.",
+        ("keywright license explain {subject}", "keywright license revoke OLDER"),
+    ),
+    "renewal_refused": _Alarm(
+        "A renewal was paid and could not be done",
+        "A purchase was made for an older license, and that license is not as it should be. The buyer has "
+        "paid and has nothing new.",
+        ("keywright integrity", "keywright license extend LICENSE", "keywright event list"),
+    ),
     "mail_undeliverable": _Alarm(
         "A mail could not be delivered",
         "A mail was refused, or could not be handed over until its last attempt. If it carried a license "
@@ -100,6 +118,8 @@ class Stationery:
             product=product,
             seller=seller,
             key=told.key,
+            hmac_key=told.hmac_key,
+            hmac_until=told.hmac_until,
             facts=_facts(told),
             device=None if told.device is None else line(told.device) or "a machine that gave no name",
             manage_url=told.manage_url,

@@ -102,16 +102,18 @@ def fold(grant: Grant, renewals: Sequence[Renewal], ground: datetime | None, *, 
         return grant
     added.sort(key=lambda one: (one.paid_at, one.reference))
     own = grant.entitled_until
-    end = own if ground is None or (own is not None and own > ground) else ground
+    before = own if ground is None or (own is not None and own > ground) else ground
+    end = added[0].paid_at
     seats, step = grant.seats, (grant.seats_after, grant.seats_after_at)
     for one in added:
-        before, end = end, _longer(end, one)
+        end = _longer(before, one)
         # Seats that staff gave with a license that nobody had paid for are the license's, not on top.
         wanted = max(one.seats - given, 0) if grant.seats == 0 and own is None else one.seats
         if before is None or before <= one.paid_at or wanted >= seats:
             seats, step = wanted, (None, None)
         else:
             step = (wanted, before)
+        before = end
     last = added[-1]
     slack = max(last.slack, _seconds(own, grant.active_until) if own is not None else 0)
     grace = max(last.grace, _seconds(own, grant.grace_until) if own is not None else 0)

@@ -47,11 +47,13 @@ DETAIL: dict[Code, tuple[NextAction, str]] = {
 
 
 class Question(msgspec.Struct, frozen=True):
-    """What the program asks. `fingerprinted` is True when it named its machine."""
+    """What the program asks. `fingerprinted` is True when it named its machine, `over` when the key it showed
+    has come to an end of its own, as HMAC keys do."""
 
     fingerprinted: bool = False
     product: str | None = None
     entitlements: tuple[str, ...] = ()
+    over: bool = False
 
 
 class Situation(msgspec.Struct, frozen=True):
@@ -72,7 +74,7 @@ _RULES: tuple[Rule, ...] = (
     ("REVOKED", lambda s: s.status == "revoked"),
     ("SUSPENDED", lambda s: s.status == "suspended"),
     ("PENDING", lambda s: s.status == "pending"),
-    ("EXPIRED", lambda s: s.status == "expired"),
+    ("EXPIRED", lambda s: s.status == "expired" or s.question.over),
     ("PRODUCT_MISMATCH", lambda s: s.question.product is not None and s.question.product != s.product),
     ("ENTITLEMENT_MISSING", lambda s: not set(s.question.entitlements) <= set(s.plan.terms.entitlements)),
     ("NOT_ACTIVATED", lambda s: s.question.fingerprinted and s.activation is None),

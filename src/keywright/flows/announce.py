@@ -19,7 +19,7 @@ import structlog
 from keywright.domain import device
 from keywright.domain.errors import MailDelayed, MailRefused
 from keywright.domain.license import License, seats_at
-from keywright.flows import alarms, license_keys, notices, portal_sign_in, staff_mails
+from keywright.flows import alarms, firm_keys, license_keys, notices, portal_sign_in, staff_mails
 from keywright.flows.context import Context
 from keywright.flows.intake import name_of
 from keywright.flows.license_writes import resealed
@@ -190,6 +190,7 @@ def _license_letter(context: Context, source: LetterSource) -> LicenseLetter:
     held = source.license
     seats = seats_at(held, context.clock.now())
     kept = context.vault.unseal(held.tenant_id, "license-key", held.id, held.key_sealed)
+    firm_key = firm_keys.opened(context, held)
     return LicenseLetter(
         seller=source.seller,
         product=source.product,
@@ -202,6 +203,8 @@ def _license_letter(context: Context, source: LetterSource) -> LicenseLetter:
         trial=held.trial,
         device=None if source.device is None else device.shown_name(source.device),
         manage_url=f"{context.policy.base_url}/portal",
+        hmac_key=None if firm_key is None else firm_key.short,
+        hmac_until="" if firm_key is None else firm_key.until,
     )
 
 

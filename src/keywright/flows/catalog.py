@@ -150,6 +150,7 @@ class _Editor:
 
     def __init__(self, context: Context, connection: sa.Connection, tenant: Tenant) -> None:
         self._new_id = context.new_id
+        self._may_bind_firms = context.firm_secrets is not None
         self._connection = connection
         self._tenant = tenant.id
         self._products: _Rows[ProductRow] = _Rows(catalog_rows.list_products(connection, tenant.id))
@@ -245,10 +246,8 @@ class _Editor:
     def _check_terms(self, path: str, terms: Terms) -> None:
         if terms.key_scheme is not None and terms.key_scheme not in self._installed:
             self._problems.append(f'{path}: no installed package offers key_scheme = "{terms.key_scheme}"')
-        if terms.profile == "hmac":
-            self._problems.append(f'{path}: profile = "hmac" is not in this release')
-        if terms.on_repurchase != "new":
-            self._problems.append(f'{path}: on_repurchase = "{terms.on_repurchase}" is not in this release')
+        if terms.profile == "hmac" and not self._may_bind_firms:
+            self._problems.append(f'{path}: profile = "hmac" needs LICENSE_SECRET in the environment')
 
 
 def _is_same(known: PriceRow, wanted: CatalogPrice, plan: PlanRow) -> bool:

@@ -30,16 +30,16 @@ from keywright.domain.errors import (
     ProviderUnavailable,
     Unauthorized,
 )
-from keywright.domain.facts import Alias, Refetch
-from keywright.domain.license import License, seats_at
-from keywright.domain.license import status as license_status
+from keywright.domain.facts import Refetch
 from keywright.domain.plan import Price
-from keywright.flows import license_keys
+from keywright.flows import claiming, renewing
+from keywright.flows.claiming import ClaimedLicense
 from keywright.flows.context import Channel, Context
 from keywright.flows.intake import arrive, take_in
+from keywright.flows.renewing import NO_PROOF, Proof
 from keywright.flows.return_urls import check_return_url
 from keywright.ports import CheckoutRequest
-from keywright.store import catalog, checkouts, licenses, purchases
+from keywright.store import catalog, checkouts
 from keywright.store.catalog import Offer
 from keywright.store.checkouts import Checkout
 
@@ -50,7 +50,6 @@ Status = Literal["open", "processing", "paid", "failed", "expired"]
 MOST: Final = 100_000
 """The largest quantity of one checkout."""
 
-_MOST_CLAIMED: Final = 1000
 _SETTLED: Final = ("paid", "failed", "expired")
 _REFERENCE: Final = re.compile(r"KW-[A-Z2-7]{16}")
 IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{22,255}")
@@ -60,9 +59,9 @@ _ONCE: Final = "once"
 class Ask(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What somebody wants to buy. `plan` is "product/plan"; `price` a provider's price id or a catalog key.
 
-    `interval` is the catalog's word, or `once`. `device` is the fingerprint of the machine that the license is
-    activated for when the payment settles, `device_name` what it is called. `firm` and `renew_key` are known
-    and refused.
+    `interval` is the catalog's word, or `once`. `device` is the fingerprint of the machine that the license
+    is activated for when the payment settles, `device_name` what it is called. `firm` is who it is for, and
+    `renew_key` the key of the older license that the purchase extends or replaces.
     """
 
     plan: str
@@ -90,16 +89,6 @@ class Opened(msgspec.Struct, frozen=True):
     expires_at: datetime
 
 
-class ClaimedLicense(msgspec.Struct, frozen=True):
-    """`plan` is "product/plan"."""
-
-    id: str
-    key: str
-    plan: str
-    status: str
-    seats: int
-
-
 class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a checkout stands. `licenses` only for the holder of the claim token, and only for its time.
 
@@ -123,20 +112,24 @@ class _Deal(msgspec.Struct, frozen=True):
 # -- open ---------------------------------------------------------------------------------------------
 
 
-def open_checkout(context: Context, ask: Ask, *, idempotency_key: str | None = None) -> Opened:
+def open_checkout(
+    context: Context, ask: Ask, *, idempotency_key: str | None = None, proof: Proof = NO_PROOF
+) -> Opened:
     """Open a checkout at the provider.
 
     Args:
         context: of the seller.
         ask: the request, decoded.
         idempotency_key: 22 to 255 visible characters. A repeat with the same key and body answers the same.
+        proof: who asks, where an older license is to be extended or replaced.
 
     Raises:
         NotFound: `PLAN_UNKNOWN`.
         Invalid: `PRICE_UNKNOWN`, `PRICE_AMBIGUOUS`, `QUANTITY_INVALID`, `EMAIL_INVALID`,
-            `DEVICE_INVALID`, `RETURN_URL_REFUSED`, `IDEMPOTENCY_KEY_INVALID`, `NOT_IN_THIS_RELEASE`; and what
-            the provider cannot do: `EMAIL_REQUIRED`, `QUANTITY_UNSUPPORTED`, `TRIAL_UNSUPPORTED`.
-        Conflict: `IDEMPOTENCY_MISMATCH`, the key was used with another body.
+            `DEVICE_INVALID`, `RETURN_URL_REFUSED`, `IDEMPOTENCY_KEY_INVALID`; what `renewing.check`
+            refuses; and what the provider cannot do: `EMAIL_REQUIRED`, `QUANTITY_UNSUPPORTED`,
+            `TRIAL_UNSUPPORTED`.
+        Conflict: `IDEMPOTENCY_MISMATCH`, the key was used with another body; `RENEW_REFUSED`.
         ProviderUnavailable: the provider gave no answer, or refused.
     """
     key_hash = _hash_of(idempotency_key)
@@ -145,7 +138,20 @@ def open_checkout(context: Context, ask: Ask, *, idempotency_key: str | None = N
         return _go_on(context, ask, known, body_hash)
     _check(ask)
     deal = _choose(context, ask)
-    checkout = _new(context, ask, deal, key_hash, body_hash)
+    wanted = renewing.check(
+        context,
+        deal.offer.plan,
+        quantity=ask.quantity,
+        firm=ask.firm,
+        email=ask.email,
+        renew_key=ask.renew_key,
+        proof=proof,
+    )
+    checkout = msgspec.structs.replace(
+        _new(context, ask, deal, key_hash, body_hash),
+        firm=wanted.firm,
+        renews=checkouts.text_of(wanted.renews),
+    )
     request = _request(context, ask, checkout, deal)
     try:
         with context.database.write() as connection:
@@ -177,9 +183,6 @@ def _go_on(context: Context, ask: Ask, known: Checkout, body_hash: str) -> Opene
 
 
 def _check(ask: Ask) -> None:
-    for name in ("firm", "renew_key"):
-        if getattr(ask, name) is not None:
-            raise Invalid(f"`{name}` comes with a later release.", code="NOT_IN_THIS_RELEASE")
     if not 1 <= ask.quantity <= MOST:
         raise Invalid(f"`quantity` must be 1 to {MOST}.", code="QUANTITY_INVALID")
     if ask.email is not None and not is_email_address(ask.email):
@@ -196,10 +199,12 @@ def _check_device(ask: Ask) -> None:
 
 
 def _body_hash(context: Context, ask: Ask) -> str:
-    """What a repeat must ask for, too. Of the machine only its keyed hash goes in: the rest can be guessed, and
-    then so could the machine."""
+    """What a repeat must ask for, too. Of machine and key only keyed hashes go in: the rest can be guessed,
+    and then so could these."""
     if ask.device is not None:
         ask = msgspec.structs.replace(ask, device=context.vault.blind("fingerprint", ask.device))
+    if ask.renew_key is not None:
+        ask = msgspec.structs.replace(ask, renew_key=context.vault.blind("license-key-lookup", ask.renew_key))
     return hashlib.sha256(msgspec.json.encode(ask)).hexdigest()
 
 
@@ -209,8 +214,6 @@ def _choose(context: Context, ask: Ask) -> _Deal:
         offer = catalog.find_offer(connection, context.master.id, product, plan)
     if offer is None:
         raise NotFound("No such plan is on sale. Plans are named `product/plan`.", code="PLAN_UNKNOWN")
-    if offer.plan.terms.profile == "hmac":
-        raise Invalid("Plans with the hmac profile come with a later release.", code="NOT_IN_THIS_RELEASE")
     price = _price(context, ask, offer)
     return _Deal(offer, price, context.channels[price.provider])
 
@@ -275,7 +278,12 @@ def _request(context: Context, ask: Ask, checkout: Checkout, deal: _Deal) -> Che
         cancel_url=check_return_url("cancel_url", cancel, allowed),
         expires_at=checkout.expires_at,
         email=ask.email,
-        trial_days=deal.offer.plan.terms.trial // 86400 if price.interval is not None else 0,
+        # Whoever renews has tried it.
+        trial_days=(
+            deal.offer.plan.terms.trial // 86400
+            if price.interval is not None and checkout.renews is None
+            else 0
+        ),
     )
 
 
@@ -381,7 +389,7 @@ def standing_of(context: Context, checkout: Checkout, now: datetime) -> Standing
     shown = Standing(checkout.reference, _status_of(checkout, now))
     if checkout.settled_at is not None and now >= checkout.settled_at + context.policy.claim_for:
         return shown
-    claimed, more = _claimed(context, checkout, now)
+    claimed, more = claiming.claimed(context, checkout, now)
     return msgspec.structs.replace(shown, licenses=claimed, more=more)
 
 
@@ -415,7 +423,7 @@ def _is_done(context: Context, checkout: Checkout) -> bool:
     if checkout.status != "paid":
         return checkout.status in _SETTLED
     with context.database.read() as connection:
-        return bool(_held(connection, checkout, limit=1))
+        return bool(claiming.held_by(connection, checkout, limit=1))
 
 
 def _fetch(channel: Channel, session: str) -> tuple[bytes, ...]:
@@ -445,46 +453,3 @@ def _status_of(checkout: Checkout, now: datetime) -> Status:
     if checkout.status == "open" and now >= checkout.expires_at:
         return "expired"
     return cast("Status", checkout.status)
-
-
-def _claimed(context: Context, checkout: Checkout, now: datetime) -> tuple[tuple[ClaimedLicense, ...], bool]:
-    """The licenses with their keys, and whether there are more."""
-    with context.database.read() as connection:
-        # One more than is shown tells whether there are more.
-        held = _held(connection, checkout, limit=_MOST_CLAIMED + 1)
-        more = len(held) > _MOST_CLAIMED
-        held = held[:_MOST_CLAIMED]
-        prefixes = catalog.prefixes(connection, {one.product_id for one in held})
-        plans = {one.plan_id: one for one in held}
-        named = {id_: _plan_name(connection, one) for id_, one in plans.items()}
-    held.sort(key=lambda one: (one.product_id, one.unit))
-    shown = tuple(
-        ClaimedLicense(
-            id=one.id,
-            key=license_keys.printed(
-                prefixes[one.product_id],
-                context.vault.unseal(one.tenant_id, "license-key", one.id, one.key_sealed),
-            ),
-            plan=named[one.plan_id],
-            status=license_status(one, now),
-            seats=seats_at(one, now),
-        )
-        for one in held
-    )
-    return shown, more
-
-
-def _held(connection: sa.Connection, checkout: Checkout, *, limit: int) -> list[License]:
-    """The licenses of a checkout's purchase."""
-    # Through the alias: a purchase that was merged into another one takes its aliases along.
-    alias = Alias("reference", checkout.reference)
-    links, _ = purchases.find_by_aliases(connection, checkout.provider_account_id, [alias])
-    if alias not in links:
-        return []
-    wanted = {"purchase": links[alias]}
-    return licenses.list_page(connection, checkout.tenant_id, filters=wanted, after=None, limit=limit)
-
-
-def _plan_name(connection: sa.Connection, held: License) -> str:
-    plan, product, _ = licenses.plan_and_product(connection, held)
-    return f"{product}/{plan.slug}"

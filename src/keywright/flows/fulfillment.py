@@ -188,7 +188,14 @@ class Fulfillment:
 
     def _tell(self, draft: _Draft, reading: Reading, order: Checkout | None) -> None:
         if order is not None:
-            ordered = Ordered(order.reference, order.plan_id, order.price, order.quantity)
+            ordered = Ordered(
+                order.reference,
+                order.plan_id,
+                order.price,
+                order.quantity,
+                order.firm,
+                checkouts.renews_of(order),
+            )
             draft.state = purchase.absorb(draft.state, ordered)
         for fact in reading.facts:
             draft.state = purchase.absorb(draft.state, fact)
@@ -378,7 +385,9 @@ class Fulfillment:
         issuing.write()
         self.changes = issuing.changes
         self.owes = self.owes or issuing.owes
-        devices.bind_due(self.context, self.connection, orders, held, issuing.written(), self._plans, self.now)
+        devices.bind_due(
+            self.context, self.connection, orders, held, issuing.written(), self._plans, self.now
+        )
 
     def _orders_of(self, drafts: Sequence[_Draft], held: dict[str, list[License]]) -> dict[str, Checkout]:
         """Purchase -> checkout. One without a license so far may get it by an event that names no checkout."""

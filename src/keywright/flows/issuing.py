@@ -11,11 +11,13 @@ import sqlalchemy as sa
 from keywright.domain.grant import Grant, of_unit
 from keywright.domain.license import License, change_of, granted
 from keywright.domain.notice import notices_of
-from keywright.domain.override import apply
+from keywright.domain.override import apply, over
 from keywright.domain.purchase import Purchase
-from keywright.flows import notices
+from keywright.flows import alarms, firm_keys, notices
 from keywright.flows.context import Context
-from keywright.flows.license_writes import blank, clocks_of, resealed, sealed
+from keywright.flows.firm_keys import FirmKeys
+from keywright.flows.license_writes import blank, clocks_of, is_as_written, resealed, sealed
+from keywright.flows.repurchasing import Repurchasing, Wish, wish_of
 from keywright.store import announcements, licenses, timeline
 from keywright.store.announcements import Announcement
 
@@ -53,8 +55,12 @@ class Issuing:
         self.batch = batch
         self.changes: list[Changed] = []
         self.owes = False
-        self._made: list[License] = []
-        self._changed: list[License] = []
+        self._made: dict[str, License] = {}
+        self._changed: dict[str, License] = {}
+        self._bases: dict[str, Grant] = {}
+        self._wishes: list[Wish] = []
+        self._firm_keys = FirmKeys(context, connection, now)
+        self._repurchasing = Repurchasing(context, connection, tenant, now, self._firm_keys)
         self._entries: list[timeline.Entry] = []
         self._owed: list[Announcement] = []
 
@@ -63,6 +69,11 @@ class Issuing:
         mine = {(one.product_id, one.unit): one for one in held}
         for grant, unit in _units(grants, mine):
             known = mine.pop((grant.product_id, unit), None)
+            wish = wish_of(purchase.purchase_id, purchase.event, purchase.now, grant, unit)
+            if wish is not None and (known is None or wish.renews.how == "replace"):
+                self._wishes.append(wish)
+            if known is None and wish is not None and wish.renews.how == "extend":
+                continue  # its time belongs to the older license
             if known is None and _is_to_issue(grant, unit, self.now):
                 self._tell(purchase, None, self._issue(purchase, grant, unit), grant)
             elif known is not None:
@@ -72,18 +83,21 @@ class Issuing:
             if purchase.superseded:
                 self._supersede(one)
             elif one.purchase_id != purchase.purchase_id:
-                self._changed.append(resealed(self.context, one, moved(one, purchase.purchase_id)))
+                self._changed[one.id] = resealed(self.context, one, moved(one, purchase.purchase_id))
 
     def written(self) -> dict[str, License]:
         """The licenses that this pass made or changed, as their rows are now, by id."""
-        return {one.id: one for one in (*self._made, *self._changed)}
+        return {**self._made, **self._changed}
 
     def write(self) -> None:
         """Write everything that was collected."""
-        licenses.insert(self.connection, self._made)
-        licenses.update(self.connection, self._changed)
+        for wish in self._wishes:
+            self._renew(wish)
+        licenses.insert(self.connection, list(self._made.values()))
+        licenses.update(self.connection, list(self._changed.values()))
+        self._firm_keys.write()
         timeline.insert(self.connection, self._entries)
-        owed = [self._letter(one) for one in self._made] + self._owed
+        owed = [self._letter(one, "first") for one in self._made.values()] + self._owed
         announcements.insert(self.connection, owed)
         self.owes = bool(owed)
 
@@ -103,21 +117,40 @@ class Issuing:
             firm=purchase.firm,
         )
         one = granted(one, grant)
+        one = self._keyed(one, grant)
         detail = {"event": purchase.event, "purchase": purchase.purchase_id, "after": clocks_of(one)}
+        if (
+            unit == 0
+            and grant.plan.terms.on_repurchase != "new"
+            and wish_of(purchase.purchase_id, purchase.event, purchase.now, grant, unit) is None
+            and (older := self._repurchasing.older(one))
+        ):
+            detail["older"] = older
+            self._repurchasing.tell_staff(one, older)
         one, entry = timeline.append(one, "license.issued", detail, self.now)
         one = sealed(self.context, one)
-        self._made.append(one)
+        self._made[one.id] = one
+        self._bases[one.id] = grant
         self._note(None, one, entry)
         return one
 
     def _regrant(self, purchase: Granted, known: License, grant: Grant) -> License:
-        after = granted(moved(known, purchase.purchase_id), apply(grant, known.overrides))
+        self._bases[known.id] = grant
+        held = moved(known, purchase.purchase_id)
+        overrides = over(known.overrides, grant)
+        if overrides is not known.overrides:
+            held = msgspec.structs.replace(held, overrides=overrides)
+        after = granted(held, apply(grant, overrides))
         if after is known:
             return known
+        if grant.plan.terms.profile == "hmac" and is_as_written(self.context, known):
+            after, news = self._firm_keys.keyed(after, grant.plan)
+            if news:
+                self._owed.append(self._letter(after, firm_keys.occurrence_of(after)))
         detail = {"event": purchase.event, "before": clocks_of(known), "after": clocks_of(after)}
         after, entry = timeline.append(after, change_of(known, after), detail, self.now)
         after = resealed(self.context, known, after)
-        self._changed.append(after)
+        self._changed[after.id] = after
         self._note(known, after, entry)
         return after
 
@@ -126,20 +159,45 @@ class Issuing:
         after = msgspec.structs.replace(one, standing="revoked", reason="merged")
         after, entry = timeline.append(after, "license.revoked", {"reason": "merged"}, self.now)
         after = resealed(self.context, one, after)
-        self._changed.append(after)
+        self._changed[after.id] = after
         self._note(one, after, entry)
+
+    def _keyed(self, made: License, grant: Grant) -> License:
+        """A new license with its HMAC key, where its plan has them. Staff hear when it cannot have one."""
+        if grant.plan.terms.profile != "hmac":
+            return made
+        made, _ = self._firm_keys.keyed(made, grant.plan)
+        if made.hmac_sealed is None:
+            why = "no firm was named" if made.firm is None else "LICENSE_SECRET or a code is missing"
+            detail = {"license": made.id, "purchase": made.purchase_id, "why": why}
+            alarms.raise_alarm(self.context, self.connection, "hmac_key_missing", made.id, detail)
+        return made
+
+    def _renew(self, wish: Wish) -> None:
+        """Let a purchase act on the older license that it was made for."""
+        id_ = wish.renews.license
+        latest = self._changed.get(id_) or self._made.get(id_)
+        renewed = self._repurchasing.renew(wish, latest, self._bases.get(id_))
+        if renewed is None:
+            return
+        (self._made if id_ in self._made else self._changed)[id_] = renewed.after
+        self._note(renewed.before, renewed.after, renewed.entry)
+        if renewed.counts:
+            self._owed.append(self._letter(renewed.after, f"renewed {wish.reference}"))
+        elif renewed.news:
+            self._owed.append(self._letter(renewed.after, firm_keys.occurrence_of(renewed.after)))
 
     def _note(self, before: License | None, after: License, entry: timeline.Entry) -> None:
         self._entries.append(entry)
         self.changes.append(Changed(before, after, entry.kind))
 
-    def _letter(self, made: License) -> Announcement:
-        """A new license owes its key to the customer."""
+    def _letter(self, made: License, occurrence: str) -> Announcement:
+        """A license owes its keys to the customer: when it is new, renewed, or has a new HMAC key."""
         return Announcement(
             id=self.context.new_id("ann"),
             tenant_id=made.tenant_id,
             kind="license.issued",
-            occurrence="first",
+            occurrence=occurrence,
             subject_id=made.id,
             license_id=made.id,
             batch=self.batch,

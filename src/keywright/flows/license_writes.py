@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from keywright.domain.errors import KeywrightError
 from keywright.domain.license import License, is_intact, row_mac
 from keywright.domain.plan import FOREVER, Plan
-from keywright.flows import license_keys
+from keywright.flows import firm_keys, license_keys
 from keywright.flows.context import Context
 from keywright.flows.license_keys import Key
 from keywright.store import licenses, timeline
@@ -114,6 +114,8 @@ def record(
 
     `before` and `after` may be the same: then the entry is all that is new. Returns the license as written.
     """
+    if after.hmac_sealed is not None and is_as_written(context, before):
+        after = firm_keys.follow(context, connection, after, now)
     after, entry = timeline.append(after, kind, detail, now)
     after = resealed(context, before, after)
     licenses.update(connection, [after])

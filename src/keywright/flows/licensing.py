@@ -10,12 +10,13 @@ from typing import Literal
 import msgspec
 
 from keywright.domain import activation as rules
-from keywright.domain import fingerprint, license_key, license_token, machine, seat
+from keywright.domain import fingerprint, hmac_key, license_key, license_token, machine, seat
 from keywright.domain.activation import Activation
 from keywright.domain.errors import Invalid
 from keywright.domain.license import seats_at, status
 from keywright.domain.plan import FOREVER
 from keywright.domain.verdict import DETAIL, Code, Question, is_valid, judge, offline_until
+from keywright.flows import firm_keys
 from keywright.flows.context import Context
 from keywright.flows.license_writes import can_record, is_as_written, record
 from keywright.store import activations, licenses, machines
@@ -80,12 +81,15 @@ _LONGEST_NONCE = 128
 _LONGEST_NAME = 200
 _LONGEST_CHECKOUT = 36_500  # days
 _CACHE_FOR = timedelta(minutes=10)
+_KEY_IS_OVER = "This HMAC key is over. If its license was renewed, a newer key was mailed: put that in."
 
 
 class Asked(msgspec.Struct, frozen=True):
     """A request, checked, with the hashes that find its rows. `key_hash` None: no such key can exist.
 
-    `also`: what else the key may be looked up by, if sellers' own keys can be read in several ways: `settle`.
+    `also`: what else the key may be looked up by, if sellers' own keys can be read in several ways, or it is
+    an HMAC key: `settle`. `altered`: what leads from that to its license was; `over`: the key has come to its
+    end, whatever became of the license.
     """
 
     ask: Ask
@@ -93,6 +97,9 @@ class Asked(msgspec.Struct, frozen=True):
     fingerprint_hash: str | None
     also: tuple[str, ...] = ()
     signals: machine.Signals | None = None
+    hmac: hmac_key.Presented | None = None
+    altered: bool = False
+    over: bool = False
 
 
 def check(context: Context, ask: Ask, *, fingerprint_needed: bool) -> Asked:
@@ -109,6 +116,9 @@ def check(context: Context, ask: Ask, *, fingerprint_needed: bool) -> Asked:
     if ask.checkout_days is not None and not 0 < ask.checkout_days <= _LONGEST_CHECKOUT:
         raise Invalid("`checkout_days` must be 1 or more.", code="CHECKOUT_INVALID")
     canonical = license_key.canonical(ask.key)
+    firm_key = hmac_key.read(ask.key) if canonical is None else None
+    if firm_key is not None:
+        return _check_firm_key(context, ask, firm_key)
     # A key of ours asks nobody else; and where no other keys are held, nothing else can be a key.
     forms = (canonical,) if canonical is not None else context.schemes.forms(ask.key)
     vault = context.vault
@@ -122,8 +132,26 @@ def check(context: Context, ask: Ask, *, fingerprint_needed: bool) -> Asked:
     )
 
 
+def _check_firm_key(context: Context, ask: Ask, firm_key: hmac_key.Presented) -> Asked:
+    hashed = firm_keys.hash_of(context, firm_key)
+    return Asked(
+        ask,
+        hashed,
+        context.vault.blind("fingerprint", ask.fingerprint) if ask.fingerprint is not None else None,
+        (hashed,),
+        machine.read(ask.signals) if ask.signals else None,
+        firm_key,
+    )
+
+
 def settle(context: Context, asked: Asked) -> Asked:
     """The request with the hash that is known, where a text may be a key of several schemes. One read."""
+    if asked.hmac is not None:
+        with context.database.read() as connection:
+            told = firm_keys.look_up(context, connection, asked.hmac)
+        return msgspec.structs.replace(
+            asked, key_hash=told.license_key_hash, also=(), altered=told.altered, over=told.over
+        )
     hashes = [asked.key_hash, *asked.also] if asked.key_hash is not None else []
     with context.database.read() as connection:
         known = licenses.first_known(connection, hashes)
@@ -252,8 +280,9 @@ def judge_asked(context: Context, asked: Asked, found: Found, now: datetime) -> 
         fingerprinted=asked.fingerprint_hash is not None,
         product=asked.ask.product,
         entitlements=asked.ask.entitlements,
+        over=asked.over,
     )
-    intact = is_as_written(context, held)
+    intact = is_as_written(context, held) and not asked.altered
     code, _ = judge(held, found.plan, found.product, found.activation, question, now, intact=intact)
     return code
 
@@ -398,6 +427,8 @@ def verdict_of(
     """The answer that carries this code."""
     held = found.license
     action, detail = DETAIL[code]
+    if asked.over and code == "EXPIRED":
+        detail = _KEY_IS_OVER
     valid = is_valid(code)
     until = _lease_end(found, bound, now) if valid else None
     return Verdict(

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from keywright.domain.facts import Renews
 from keywright.store import changes as changes_told
 from keywright.store import rows
 from keywright.store.tables import checkouts
@@ -38,6 +39,19 @@ class Checkout(msgspec.Struct, frozen=True):
     device_hash: str | None = None
     device_name: str | None = None
     device_bound_at: datetime | None = None
+
+
+_decode_renews = msgspec.json.Decoder(Renews).decode
+
+
+def renews_of(checkout: Checkout) -> Renews | None:
+    """The older license that it was opened for."""
+    return None if checkout.renews is None else _decode_renews(checkout.renews)
+
+
+def text_of(renews: Renews | None) -> str | None:
+    """The same as it is stored."""
+    return None if renews is None else msgspec.json.encode(renews).decode()
 
 
 def insert(connection: sa.Connection, checkout: Checkout) -> None:

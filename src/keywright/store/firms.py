@@ -38,10 +38,12 @@ class Codes(msgspec.Struct, frozen=True):
 
 
 class Known(msgspec.Struct, frozen=True):
-    """A key that is known, and the license key's hash by which its license is read. None: no such license."""
+    """A key that is known, and of its license the firm and the hash of its license key. None: there is no
+    such license."""
 
     row: KeyRow
     license_key_hash: str | None
+    firm: str | None
 
 
 def insert_keys(connection: sa.Connection, made: Sequence[KeyRow]) -> None:
@@ -56,7 +58,7 @@ def insert_keys(connection: sa.Connection, made: Sequence[KeyRow]) -> None:
 def find_keys(connection: sa.Connection, hashes: Iterable[str]) -> dict[str, Known]:
     """By hash: the keys that we know of these."""
     query = (
-        sa.select(hmac_keys, license_table.c.key_hash.label("license_key_hash"))
+        sa.select(hmac_keys, license_table.c.key_hash.label("license_key_hash"), license_table.c.firm)
         .outerjoin(license_table, license_table.c.id == hmac_keys.c.license_id)
         .where(hmac_keys.c.key_hash.in_(sorted(set(hashes))))
     )
@@ -64,7 +66,8 @@ def find_keys(connection: sa.Connection, hashes: Iterable[str]) -> dict[str, Kno
     for row in connection.execute(query).mappings():
         members: dict[str, Any] = dict(row)
         license_key_hash = members.pop("license_key_hash")
-        found[members["key_hash"]] = Known(KeyRow(**members), license_key_hash)
+        firm = members.pop("firm")
+        found[members["key_hash"]] = Known(KeyRow(**members), license_key_hash, firm)
     return found
 
 

@@ -74,10 +74,10 @@ def _follow(
     return links, found
 
 
-def find(connection: sa.Connection, tenant: str, id_: str) -> StoredPurchase | None:
-    """The purchase, held until the transaction ends."""
+def find(connection: sa.Connection, tenant: str, id_: str, *, lock: bool = True) -> StoredPurchase | None:
+    """The purchase; with `lock`, held until the transaction ends."""
     query = sa.select(purchases).where(purchases.c.tenant_id == tenant, purchases.c.id == id_)
-    found = connection.execute(query.with_for_update()).mappings().first()
+    found = connection.execute(query.with_for_update() if lock else query).mappings().first()
     if found is None:
         return None
     return StoredPurchase(

@@ -82,6 +82,20 @@ def list_page(
     ]
 
 
+def tells_of(connection: sa.Connection, license_id: str, reference: str) -> bool:
+    """Whether an entry says that the checkout of this reference renewed or replaced the license."""
+    query = (
+        sa.select(timeline.c.seq)
+        .where(
+            timeline.c.license_id == license_id,
+            timeline.c.kind.in_(("license.renewed", "license.replaced")),
+            timeline.c.detail.contains(f'"reference":"{reference}"', autoescape=True),
+        )
+        .limit(1)
+    )
+    return connection.execute(query).first() is not None
+
+
 def first_break(entries: Sequence[Entry], head: str) -> int | None:
     """The first entry whose hash does not follow from its predecessor; None when the chain holds.
 

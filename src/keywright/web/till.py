@@ -14,6 +14,7 @@ from keywright.domain.errors import Unavailable
 from keywright.flows import checkout
 from keywright.flows.checkout import Ask, Opened, Standing
 from keywright.flows.context import Context
+from keywright.flows.renewing import NO_PROOF, Proof
 from keywright.web.limits import AddressLimit, Limit
 
 T = TypeVar("T")
@@ -34,11 +35,13 @@ class Till:
         self._threads = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="checkout")
         self._busy = 0
 
-    async def open(self, ask: Ask, idempotency_key: str | None, address: str) -> Opened:
+    async def open(
+        self, ask: Ask, idempotency_key: str | None, address: str, proof: Proof = NO_PROOF
+    ) -> Opened:
         """Open a checkout. Raises what `open_checkout` raises, TooMany, Unavailable."""
         self._opened.count(address)
         return await self._run(
-            lambda: checkout.open_checkout(self.context, ask, idempotency_key=idempotency_key)
+            lambda: checkout.open_checkout(self.context, ask, idempotency_key=idempotency_key, proof=proof)
         )
 
     async def verify(self, reference: str) -> Standing:

@@ -16,6 +16,7 @@ from keywright.flows.context import Context
 from keywright.store import catalog
 from keywright.store.catalog import Offer
 from keywright.web import cors, wire
+from keywright.web.proof import proof_of
 from keywright.web.till import Till
 
 _LARGEST_BODY = 16 * 1024
@@ -29,7 +30,7 @@ def routes(context: Context, till: Till) -> list[Router]:
     origins = context.policy.website_origins
     shared = Router(
         "/api",
-        route_handlers=[*_catalog_routes(context), *_checkout_routes(till), *_preflights()],
+        route_handlers=[*_catalog_routes(context), *_checkout_routes(context, till), *_preflights()],
         middleware=[cors.allow(origins)],
     )
     return [shared]
@@ -48,13 +49,14 @@ def _catalog_routes(context: Context) -> list[Any]:
     return [config, plans]
 
 
-def _checkout_routes(till: Till) -> list[Any]:
+def _checkout_routes(context: Context, till: Till) -> list[Any]:
     @post("/checkout/session", operation_id="open_checkout", request_max_body_size=_LARGEST_BODY)
     async def open_checkout(request: Web) -> Response[bytes]:
         async with wire.in_time():
             ask = _ask(await request.body())
         key = request.headers.get("idempotency-key")
-        opened = await till.open(ask, key, wire.address_of(request.scope))
+        proof = await proof_of(context, request)
+        opened = await till.open(ask, key, wire.address_of(request.scope), proof)
         return _json(opened, status=201)
 
     @get("/checkout/session/{reference:str}", operation_id="checkout_status")

@@ -16,6 +16,7 @@ from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect
 
 from keywright.domain.errors import Conflict, Forbidden, Invalid, NotFound, ProviderUnavailable
+from keywright.domain.hmac_key import LONGEST_FIRM
 from keywright.domain.plan import Product
 from keywright.flows.checkout import MOST, Ask, Opened
 from keywright.flows.context import Channel
@@ -24,6 +25,7 @@ from keywright.store.catalog import Offer
 from keywright.web import wire
 from keywright.web.api.public import offers_of
 from keywright.web.origin import is_ours
+from keywright.web.proof import proof_of
 from keywright.web.storefront.pages import Pages
 from keywright.web.storefront.words import (
     ShownPrice,
@@ -60,6 +62,8 @@ class ShownProduct(msgspec.Struct, frozen=True):
     quantity_label: str
     choose_provider: bool
     needs_email: str
+    needs_firm: str
+    renewable: bool
 
 
 def routes(pages: Pages, till: Till) -> list[Any]:
@@ -89,7 +93,7 @@ def routes(pages: Pages, till: Till) -> list[Any]:
         shown = await asyncio.to_thread(_product, till, product)
         try:
             opened = await _open(till, request, shown, form)
-        except (Invalid, ProviderUnavailable) as error:
+        except (Conflict, Invalid, ProviderUnavailable) as error:
             return _form(
                 pages,
                 request,
@@ -97,6 +101,7 @@ def routes(pages: Pages, till: Till) -> list[Any]:
                 chosen=form.get("choice", ""),
                 quantity=form.get("quantity", "1"),
                 email=form.get("email", ""),
+                firm=form.get("firm", ""),
                 problem=error.detail,
                 status=error.status,
             )
@@ -119,19 +124,24 @@ async def _open(till: Till, request: Web, shown: ShownProduct, form: dict[str, s
         price=price,
         quantity=int(quantity),
         email=form.get("email", "").strip() or None,
+        firm=form.get("firm", "").strip() or None,
+        renew_key=form.get("renew_key", "").strip() or None,
     )
     address = wire.address_of(request.scope)
+    proof = await proof_of(till.context, request)
     once = form.get("once", "")
     if not _TOKEN.fullmatch(once):
         once = secrets.token_urlsafe(24)
     try:
-        opened = await till.open(ask, once, address)
-    except Conflict:
+        opened = await till.open(ask, once, address, proof)
+    except Conflict as error:
+        if error.code != "IDEMPOTENCY_MISMATCH":
+            raise
         opened = None
     # A button pressed twice opens one checkout. A buyer who came back, and changed the order or has paid for
     # it already, wants a new one.
     if opened is None or (await till.look(opened.reference, None)).status != "open":
-        return await till.open(ask, secrets.token_urlsafe(24), address)
+        return await till.open(ask, secrets.token_urlsafe(24), address, proof)
     return opened
 
 
@@ -144,6 +154,7 @@ def _form(
     chosen: str = "",
     quantity: str = "1",
     email: str = "",
+    firm: str = "",
     problem: str = "",
     status: int = 200,
 ) -> Response[str]:
@@ -162,6 +173,8 @@ def _form(
         chosen=chosen,
         quantity=quantity,
         email=email[:_LONGEST_EMAIL],
+        firm=firm[:LONGEST_FIRM],
+        longest_firm=LONGEST_FIRM,
         problem=problem,
         check=check,
         once=secrets.token_urlsafe(24),
@@ -226,7 +239,7 @@ def _products(till: Till) -> list[ShownProduct]:
     selling = {name: channel for name, channel in till.context.channels.items() if channel.api is not None}
     by_product: dict[str, tuple[Product, list[Offer]]] = {}
     for offer in offers_of(till.context):
-        if offer.plan.terms.profile == "signed" and any(p.provider in selling for p in offer.prices):
+        if any(p.provider in selling for p in offer.prices):
             by_product.setdefault(offer.product.slug, (offer.product, []))[1].append(offer)
     return [_shown(product, offers, selling) for product, offers in by_product.values()]
 
@@ -253,5 +266,7 @@ def _shown(product: Product, offers: list[Offer], selling: Mapping[str, Channel]
         plans,
         quantity_label([o.plan for o in offers]),
         choose_provider=len(providers) > 1,
+        needs_firm=" and ".join(o.plan.name for o in offers if o.plan.terms.profile == "hmac"),
+        renewable=any(o.plan.terms.on_repurchase != "new" for o in offers),
         needs_email=" and ".join(provider_name(n) for n in sorted(providers) if selling[n].needs_email),
     )
