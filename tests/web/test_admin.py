@@ -20,6 +20,7 @@ from keywright.store import tenants
 from keywright.store.tables import tokens as token_table
 from keywright.store.tenants import Tenant
 from keywright.web.app import create_app
+from keywright.workflows.views import Works
 from tests.conftest import TurnableClock
 from tests.life import stripe, world
 from tests.life.billing import BillDesk, billed_by
@@ -39,6 +40,21 @@ ROUTES: list[tuple[str, str, str, Any]] = [
     ("POST", "licenses/{license}/resend", "write", {"reason": "why"}),
     ("POST", "licenses/{license}/rotate-key", "write", {"reason": "why"}),
     ("POST", "licenses/{license}/transfer", "write", {"email": "bob@example.com", "keep_machines": True}),
+    ("POST", "licenses/{license}/give-seats", "write", {"seats": 1, "reason": "why"}),
+    ("POST", "licenses/{license}/note", "write", {"note": "called about the invoice"}),
+    ("POST", "licenses/bulk", "write", {"act": "note", "filter": {"plan": "plan-0"}, "reason": "why"}),
+    ("GET", "products", "read", None),
+    ("GET", "plans", "read", None),
+    ("GET", "prices", "read", None),
+    ("GET", "provider-accounts", "read", None),
+    ("GET", "customers", "read", None),
+    ("GET", "customers/{customer}", "read", None),
+    ("GET", "audit", "admin", None),
+    ("GET", "debug/store", "admin", None),
+    ("GET", "workflows", "read", None),
+    ("GET", "workflows/{workflow}", "read", None),
+    ("POST", "workflows/{workflow}/retry", "admin", None),
+    ("POST", "workflows/{workflow}/cancel", "admin", None),
     ("GET", "licenses/{license}/explain", "read", None),
     ("POST", "licenses/{license}/seats", "write", {"quantity": 3, "preview": True}),
     ("POST", "licenses/{license}/cancel", "write", {"reason": "why"}),
@@ -96,6 +112,8 @@ class Office:
             "activation": bound.id,
             "event": "evt_sold",
             "token": spare.id,
+            "customer": self.sold.customer_id or "",
+            "workflow": Works(context.database).list_page().items[0].id,
             "kid": context.signer.active_key(context.master.id, "lic+jwt"),
         }
 
@@ -159,7 +177,7 @@ def test_every_route_asks_for_its_scope(office: Office) -> None:
 
 
 def test_another_tenants_objects_are_as_unknown_as_none(office: Office, stranger: str) -> None:
-    nothing = {"license": "lic_0", "activation": "act_0", "event": "evt_0", "token": "tok_0", "kid": "key_0"}
+    nothing = {name: f"{name[:3]}_0" for name in office.names}
     before = world.the_license(office.context)
     for method, path, _, body in OF_ONE:
         theirs = office.ask(method, path, body, token=stranger)
@@ -171,7 +189,7 @@ def test_another_tenants_objects_are_as_unknown_as_none(office: Office, stranger
         )
         assert (theirs.status_code, theirs.json()) == (404, none.json()), path
     assert world.the_license(office.context) == before
-    for path in ("licenses", "activations", "events"):
+    for path in ("licenses", "activations", "events", "customers", "prices", "workflows"):
         assert office.ask("GET", path, token=stranger).json() == {"items": [], "next_cursor": None}
     issue = {"plan": "dashcaddy/plan-0", "email": "ann@example.com"}
     refusal(office.ask("POST", "licenses", issue, token=stranger), 404, "PLAN_UNKNOWN")
@@ -260,6 +278,8 @@ def test_a_row_has_the_members_of_the_contract(office: Office) -> None:
         "seats": 2,
         "seats_after": None,
         "seats_after_at": None,
+        "origin": "purchase",
+        "trial": False,
         "customer": None,
         "entitled_until": "2026-12-01T12:00:00Z",
         "grace_until": "2026-12-15T12:00:00Z",
