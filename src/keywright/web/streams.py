@@ -27,6 +27,7 @@ from keywright.flows.licensing import Bookkeeping
 from keywright.flows.streams import Glimpse, Over, Subject
 from keywright.store.changes import EVERYTHING
 from keywright.web import wire
+from keywright.web.limits import party_of
 
 if TYPE_CHECKING:
     from litestar.types import Receive, Send
