@@ -1,4 +1,5 @@
-"""A seller's server in a few lines: real keys, real HTTP, and every mood that a server and a network can be in."""
+"""A seller's server in a few lines: real keys, real HTTP, and every mood that a server and a network can be
+in."""
 
 from __future__ import annotations
 
@@ -61,7 +62,8 @@ Answer = tuple[int, dict[str, str], bytes]
 
 
 class Seller:
-    """Serves one license. `mood` answers instead of it, `delay` makes it slow; `asked` is what it was asked."""
+    """Serves one license. `mood` answers instead of it, `delay` makes it slow; `asked` is what it was
+    asked."""
 
     def __init__(self) -> None:
         self.time = Time()
@@ -72,7 +74,7 @@ class Seller:
         self.most = 5
         self.entitled_until: int | None = None
         self.grace_until: int | None = None
-        self.mood: Callable[[str, dict[str, Any]], Answer | None] = lambda path, asked: None
+        self.mood: Callable[[str, dict[str, Any]], Answer | None] = lambda *_: None
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.headers: list[dict[str, str]] = []
         self.documents: dict[str, str] = {}
@@ -107,11 +109,11 @@ class Seller:
             return Trust(ISSUER, root=self.root.x, key_set=self.key_set(1))
         return Trust(ISSUER, keys=self.jwks())
 
-    def key_set(self, seq: int, *, revoked: tuple[str, ...] = (), **more: Any) -> str:
+    def key_set(self, number: int, *, revoked: tuple[str, ...] = (), **more: Any) -> str:
         pairs = (("lic+jwt", self.license_key), ("lease+jwt", self.lease_key), ("crl+jwt", self.list_key))
         keys = [{"kid": p.kid, "x": p.x, "typ": typ, "state": "active"} for typ, p in pairs]
         now = int(self.time.now)
-        claims = {"iss": ISSUER, "iat": now, "exp": now + 400 * DAY, "seq": seq, "v": 1, "keys": keys}
+        claims = {"iss": ISSUER, "iat": now, "exp": now + 400 * DAY, "seq": number, "v": 1, "keys": keys}
         return self.root.sign("keys+jwt", {**claims, "revoked": list(revoked), **more})
 
     def revocations(self, seq: int, **named: list[str]) -> str:
@@ -123,9 +125,15 @@ class Seller:
         now = int(self.time.now)
         mid = b64(hashlib.sha256(f"{PRODUCT}\0{asked['fingerprint']}".encode()).digest()[:16])
         claims = {
-            **self._claims(now), "exp": now + self.offline, "mid": mid, "lexp": now + self.offline, "srv": now,
-            "seq": int(self.time.now * 1000), "nonce": asked.get("nonce"), "code": self.code,
-        }  # fmt: skip
+            **self._claims(now),
+            "exp": now + self.offline,
+            "mid": mid,
+            "lexp": now + self.offline,
+            "srv": now,
+            "seq": int(self.time.now * 1000),
+            "nonce": asked.get("nonce"),
+            "code": self.code,
+        }
         for name in ("entitled_until", "grace_until"):
             if getattr(self, name) is not None:
                 claims[name] = getattr(self, name)
@@ -140,18 +148,31 @@ class Seller:
         """A license file."""
         now = int(self.time.now)
         claims = {
-            **self._claims(now), "exp": now + 30 * DAY, "off": 30 * DAY, "entitled_until": None, "grace_until": None,
-        }  # fmt: skip
+            **self._claims(now),
+            "exp": now + 30 * DAY,
+            "off": 30 * DAY,
+            "entitled_until": None,
+            "grace_until": None,
+        }
         token = self.license_key.sign("lic+jwt", {**claims, **more})
         lines = [token[start : start + 64] for start in range(0, len(token), 64)]
         return "\n".join(["-----BEGIN KEYWRIGHT LICENSE-----", *lines, "-----END KEYWRIGHT LICENSE-----", ""])
 
     def _claims(self, now: int) -> dict[str, Any]:
         return {
-            "iss": ISSUER, "sub": "lic_1", "aud": PRODUCT, "iat": now, "nbf": now, "jti": f"lse_{time.time_ns()}",
-            "v": 1, "plan": "pro", "seats": 5, "entitlements": ["export.pdf"], "limits": {"projects": 100},
+            "iss": ISSUER,
+            "sub": "lic_1",
+            "aud": PRODUCT,
+            "iat": now,
+            "nbf": now,
+            "jti": f"lse_{time.time_ns()}",
+            "v": 1,
+            "plan": "pro",
+            "seats": 5,
+            "entitlements": ["export.pdf"],
+            "limits": {"projects": 100},
             "status": "grace" if self.code == "GRACE" else "active",
-        }  # fmt: skip
+        }
 
     # -- what the seller answers ----------------------------------------------------------------------
 
@@ -181,11 +202,16 @@ class Seller:
             code = "NOT_ACTIVATED"
         valid = code in ("VALID", "GRACE")
         told = {
-            "valid": valid, "code": code, "detail": f"It is {code}.", "next_action": "continue",
-            "cache_until": self.rfc3339(600), "server_time": self.rfc3339(), "nonce": asked.get("nonce"),
+            "valid": valid,
+            "code": code,
+            "detail": f"It is {code}.",
+            "next_action": "continue",
+            "cache_until": self.rfc3339(600),
+            "server_time": self.rfc3339(),
+            "nonce": asked.get("nonce"),
             "license": {"id": "lic_1", "plan": "pro", "seats": 5, "trial": False, "canceling": False},
             "lease": self.lease(asked) if valid else None,
-        }  # fmt: skip
+        }
         return (200 if call == "validate" else status), {}, json.dumps(told).encode()
 
     def rfc3339(self, later: int = 0) -> str:

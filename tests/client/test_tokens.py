@@ -26,12 +26,27 @@ JSON_TESTS = json.loads((CRYPTO / "json" / "jsontestsuite.json").read_bytes())
 PAIR = Pair()
 KEYS = {PAIR.kid: PublicKey(PAIR.x)}
 CLAIMS: dict[str, Any] = {
-    "iss": ISSUER, "sub": "lic_1", "aud": PRODUCT, "iat": START, "nbf": START, "exp": START + 86_400, "v": 1,
-    "plan": "pro", "seats": 5, "entitlements": ["export.pdf"], "limits": {"projects": 100}, "status": "active",
-}  # fmt: skip
+    "iss": ISSUER,
+    "sub": "lic_1",
+    "aud": PRODUCT,
+    "iat": START,
+    "nbf": START,
+    "exp": START + 86_400,
+    "v": 1,
+    "plan": "pro",
+    "seats": 5,
+    "entitlements": ["export.pdf"],
+    "limits": {"projects": 100},
+    "status": "active",
+}
 LEASED = CLAIMS | {
-    "mid": "oHmiTbS_ZTGDTxPECwMmtw", "lexp": START + 3600, "srv": START, "seq": 1, "code": "VALID", "nonce": "n-1",
-}  # fmt: skip
+    "mid": "oHmiTbS_ZTGDTxPECwMmtw",
+    "lexp": START + 3600,
+    "srv": START,
+    "seq": 1,
+    "code": "VALID",
+    "nonce": "n-1",
+}
 
 
 def verified(token: str | bytes, typ: str = LICENSE, now: int = START, **more: Any) -> dict[str, Any]:
@@ -63,9 +78,14 @@ def test_labelled_token(name: str) -> None:
     def accepted(require_exp: bool) -> bool:
         try:
             claims = tokens.verify(
-                token, typ=setting["typ"], keys=keys, iss=setting["iss"], aud=setting["aud"],
-                now=setting["now"], require_exp=require_exp,
-            )  # fmt: skip
+                token,
+                typ=setting["typ"],
+                keys=keys,
+                iss=setting["iss"],
+                aud=setting["aud"],
+                now=setting["now"],
+                require_exp=require_exp,
+            )
         except TokenRefused:
             return False
         return bool(claims["seats"] == 5)
@@ -119,10 +139,16 @@ def test_types_are_not_exchangeable() -> None:
 @pytest.mark.parametrize(
     ("header", "reason"),
     [
-        ({"jwk": {}}, "header"), ({"crit": []}, "header"), ({"alg": "none"}, "alg"), ({"alg": "ES256"}, "alg"),
-        ({"typ": "JWT"}, "typ"), ({"kid": "k2"}, "kid"), ({"kid": None}, "header"), ({"alg": ["EdDSA"]}, "header"),
+        ({"jwk": {}}, "header"),
+        ({"crit": []}, "header"),
+        ({"alg": "none"}, "alg"),
+        ({"alg": "ES256"}, "alg"),
+        ({"typ": "JWT"}, "typ"),
+        ({"kid": "k2"}, "kid"),
+        ({"kid": None}, "header"),
+        ({"alg": ["EdDSA"]}, "header"),
     ],
-)  # fmt: skip
+)
 def test_header_is_exact(header: dict[str, Any], reason: str) -> None:
     assert refusal(PAIR.sign(LICENSE, CLAIMS, **header)) == reason
 
@@ -130,17 +156,33 @@ def test_header_is_exact(header: dict[str, Any], reason: str) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"iss": "https://other.example/t/ten_1"}, "iss"), ({"aud": [PRODUCT]}, "aud"), ({"aud": "x"}, "aud"),
-        ({"sub": ""}, "sub"), ({"iat": True}, "claim: iat"), ({"iat": 1.5}, "claim: iat"), ({"exp": None}, "claim: exp"),
-        ({"exp": "9"}, "claim: exp"), ({"exp": 2**70}, "json"), ({"nbf": -1}, "claim: nbf"), ({"v": 2}, "version"),
-        ({"v": True}, "version"), ({"seats": -1}, "claim: seats"), ({"seats": True}, "claim: seats"),
-        ({"seats": 2**31}, "claim: seats"), ({"entitlements": [1]}, "claim: entitlements"),
-        ({"limits": {"projects": -1}}, "claim: limits"), ({"mid": "short"}, "claim: mid"), ({"plan": 1}, "claim: plan"),
-        ({"off": "x"}, "claim: off"), ({"grace_until": 1.5}, "claim: grace_until"), ({"firm": ["\ud800"]}, "json"),
-        ({"pad": "a\0b"}, "json"), ({"pad": "x" * 9000}, "size"),
+        ({"iss": "https://other.example/t/ten_1"}, "iss"),
+        ({"aud": [PRODUCT]}, "aud"),
+        ({"aud": "x"}, "aud"),
+        ({"sub": ""}, "sub"),
+        ({"iat": True}, "claim: iat"),
+        ({"iat": 1.5}, "claim: iat"),
+        ({"exp": None}, "claim: exp"),
+        ({"exp": "9"}, "claim: exp"),
+        ({"exp": 2**70}, "json"),
+        ({"nbf": -1}, "claim: nbf"),
+        ({"v": 2}, "version"),
+        ({"v": True}, "version"),
+        ({"seats": -1}, "claim: seats"),
+        ({"seats": True}, "claim: seats"),
+        ({"seats": 2**31}, "claim: seats"),
+        ({"entitlements": [1]}, "claim: entitlements"),
+        ({"limits": {"projects": -1}}, "claim: limits"),
+        ({"mid": "short"}, "claim: mid"),
+        ({"plan": 1}, "claim: plan"),
+        ({"off": "x"}, "claim: off"),
+        ({"grace_until": 1.5}, "claim: grace_until"),
+        ({"firm": ["\ud800"]}, "json"),
+        ({"pad": "a\0b"}, "json"),
+        ({"pad": "x" * 9000}, "size"),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_claims_are_checked(change: dict[str, Any], reason: str) -> None:
     assert refusal(PAIR.sign(LICENSE, CLAIMS | change), require_exp=True) == reason
     assert refusal(PAIR.sign(LICENSE, CLAIMS | change), require_exp=False) == reason
@@ -149,12 +191,18 @@ def test_claims_are_checked(change: dict[str, Any], reason: str) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"lexp": "1"}, "claim: lexp"), ({"srv": -1}, "claim: srv"), ({"seq": True}, "claim: seq"),
-        ({"seq": -1}, "claim: seq"), ({"code": ""}, "claim: code"), ({"nonce": 1}, "claim: nonce"),
-        ({"mid": 7}, "claim: mid"), ({"out": 1}, "claim: out"), ({"out": False}, "claim: out"),
+        ({"lexp": "1"}, "claim: lexp"),
+        ({"srv": -1}, "claim: srv"),
+        ({"seq": True}, "claim: seq"),
+        ({"seq": -1}, "claim: seq"),
+        ({"code": ""}, "claim: code"),
+        ({"nonce": 1}, "claim: nonce"),
+        ({"mid": 7}, "claim: mid"),
+        ({"out": 1}, "claim: out"),
+        ({"out": False}, "claim: out"),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_lease_claims_are_checked(change: dict[str, Any], reason: str) -> None:
     assert refusal(PAIR.sign(LEASE, LEASED | change), LEASE) == reason
 

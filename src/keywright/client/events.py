@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -78,11 +78,19 @@ class Line:
     Args:
         wire: to the server.
         credentials: the value of `Authorization`, asked for at every opening; empty for none.
+        machine: headers that name the machine and the product, so that the verdicts are about them.
         stop: set by whoever wants no more.
     """
 
-    def __init__(self, wire: Wire | None, credentials: Callable[[], str], stop: threading.Event) -> None:
+    def __init__(
+        self,
+        wire: Wire | None,
+        credentials: Callable[[], str],
+        machine: Mapping[str, str],
+        stop: threading.Event,
+    ) -> None:
         self._wire, self._credentials, self._stop = wire, credentials, stop
+        self._machine = machine
         self._reader = Reader()
         self._open: Stream | None = None
         self._holding = ExitStack()
@@ -120,7 +128,7 @@ class Line:
         credentials = self._credentials()
         if self._wire is None or not credentials or time.monotonic() < self._not_before:
             return False
-        headers = {"Authorization": credentials, "Accept": "text/event-stream", "Cache-Control": "no-store"}
+        headers = {"Authorization": credentials, "Accept": "text/event-stream", **self._machine}
         if self._reader.last_id:
             headers["Last-Event-ID"] = self._reader.last_id
         try:

@@ -41,6 +41,15 @@ class Exchange:
         self._version, self._every = version, every
         self._luck: Callable[[], float] = random.random  # spreads questions over time; no secret
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What tells a stream which machine and product its verdicts are about."""
+        return {"Keywright-Fingerprint": self.machine.fingerprint, "Keywright-Product": self.product}
+
+    def is_held(self) -> bool:
+        """Whether the server asked for a pause that is not over."""
+        return learning.is_held(self.store.read().state, self.now())
+
     def now(self) -> int:
         return int(self.clock())
 

@@ -62,7 +62,9 @@ class Purchase:
         """Wait for the payment: until it is settled, was canceled, or the time is over. Returns what holds
         then."""
         end = None if timeout is None else time.monotonic() + timeout
-        line = events.Line(self._exchange.wire, lambda: f"Claim {self._token}", self._stop)
+        line = events.Line(
+            self._exchange.wire, lambda: f"Claim {self._token}", self._exchange.headers, self._stop
+        )
         while self.reference and not self._is_done():
             left = None if end is None else end - time.monotonic()
             if left is not None and left <= 0:
@@ -78,9 +80,8 @@ class Purchase:
     def look(self) -> str:
         """Ask once how the payment stands, and take up the license when it is there. Returns the status."""
         answer = self._get()
-        if isinstance(answer, Silence):
-            self._exchange.miss(answer)
         if not isinstance(answer, Answer):
+            self._exchange.miss(answer)
             return self.status
         members = object_in(answer.body)
         status = members.get("status")
@@ -112,6 +113,8 @@ class Purchase:
         wire = self._exchange.wire
         if wire is None:
             return Silence("no server")
+        if self._exchange.is_held():
+            return Throttled(1)  # nothing is asked, and the pause is not made longer
         path = f"{CHECKOUT}/{urllib.parse.quote(self.reference, safe='')}"
         try:
             answer = wire.get(path, {"Authorization": f"Claim {self._token}"})

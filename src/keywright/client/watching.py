@@ -11,7 +11,8 @@ from . import events
 from .exchange import Exchange
 from .result import Result
 
-_POLL_EVERY = 30.0
+_POLL_EVERY = 60.0
+_NO_KEY_YET = 2.0
 
 
 class Watch:
@@ -32,7 +33,8 @@ class Watch:
         self.error: BaseException | None = None
         self._validate, self._check, self._callback = validate, check, callback
         self._stop = threading.Event()
-        self._line = events.Line(exchange.wire, credentials, self._stop)
+        self._credentials = credentials
+        self._line = events.Line(exchange.wire, credentials, exchange.headers, self._stop)
         self._told: Result | None = None
         self._thread = threading.Thread(target=self._run, name="license-watch", daemon=True)
         self._thread.start()
@@ -56,17 +58,21 @@ class Watch:
             while not self._stop.is_set():
                 event = self._line.next(_POLL_EVERY)
                 if event is None:
-                    self._stop.wait(_POLL_EVERY if self._told is not None else 0)
-                    if not self._stop.is_set():
-                        self._tell(self._check())
-                else:
-                    # What the stream says is a reason to ask: only an answer to our own question carries our
-                    # nonce.
-                    self._tell(self._validate() if event.is_news and self._is_new(event) else self._check())
+                    # Whoever has no key yet may get one: looked at soon. Else the server is spared.
+                    self._stop.wait(_POLL_EVERY if self._credentials() else _NO_KEY_YET)
+                if self._stop.is_set():
+                    return
+                # What the stream says is a reason to ask: only an answer to our own question has our nonce.
+                asks = self._may_ask() if event is None else event.is_news and self._is_new(event)
+                self._tell(self._validate() if asks else self._check())
         except Exception as error:  # noqa: BLE001 - the program's callback; nobody is above a thread
             self.error = error
         finally:
             self._line.close()
+
+    def _may_ask(self) -> bool:
+        """Without a stream: whether a server that answered last time is asked again before it is due."""
+        return bool(self._credentials()) and self._check().contact in ("fine", "refused")
 
     def _is_new(self, event: events.Event) -> bool:
         """Whether the event says something else than what was last told."""

@@ -117,6 +117,8 @@ class Wire:
             connection.close()
         if len(content) > largest:
             raise Away("the answer is too long")
+        if answer.length:
+            raise Away("the answer was cut off")
         return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, content)
 
     def _connection(self, timeout: float) -> http.client.HTTPConnection:
@@ -164,8 +166,9 @@ def seconds_of(value: str | None, now: float) -> int | None:
     """The wait that a `Retry-After` asks for, as a number or a date; None when it asks for none."""
     if value is None:
         return None
-    if value.strip().isdigit():
-        return min(int(value.strip()[:9]), 86_400)
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return min(int(value[:9]), 86_400)
     try:
         from email.utils import parsedate_to_datetime
 
