@@ -153,7 +153,7 @@ class Streams:
 
         Raises Unavailable when all are taken or the server stops, TooMany when a key or address has enough.
         """
-        policy = self._context.policy
+        policy, address = self._context.policy, party_of(address)
         if self._stopping:
             raise Unavailable("The server is stopping. Please try again.", retry_after=2)
         if self._entered >= policy.streams:
