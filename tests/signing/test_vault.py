@@ -14,6 +14,8 @@ from typing import Any, get_args
 import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -210,6 +212,20 @@ def _hkdf(key: bytes, info: bytes) -> bytes:
     """RFC 5869 for one block, by hand: an independent computation."""
     extracted = hmac.digest(bytes(32), key, hashlib.sha256)
     return hmac.digest(extracted, info + b"\x01", hashlib.sha256)
+
+
+def test_hkdf_sha256_vectors() -> None:
+    path = Path(__file__).parents[1] / "fixtures" / "crypto" / "wycheproof" / "hkdf_sha256_test.json"
+    cases = [case for group in json.loads(path.read_bytes())["testGroups"] for case in group["tests"]]
+    assert len(cases) == 86
+    for case in cases:
+        salt, key, info = (bytes.fromhex(case[name]) for name in ("salt", "ikm", "info"))
+        if case["result"] == "invalid":
+            with pytest.raises(ValueError, match="larger"):
+                HKDF(algorithm=SHA256(), length=case["size"], salt=salt, info=info)
+        else:
+            made = HKDF(algorithm=SHA256(), length=case["size"], salt=salt, info=info).derive(key)
+            assert made.hex() == case["okm"], case["tcId"]
 
 
 def test_derived_keys_are_hkdf_and_distinct() -> None:
