@@ -115,7 +115,7 @@ def apply(
 
 def _audit(connection: sa.Connection, tenant: str, by: str, changes: Sequence[Change], now: datetime) -> None:
     """What was changed, in short: a catalog of a thousand prices must not fill the audit."""
-    kinds = Counter(change.kind for change in changes)
+    kinds = Counter[str](change.kind for change in changes)
     told = [f"{change.kind} {change.path}" for change in changes[:_MOST_TOLD]]
     audit.append(connection, tenant, by, "catalog.applied", "catalog", {**kinds, "changes": told}, now)
 

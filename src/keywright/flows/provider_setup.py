@@ -12,7 +12,7 @@ from keywright.flows import credentials
 from keywright.flows.context import Context
 from keywright.flows.credentials import Kinds
 from keywright.ports import Endpoint, PriceSeen, ProviderSetup
-from keywright.store import catalog
+from keywright.store import audit, catalog
 from keywright.store.tenants import ProviderAccount
 
 _KEYS: Final = {
@@ -214,7 +214,10 @@ def _remember(
 
 def _keep(context: Context, account: ProviderAccount, secrets: dict[str, str]) -> None:
     with context.database.write() as connection:
-        credentials.keep(connection, context.vault, account, secrets, context.clock.now())
+        now = context.clock.now()
+        credentials.keep(connection, context.vault, account, secrets, now)
+        kept = {"kinds": sorted(secrets), "live": account.live}
+        audit.append(connection, account.tenant_id, "command line", "provider.set_up", account.id, kept, now)
 
 
 def compare_prices(context: Context, account: ProviderAccount, seen: Iterable[PriceSeen]) -> PriceMap:
