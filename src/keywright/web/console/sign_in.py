@@ -239,7 +239,7 @@ def enrolment(adding: staff_factors.Adding) -> dict[str, Any]:
     groups = [adding.secret[i : i + 4] for i in range(0, len(adding.secret), 4)]
     return {
         "code": code.svg_inline(
-            scale=4, border=4, light="#fff", dark="#000", svgclass="code", lineclass=None
+            omitsize=True, border=4, light="#fff", dark="#000", svgclass="code", lineclass=None
         ),
         "groups": " ".join(groups),
         "question": adding.question,
