@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from keywright.flows.operate import Act
 
 Which = Annotated[str, typer.Argument(metavar="LICENSE", help="Id, key or e-mail.", show_default=False)]
+Until = Annotated[str | None, typer.Option(metavar="DATE", help="2027-01-31, or with a time and its zone.")]
 Reason = Annotated[str | None, typer.Option(help="Why; shown on the timeline.")]
 
 
@@ -33,3 +35,18 @@ def act(reason: str | None) -> Act:
     from keywright.flows.operate import Act
 
     return Act(actor(), reason)
+
+
+def moment(text: str | None) -> datetime | None:
+    """The moment that was written; a day means its first moment, UTC."""
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter("--until must be a date such as 2027-01-31.") from None
+    if at.tzinfo is None:
+        if len(text) > len("2027-01-31"):
+            raise typer.BadParameter("--until has a time, so it needs a zone: 2027-01-31T12:00:00Z.")
+        at = at.replace(tzinfo=UTC)
+    return at.astimezone(UTC)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 import typer
 
-from keywright.cli import license_billing, license_explain, license_import
-from keywright.cli.chosen import Reason, Which, act, found
+from keywright.cli import license_acts, license_billing, license_explain, license_import
+from keywright.cli.chosen import Reason, Until, Which, act, found, moment
 from keywright.cli.session import (
     AsJson,
     TenantSlug,
@@ -22,6 +21,7 @@ from keywright.cli.session import (
     tell_if_unattended,
     tenant_of,
 )
+from keywright.cli.show_license import line_of, print_license, show_license
 
 if TYPE_CHECKING:
     from keywright.flows.context import Context
@@ -31,8 +31,7 @@ app = typer.Typer(no_args_is_help=True, help="Licenses, by id, key or e-mail.")
 app.add_typer(license_explain.app)
 app.add_typer(license_billing.app)
 app.add_typer(license_import.app)
-
-Until = Annotated[str | None, typer.Option(metavar="DATE", help="2027-01-31, or with a time and its zone.")]
+app.add_typer(license_acts.app)
 
 
 @app.command()
@@ -42,6 +41,12 @@ def issue(
     seats: Annotated[int | None, typer.Option(help="Default: those of one unit of the plan.")] = None,
     until: Until = None,
     firm: Annotated[str | None, typer.Option(help="The firm it is bound to.")] = None,
+    comp: Annotated[bool, typer.Option("--comp", help="Mark it as given away.")] = False,
+    trial: Annotated[
+        bool, typer.Option("--trial", help="To be tried: as long as the plan's trial, or 14 days. No grace.")
+    ] = False,
+    days: Annotated[int | None, typer.Option(help="So many days from now, in place of --until.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="A second trial for the same customer.")] = False,
     reason: Reason = None,
     tenant: TenantSlug = None,
     json: AsJson = False,
@@ -49,14 +54,17 @@ def issue(
     """Make a license without a payment. Prints its key, once."""
     from keywright.flows import operate
 
-    order = operate.Order(plan, email, seats, _moment(until), firm)
+    if comp and trial:
+        raise typer.BadParameter("A license is given away or to be tried, not both.")
+    kind: Literal["staff", "comp", "trial"] = "comp" if comp else "trial" if trial else "staff"
+    order = operate.Order(plan, email, seats, moment(until), firm, kind=kind, days=days, again=again)
     with opened() as context:
         row, key = operate.issue(context, tenant_of(context, tenant).id, order, act(reason))
         tell_if_unattended(context)
     if json:
         print_json({**msgspec.structs.asdict(row), "key": key})
     else:
-        show_row(row)
+        show_license(row)
         print_members([("key", key)])
 
 
@@ -66,6 +74,7 @@ def list_(
     status: Annotated[str | None, typer.Option(help="pending, active, grace, expired ...")] = None,
     plan: Annotated[str | None, typer.Option()] = None,
     product: Annotated[str | None, typer.Option()] = None,
+    origin: Annotated[str | None, typer.Option(help="purchase, staff, comp, trial or import.")] = None,
     q: Annotated[str | None, typer.Option(help="Id, e-mail or the last five of a key.")] = None,
     limit: Annotated[int, typer.Option(help="The newest so many.", min=1)] = 50,
     tenant: TenantSlug = None,
@@ -74,7 +83,7 @@ def list_(
     """The newest licenses that fit."""
     from keywright.flows import license_views
 
-    given = {"email": email, "status": status, "plan": plan, "product": product, "q": q}
+    given = {"email": email, "status": status, "plan": plan, "product": product, "origin": origin, "q": q}
     filters = {name: value for name, value in given.items() if value is not None}
     found: list[LicenseRow] = []
     cursor = None
@@ -91,7 +100,7 @@ def list_(
         print_json({"items": found, "next_cursor": cursor})
         return
     heads = ("license", "plan", "status", "seats", "machines", "until", "key", "e-mail")
-    print_table(heads, [_line(row) for row in found])
+    print_table(heads, [line_of(row) for row in found])
     if cursor is not None:
         print("There are more: ask with --limit.", file=sys.stderr)
 
@@ -102,7 +111,7 @@ def show(which: Which, tenant: TenantSlug = None, json: AsJson = False) -> None:
     from keywright.flows import license_views
 
     with found(which, tenant) as (context, seller, id_):
-        _print(license_views.show(context, seller, id_), json)
+        print_license(license_views.show(context, seller, id_), json)
 
 
 @app.command()
@@ -117,11 +126,11 @@ def extend(
     """Raise the end. Paid time beyond it stays."""
     from keywright.flows import operate
 
-    day = _moment(until)
+    day = moment(until)
     if (day is None) == (days is None):
         raise typer.BadParameter("Give either --until or --days.")
     with found(which, tenant) as (context, seller, id_):
-        _print(operate.extend(context, seller, id_, act(reason), until=day, days=days), json)
+        print_license(operate.extend(context, seller, id_, act(reason), until=day, days=days), json)
 
 
 @app.command()
@@ -179,7 +188,7 @@ def rotate_key(which: Which, reason: Reason = None, tenant: TenantSlug = None, j
     if json:
         print_json({**msgspec.structs.asdict(row), "key": key})
     else:
-        show_row(row)
+        show_license(row)
         print_members([("key", key)])
 
 
@@ -192,7 +201,7 @@ def _do(
     mails: bool = False,
 ) -> None:
     with found(which, tenant) as (context, seller, id_):
-        _print(do(context, seller, id_), json)
+        print_license(do(context, seller, id_), json)
         if mails:
             tell_if_unattended(context)
 
@@ -209,59 +218,6 @@ def _decide(
     with found(which, tenant) as (context, seller, id_):
         before = license_views.show(context, seller, id_)
         after = operate.decide(context, seller, id_, act(reason), kind)
-    _print(after, json)
+    print_license(after, json)
     if (before.status, before.reason) == (after.status, after.reason):
         print(f"Nothing changed: the license was {after.status} before.", file=sys.stderr)
-
-
-def _moment(text: str | None) -> datetime | None:
-    """A day means its first moment, UTC."""
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter("--until must be a date such as 2027-01-31.") from None
-    if moment.tzinfo is None:
-        if len(text) > len("2027-01-31"):
-            raise typer.BadParameter("--until has a time, so it needs a zone: 2027-01-31T12:00:00Z.")
-        moment = moment.replace(tzinfo=UTC)
-    return moment.astimezone(UTC)
-
-
-def _print(row: LicenseRow, json: bool) -> None:
-    if json:
-        print_json(row)
-    else:
-        show_row(row)
-
-
-def show_row(row: LicenseRow) -> None:
-    holder = row.customer
-    members: list[tuple[str, object]] = [
-        ("license", row.id),
-        ("plan", f"{row.product}/{row.plan}"),
-        ("status", row.status if not row.reason else f"{row.status} ({row.reason})"),
-        ("seats", row.seats),
-        ("machines", row.activations),
-        ("until", _end(row)),
-        ("grace until", row.grace_until if row.entitled_until is not None else None),
-        ("customer", f"{holder.email or 'no e-mail yet'} ({holder.id})" if holder is not None else None),
-        ("key ends in", row.key_last5),
-        ("made", row.created_at),
-    ]
-    if row.firm is not None:
-        members.append(("firm", row.firm))
-    print_members(members)
-
-
-def _line(row: LicenseRow) -> tuple[object, ...]:
-    email = row.customer.email if row.customer is not None else None
-    plan = f"{row.product}/{row.plan}"
-    return (row.id, plan, row.status, row.seats, row.activations, _end(row), row.key_last5, email)
-
-
-def _end(row: LicenseRow) -> object:
-    if row.entitled_until is None:
-        return None if row.status == "pending" else "never ends"
-    return row.entitled_until

@@ -10,6 +10,7 @@ import typer
 
 from keywright.cli.chosen import Which, found
 from keywright.cli.session import AsJson, TenantSlug, print_json
+from keywright.cli.show_license import show_license
 
 if TYPE_CHECKING:
     from keywright.flows.context import Context
@@ -29,9 +30,8 @@ def explain(which: Which, tenant: TenantSlug = None, json: AsJson = False) -> No
     if json:
         print_json(told)
         return
-    from keywright.cli.license import show_row
 
-    show_row(told.license)
+    show_license(told.license)
     print(f"\n{told.why}")
     for note in told.notes:
         print(f"Note: {note}")
