@@ -18,6 +18,7 @@ _SILENCE = 75.0  # seconds without a sign of life, comments included, after whic
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 _TRY_AGAIN = 300.0  # where there is no stream, or only broken ones
 _MOST_FAILURES = 3
+_STEADY = 30.0  # a line that lived so long was no failure
 _LONGEST_DATA = 256 * 1024
 
 
@@ -95,7 +96,7 @@ class Line:
         self._open: Stream | None = None
         self._holding = ExitStack()
         self._failures = 0
-        self._not_before = 0.0
+        self._not_before = self._opened_at = 0.0
 
     def next(self, patience: float) -> Event | None:
         """The next event, an empty one when none came for a while, None while there is no stream to wait at.
@@ -111,6 +112,10 @@ class Line:
             if event is not None or self._open is not None:
                 return event or Event()
         return None
+
+    def pause(self) -> float:
+        """In how many seconds the line may be opened again."""
+        return max(self._not_before - time.monotonic(), 0.05)
 
     def close(self) -> None:
         """End the line. From another thread, set `stop` first and call `cut`."""
@@ -141,7 +146,7 @@ class Line:
             self._holding.close()
             self._failed(float(wait) if wait is not None else _TRY_AGAIN if stream.status < 500 else None)
             return False
-        self._open = stream
+        self._open, self._opened_at = stream, time.monotonic()
         return True
 
     def _listen(self, end: float) -> Event | None:
@@ -155,6 +160,8 @@ class Line:
                 line, event = b"", None
             if not line:
                 self.close()
+                if time.monotonic() - self._opened_at > _STEADY:
+                    self._failures = 0
                 self._failed(self._reader.retry)
                 return None
             if event is not None:
@@ -167,9 +174,10 @@ class Line:
     def _failed(self, wait: float | None) -> None:
         self._failures += 1
         pause = min(_FIRST_PAUSE * 2.0 ** min(self._failures - 1, 10), _LONGEST_PAUSE)
-        if self._failures >= _MOST_FAILURES:
-            pause = _LONGEST_PAUSE
-        # All lines of a server that was restarted end in one moment; they must not come back in one.
+        if self._failures > _MOST_FAILURES:
+            wait = None if wait is None else max(wait, pause)
+        # The server says how soon to come back, but a line that always breaks is not worth that. And all lines
+        # of a server that is started again end in one moment; they must not come back in one.
         self._not_before = time.monotonic() + (pause if wait is None else wait) * (
             0.5 + secrets.randbelow(500) / 1000
         )

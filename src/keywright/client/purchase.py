@@ -22,6 +22,7 @@ CHECKOUT = "/api/checkout/session"
 
 _SETTLED = ("paid", "failed", "expired")
 _LOOK_EVERY = 5.0  # seconds, where the stream cannot be had
+_LONGEST_LOOK = 30.0
 
 
 class Purchase:
@@ -44,6 +45,7 @@ class Purchase:
         self._token = str(claim.get("token", ""))
         self._exchange, self._check = exchange, check
         self._stop = threading.Event()
+        self._line: events.Line | None = None
 
     def __repr__(self) -> str:  # the claim token opens the key
         return f"Purchase(reference={self.reference!r}, status={self.status!r})"
@@ -62,18 +64,25 @@ class Purchase:
         """Wait for the payment: until it is settled, was canceled, or the time is over. Returns what holds
         then."""
         end = None if timeout is None else time.monotonic() + timeout
-        line = events.Line(
+        line = self._line = events.Line(
             self._exchange.wire, lambda: f"Claim {self._token}", self._exchange.headers, self._stop
         )
+        over = threading.Timer(timeout or 0, line.cut)
+        over.daemon = True
+        if timeout is not None:
+            over.start()
+        looked_at = -_LOOK_EVERY
         while self.reference and not self._is_done():
-            left = None if end is None else end - time.monotonic()
-            if left is not None and left <= 0:
+            left = _LONGEST_LOOK if end is None else end - time.monotonic()
+            if left <= 0:
                 break
-            pause = line.next(_LOOK_EVERY if left is None else min(left, 30.0))
-            if pause is None or pause.is_news:
+            event = line.next(min(left, _LONGEST_LOOK))
+            if (event is None and time.monotonic() - looked_at >= _LOOK_EVERY) or (event and event.is_news):
+                looked_at = time.monotonic()
                 self.look()
-            if pause is None and not self._is_done():
-                self._stop.wait(_LOOK_EVERY if left is None else min(left, _LOOK_EVERY))
+            if event is None and not self._is_done():
+                self._stop.wait(min(left, line.pause(), _LOOK_EVERY))
+        over.cancel()
         line.close()
         return self._check()
 
@@ -97,6 +106,8 @@ class Purchase:
     def cancel(self) -> None:
         """Wait no longer, and forget the purchase. What was paid is not lost: the key comes by mail."""
         self._stop.set()
+        if self._line is not None:
+            self._line.cut()
         self.forget()
 
     def forget(self) -> None:

@@ -4,6 +4,7 @@ be had."""
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,7 @@ class Watch:
         self._credentials = credentials
         self._line = events.Line(exchange.wire, credentials, exchange.headers, self._stop)
         self._told: Result | None = None
+        self._polled_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="license-watch", daemon=True)
         self._thread.start()
 
@@ -58,21 +60,26 @@ class Watch:
             while not self._stop.is_set():
                 event = self._line.next(_POLL_EVERY)
                 if event is None:
-                    # Whoever has no key yet may get one: looked at soon. Else the server is spared.
-                    self._stop.wait(_POLL_EVERY if self._credentials() else _NO_KEY_YET)
+                    # Whoever has no key yet may get one: looked at soon.
+                    self._stop.wait(
+                        min(self._line.pause(), _POLL_EVERY) if self._credentials() else _NO_KEY_YET
+                    )
                 if self._stop.is_set():
                     return
                 # What the stream says is a reason to ask: only an answer to our own question has our nonce.
-                asks = self._may_ask() if event is None else event.is_news and self._is_new(event)
+                asks = self._may_poll() if event is None else event.is_news and self._is_new(event)
+                self._polled_at = time.monotonic() if asks else self._polled_at
                 self._tell(self._validate() if asks else self._check())
         except Exception as error:  # noqa: BLE001 - the program's callback; nobody is above a thread
             self.error = error
         finally:
             self._line.close()
 
-    def _may_ask(self) -> bool:
+    def _may_poll(self) -> bool:
         """Without a stream: whether a server that answered last time is asked again before it is due."""
-        return bool(self._credentials()) and self._check().contact in ("fine", "refused")
+        if time.monotonic() - self._polled_at < _POLL_EVERY or not self._credentials():
+            return False
+        return self._check().contact in ("fine", "refused")
 
     def _is_new(self, event: events.Event) -> bool:
         """Whether the event says something else than what was last told."""

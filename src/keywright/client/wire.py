@@ -100,7 +100,8 @@ class Wire:
     ) -> Answer:
         connection = self._connection(self._timeout)
         # A server that only drips would keep every single read within its time.
-        guard = threading.Timer(self._timeout, _cut, [connection])
+        late = threading.Event()
+        guard = threading.Timer(self._timeout, _cut, [connection, late])
         guard.daemon = True
         try:
             connection.connect()
@@ -117,7 +118,8 @@ class Wire:
             connection.close()
         if len(content) > largest:
             raise Away("the answer is too long")
-        if answer.length:
+        # The parser takes the end of the line for the end of the headers, or of the body.
+        if answer.length or late.is_set():
             raise Away("the answer was cut off")
         return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, content)
 
@@ -181,7 +183,8 @@ def seconds_of(value: str | None, now: float) -> int | None:
 _TROUBLE = (OSError, http.client.HTTPException, ValueError)
 
 
-def _cut(connection: http.client.HTTPConnection) -> None:
+def _cut(connection: http.client.HTTPConnection, late: threading.Event) -> None:
+    late.set()
     line = connection.sock
     if line is not None:
         try:
