@@ -169,7 +169,7 @@ def _unreadable(account: ProviderAccount, raw: bytes, now: datetime, error: Unre
 
 def take_in(context: Context, arrivals: Sequence[Arrival]) -> list[Outcome | Exception]:
     """Store and apply a batch in one transaction; on an error, halve it down to the event that causes it."""
-    for last in (False, True):
+    for last in (False, False, True):
         try:
             return list(_commit(context, arrivals))
         except sa.exc.IntegrityError as error:
