@@ -17,7 +17,7 @@ RUN := $(VENV)/.installed-run
 TEST := $(VENV)/.installed-test
 DOCS := $(VENV)/.installed-docs
 
-.PHONY: help install demo serve test lint check bench crash outage fuzz lives docs lock clean
+.PHONY: help install demo serve test lint check bench crash outage fuzz lives seats docs lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -55,6 +55,9 @@ fuzz: $(TEST) ## Long run: property and API tests with many more examples
 
 lives: $(TEST) ## Long run: lives of purchases through HTTP, told in many more orders
 	@KEYWRIGHT_LIVES=$${KEYWRIGHT_LIVES:-15} $(BIN)/python -m pytest tests/e2e/test_lives.py $(ARGS)
+
+seats: $(TEST) ## Long run: fifty clients for five floating seats, a hundred times
+	@KEYWRIGHT_SEAT_ROUNDS=$${KEYWRIGHT_SEAT_ROUNDS:-100} $(BIN)/python -m pytest tests/e2e/test_floating.py $(ARGS)
 
 docs: $(DOCS) ## Build the documentation into site/
 	@$(BIN)/python -m mkdocs build --strict --site-dir site
