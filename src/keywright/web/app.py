@@ -19,9 +19,10 @@ from keywright import __version__
 from keywright.domain.errors import KeywrightError
 from keywright.flows import activating, alarms
 from keywright.flows.context import Context
+from keywright.flows.gather import Gatherer
 from keywright.flows.intake import Intake
 from keywright.web import errors, hooks, stopping
-from keywright.web.api import admin, health, license_file, reconcile, signing_keys, well_known
+from keywright.web.api import admin, firms, health, license_file, reconcile, signing_keys, well_known
 from keywright.web.api.licensing import Desk
 from keywright.web.api.stream import StreamDesk
 from keywright.web.console import site as console
@@ -32,6 +33,16 @@ from keywright.web.watch import Watch
 log = structlog.get_logger(__name__)
 
 _BOOKKEEPING_SECONDS = 2.0
+
+# The document alone: the pages that come with the framework load their scripts from a CDN. Only the typed
+# routes are in it, by their own word. Its path is the document's: beneath it the framework answers what it
+# does not know with a page of its own.
+_OPENAPI = OpenAPIConfig(
+    title="Keywright",
+    version=__version__,
+    path="/api/openapi.json",
+    render_plugins=[JsonRenderPlugin(path="/")],
+)
 
 
 class WorkflowEngine(Protocol):
@@ -47,15 +58,19 @@ def create_app(context: Context, engine: WorkflowEngine, *, metrics_token: str |
     desk = Desk(context, watch)
     streams = StreamDesk(context, desk, watch)
     pulse = health.Pulse(context)
+    gatherers: list[Gatherer[Any, Any]] = [
+        intake.gatherer,
+        desk.reads,
+        desk.admissions,
+        desk.seats,
+        pulse.looks,
+    ]
 
     @asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
         loop = asyncio.get_running_loop()
-        intake.gatherer.start(loop)
-        desk.reads.start(loop)
-        desk.admissions.start(loop)
-        desk.seats.start(loop)
-        pulse.looks.start(loop)
+        for one in gatherers:
+            one.start(loop)
         streams.streams.start(loop)
         await loop.run_in_executor(None, engine.launch)
         _settle_interpreter()
@@ -68,11 +83,8 @@ def create_app(context: Context, engine: WorkflowEngine, *, metrics_token: str |
             keeper.cancel()
             streams.streams.end_all()
             await loop.run_in_executor(None, streams.streams.stop)
-            await loop.run_in_executor(None, intake.gatherer.stop)
-            await loop.run_in_executor(None, desk.reads.stop)
-            await loop.run_in_executor(None, desk.admissions.stop)
-            await loop.run_in_executor(None, desk.seats.stop)
-            await loop.run_in_executor(None, pulse.looks.stop)
+            for one in gatherers:
+                await loop.run_in_executor(None, one.stop)
             await loop.run_in_executor(None, desk.close)
             await loop.run_in_executor(None, engine.stop)
 
@@ -90,6 +102,7 @@ def create_app(context: Context, engine: WorkflowEngine, *, metrics_token: str |
             *admin.routes(context),
             *reconcile.routes(context),
             *license_file.routes(desk),
+            *firms.routes(desk),
             *signing_keys.routes(context),
             *well_known.routes(context),
             *site.routes(context),
@@ -98,15 +111,7 @@ def create_app(context: Context, engine: WorkflowEngine, *, metrics_token: str |
         lifespan=[lifespan],
         exception_handlers=handlers,
         logging_config=None,
-        # The document alone: the pages that come with the framework load their scripts from a CDN. Only the
-        # typed routes are in it, by their own word. Its path is the document's: beneath it the framework
-        # answers what it does not know with a page of its own.
-        openapi_config=OpenAPIConfig(
-            title="Keywright",
-            version=__version__,
-            path="/api/openapi.json",
-            render_plugins=[JsonRenderPlugin(path="/")],
-        ),
+        openapi_config=_OPENAPI,
         include_in_schema=False,
         request_max_body_size=1 << 20,
     )
