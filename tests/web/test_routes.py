@@ -14,6 +14,7 @@ from litestar import Litestar
 from litestar.routes import ASGIRoute, HTTPRoute
 from litestar.testing import TestClient
 
+from keywright.domain.plan import Terms
 from keywright.domain.staff import ROLES
 from keywright.flows import operate, staff_sessions, tokens
 from keywright.flows.context import Context
@@ -190,7 +191,9 @@ STRANGE = {"no_such_member": 1}
 def test_the_admin_api_refuses_strangers_and_every_lower_scope_and_no_other(site: Site) -> None:
     asked = rules("token:")
     assert len(asked) > 40
-    bearers = {scope: site.token(site.context.master, scope) for scope in tokens.SCOPES}
+    bearers: dict[str, dict[str, str]] = {
+        scope: site.token(site.context.master, scope) for scope in tokens.SCOPES
+    }
     for rule in asked:
         scope = rule.credential.removeprefix("token:")
         body = {} if rule.method == "GET" else {"json": STRANGE}
@@ -208,7 +211,7 @@ def test_the_admin_api_refuses_strangers_and_every_lower_scope_and_no_other(site
 @only_sqlite
 def test_another_tenants_token_reaches_nothing_of_ours(site: Site) -> None:
     context = site.context
-    world.stock(context, price_pro=world.Terms())
+    world.stock(context, price_pro=Terms())
     order = Order("dashcaddy/plan-0", "holder@example.com")
     row, _ = operate.issue(context, context.master.id, order, Act("test"))
     before = world.the_license(context)

@@ -22,6 +22,7 @@ from keywright.flows.context import Context
 from keywright.flows.license_views import LicenseRow, rows_of, unknown_license
 from keywright.flows.license_writes import is_as_written
 from keywright.store import activations, console_views, inbox, licenses, portal_views, timeline
+from keywright.store import staff as people
 from keywright.store.engine import Database
 
 MACHINES_SHOWN: Final = 100
@@ -119,7 +120,8 @@ class MailSeen(msgspec.Struct, frozen=True):
 
 class Dossier(msgspec.Struct, frozen=True):
     """A license on one page. `why`: its status in a sentence. `entries`: the newest of its timeline first;
-    `earlier`: how many more there are. `decided`: staff's decision in force, if any."""
+    `earlier`: how many more there are. `decided`: staff's decision in force, if any. `people`: addresses of
+    staff, by the names that stand on timelines."""
 
     row: LicenseRow
     why: str
@@ -130,6 +132,7 @@ class Dossier(msgspec.Struct, frozen=True):
     entries: list[Told]
     earlier: int
     mails: list[MailSeen]
+    people: dict[str, str]
 
 
 def dossier(context: Context, tenant: str, license_id: str) -> Dossier:
@@ -143,6 +146,7 @@ def dossier(context: Context, tenant: str, license_id: str) -> Dossier:
         skipped = max(0, held.events - TIMELINE_SHOWN)
         entries = timeline.list_page(connection, tenant, held.id, after=skipped, limit=TIMELINE_SHOWN)
         mails = console_views.mails_of(connection, tenant, held.id)
+        colleagues = {f"staff {one.id}": one.email for one in people.list_all(connection, tenant)}
     intact = is_as_written(context, held)
     why = rule.why(held, context.clock.now())
     decision = held.overrides.decision
@@ -156,6 +160,7 @@ def dossier(context: Context, tenant: str, license_id: str) -> Dossier:
         entries=[_told(entry) for entry in reversed(entries)],
         earlier=skipped,
         mails=[MailSeen(*one) for one in mails],
+        people=colleagues,
     )
 
 

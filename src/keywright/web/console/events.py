@@ -141,7 +141,7 @@ def _page(
         ("Provider", found.provider),
         ("Happened", words.moment(found.occurred_at)),
         ("Arrived", row.received),
-        ("Applied", words.moment(found.processed_at)),
+        ("Last tried", words.moment(found.processed_at)),
         ("Attempts", f"{found.attempts:,}"),
         ("Next attempt", words.moment(found.next_attempt_at) if found.next_attempt_at else "None"),
         ("SHA-256 of the body", found.raw_sha256),

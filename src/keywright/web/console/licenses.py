@@ -95,7 +95,7 @@ def _showing(shell: Shell) -> Any:
             why=found.why,
             facts=words.facts(found.row),
             machines=[words.machine(one) for one in found.machines],
-            entries=[words.entry(one) for one in found.entries],
+            entries=[words.entry(one, found.people) for one in found.entries],
             earlier=found.earlier,
             mails=[
                 (one.kind, one.status, words.badge(one.status), words.moment(one.at), one.error or "")

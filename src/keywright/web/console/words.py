@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -55,6 +56,7 @@ BADGES: Final[Mapping[str, str]] = {
     "closed": "still",
     "outdated": "still",
 }
+_ISO: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 NAMES: Final[Mapping[str, str]] = {
     "status": "Status",
     "seats": "Seats",
@@ -176,6 +178,8 @@ def value(of: Any) -> str:
             return of.email or of.id
         case bool():
             return "Yes" if of else "No"
+        case str() if _ISO.fullmatch(of):
+            return f"{of[:10]} {of[11:16]} UTC"
         case list() | tuple():
             return ", ".join(map(value, of)) or "None"
         case dict():
@@ -198,7 +202,8 @@ class Entry(msgspec.Struct, frozen=True):
 _TOLD_APART: Final = ("by", "why", "before", "after")
 
 
-def entry(told: Told) -> Entry:
+def entry(told: Told, people: Mapping[str, str]) -> Entry:
+    """`people`: the addresses of staff, by the names that stand on timelines."""
     detail = told.detail
     before, after = detail.get("before"), detail.get("after")
     lines = []
@@ -215,12 +220,19 @@ def entry(told: Told) -> Entry:
     lines += [(name, value(of)) for name, of in detail.items() if name not in _TOLD_APART]
     return Entry(
         at=moment(told.at),
-        title=told.kind.partition(".")[2].replace("_", " ").capitalize() or told.kind,
-        by=str(detail.get("by", "")),
+        title=_title(told.kind),
+        by=people.get(str(detail.get("by", "")), str(detail.get("by", ""))),
         why=str(detail.get("why", "")),
         rule=told.rule,
         lines=[(name.replace("_", " "), of) for name, of in lines],
     )
+
+
+def _title(kind: str) -> str:
+    """`license.revoked`: Revoked. `activation.released`: Machine released."""
+    about, _, what = kind.partition(".")
+    subject = {"license": "", "activation": "machine "}.get(about, f"{about} ")
+    return f"{subject}{what}".replace("_", " ").strip().capitalize()
 
 
 class ShownMachine(msgspec.Struct, frozen=True):
