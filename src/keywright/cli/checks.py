@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from keywright.cli.license_firm import verify_hmac
 from keywright.cli.offline_check import (
     OwnKeys,
     TokenNotValid,
@@ -53,6 +54,13 @@ def verify(
     product: Annotated[str | None, typer.Option(metavar="SLUG", help="The product it must be for.")] = None,
     issuer: Annotated[str | None, typer.Option(metavar="ISS", help="Who must have issued it.")] = None,
     fingerprint: Annotated[str | None, typer.Option(metavar="F", help="The machine it must be for.")] = None,
+    hmac: Annotated[
+        bool, typer.Option("--hmac", help="It is an HMAC key; needs --firm and --secret-file. No database.")
+    ] = False,
+    firm: Annotated[str | None, typer.Option(metavar="F", help="The firm that an HMAC key is for.")] = None,
+    secret_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What `license secret` printed, one a line.")
+    ] = None,
     tenant: TenantSlug = None,
     json: AsJson = False,
 ) -> None:
@@ -60,6 +68,12 @@ def verify(
 
     Without --keys against the tenant's own keys in the database.
     """
+    if hmac:
+        if firm is None or secret_file is None:
+            raise typer.BadParameter("--hmac needs --firm and --secret-file.")
+        text = read_text(Path(file_or_token)) if _is_file(file_or_token) else file_or_token
+        verify_hmac(text, firm, secret_file, datetime.now(UTC), json=json)
+        return
     token = _token_in(file_or_token)
     wanted = Wanted(product, issuer, fingerprint, revoked)
     if keys is not None:
@@ -125,7 +139,7 @@ def _demand_product(context: Context, tenant: Tenant, token: str) -> None:
 
 
 def integrity(tenant: TenantSlug = None, json: AsJson = False) -> None:
-    """Check every license row and timeline. Exits 1 when one was altered outside the server."""
+    """Check every license row, timeline and stored key. Exits 1 when one was altered outside the server."""
     from keywright.flows import license_views
 
     found: list[license_views.Damage] = []
@@ -141,8 +155,8 @@ def integrity(tenant: TenantSlug = None, json: AsJson = False) -> None:
         print_json({"checked": checked, "damaged": found})
     else:
         if found:
-            rows = [(d.license, "altered" if d.row_altered else "ok", d.entry) for d in found]
-            print_table(("license", "row", "first broken entry"), rows)
+            rows = [(d.license, "altered" if d.row_altered else "ok", d.entry, d.key) for d in found]
+            print_table(("license", "row", "first broken entry", "broken key"), rows)
         print(f"{checked} licenses checked, {len(found)} altered outside the server")
     if found:
         print("keywright: rows were altered; compare them with a backup.", file=sys.stderr)

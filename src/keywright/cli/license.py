@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 import typer
 
-from keywright.cli import license_acts, license_billing, license_explain, license_import
+from keywright.cli import license_acts, license_billing, license_explain, license_firm, license_import
 from keywright.cli.chosen import Reason, Until, Which, act, found, moment
 from keywright.cli.session import (
     AsJson,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Licenses, by id, key or e-mail.")
 app.add_typer(license_explain.app)
 app.add_typer(license_billing.app)
+app.add_typer(license_firm.app)
 app.add_typer(license_import.app)
 app.add_typer(license_acts.app)
 

@@ -12,11 +12,12 @@ import sqlalchemy as sa
 from keywright.domain import license_key
 from keywright.domain.errors import Conflict, Invalid, NotFound
 from keywright.domain.license import License, Origin, Status, seats_at, status
-from keywright.flows import license_keys
+from keywright.flows import license_keys, stored_keys
 from keywright.flows.context import Context
 from keywright.flows.license_writes import is_as_written
 from keywright.flows.licensing import shown
-from keywright.store import customers, license_views, licenses, timeline
+from keywright.store import customers, firms, license_views, licenses, timeline
+from keywright.store.firms import KeyRow
 
 FILTERS = ("email", "status", "plan", "product", "origin", "q")
 LARGEST_PAGE = 200
@@ -257,11 +258,15 @@ def list_machines(
 
 
 class Damage(msgspec.Struct, frozen=True):
-    """A license that is not as we wrote it. `entry`: the first timeline entry that does not follow."""
+    """A license that is not as we wrote it. `entry`: the first timeline entry that does not follow.
+
+    `key`: which stored key does not open, or is not the one it is found by: `license`, `hmac`.
+    """
 
     license: str
     row_altered: bool
     entry: int | None
+    key: str | None = None
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -280,20 +285,28 @@ def check_integrity(context: Context, tenant: str, *, cursor: str | None = None)
         if cursor is None and tenant == context.master.id:
             found += [Damage(id_, True, None) for id_ in licenses.list_strays(connection)]
         page = licenses.list_page(connection, tenant, filters={}, after=cursor, limit=LARGEST_PAGE)
-        suspects = [held.id for held in page if _damage(context, connection, held) is not None]
+        keys = firms.keys_of(connection, [held.id for held in page])
+        suspects = [
+            held.id for held in page if _damage(context, connection, held, keys.get(held.id, ())) is not None
+        ]
     for id_ in suspects:
         # Row and timeline were read at two moments, and a writer may have come between: look again at one.
         with context.database.write() as connection:
             held = licenses.find(connection, tenant, id_, lock=True)
-            damage = _damage(context, connection, held) if held is not None else None
+            rows = firms.keys_of(connection, [id_]).get(id_, ())
+            damage = _damage(context, connection, held, rows) if held is not None else None
         if damage is not None:
             found.append(damage)
     return Checked(found, len(page), page[-1].id if len(page) == LARGEST_PAGE else None)
 
 
-def _damage(context: Context, connection: sa.Connection, held: License) -> Damage | None:
+def _damage(
+    context: Context, connection: sa.Connection, held: License, rows: Sequence[KeyRow]
+) -> Damage | None:
     entries: list[timeline.Entry] = []
     while step := timeline.list_page(connection, held.tenant_id, held.id, after=len(entries), limit=1000):
         entries += step
     altered, entry = not is_as_written(context, held), timeline.first_break(entries, held.head)
-    return Damage(held.id, altered, entry) if altered or entry is not None else None
+    key = stored_keys.first_broken(context, held, rows)
+    whole = not altered and entry is None and key is None
+    return None if whole else Damage(held.id, altered, entry, key)

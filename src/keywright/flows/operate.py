@@ -13,15 +13,16 @@ from typing import Any, Literal
 import msgspec
 import sqlalchemy as sa
 
-from keywright.domain import override
+from keywright.domain import hmac_key, override
 from keywright.domain.card_numbers import redact
 from keywright.domain.email_address import is_email_address
 from keywright.domain.errors import Conflict, Invalid, NotFound
 from keywright.domain.license import License, granted
 from keywright.domain.override import Decision, Overrides
 from keywright.domain.plan import FOREVER, Plan, later_by
-from keywright.flows import announce, license_keys
+from keywright.flows import announce, firm_keys, license_keys
 from keywright.flows.context import Context
+from keywright.flows.firm_keys import FirmKeys
 from keywright.flows.license_views import LicenseRow, rows_of, unknown_license
 from keywright.flows.license_writes import blank, clocks_of, record, sealed, with_new_key
 from keywright.flows.paid_for import nothing_paid, paid_for
@@ -83,14 +84,15 @@ class _Opened(msgspec.Struct, frozen=True):
 def issue(context: Context, tenant: str, order: Order, act: Act) -> tuple[LicenseRow, str]:
     """Make a license without a payment. Returns it with its key, and owes the customer the license mail.
 
-    Raises NotFound for a plan that is not on sale, Invalid for seats, an end or an e-mail that are none, and
-    Conflict for a second trial.
+    Raises NotFound for a plan that is not on sale, Invalid for seats, an end or an e-mail that are none and
+    for a plan for firms without one, and Conflict for a second trial.
     """
     now = context.clock.now()
     email = _email(order.email)
-    firm = text_of("firm", order.firm)
+    firm = hmac_key.checked_firm(order.firm) if order.firm is not None else None
     with context.database.write() as connection:
         offer = _offer(connection, tenant, order.plan)
+        maker = _maker(context, connection, offer.plan, firm, now)
         seats = _seats(order.seats, offer.plan)
         until = _end(order, offer.plan, now)
         held, kept = blank(context, tenant, offer.plan, now)
@@ -103,14 +105,27 @@ def issue(context: Context, tenant: str, order: Order, act: Act) -> tuple[Licens
             held, customer_id=holder.id, firm=firm, origin=order.kind, overrides=overrides
         )
         held = granted(held, override.apply(nothing_paid(offer.plan, trial=is_trial), overrides))
+        held, _ = maker.keyed(held, offer.plan)
         told = told_of(act, origin=order.kind, after=clocks_of(held))
         held, entry = timeline.append(held, "license.issued", told, now)
         held = sealed(context, held)
         licenses.insert(connection, [held])
+        maker.write()
         timeline.insert(connection, [entry])
         announce.resend(context, connection, held)
         key = license_keys.printed(offer.product.key_prefix, kept)
         return _row(context, connection, held), key
+
+
+def _maker(
+    context: Context, connection: sa.Connection, plan: Plan, firm: str | None, now: datetime
+) -> FirmKeys:
+    """What makes the license's HMAC key, where its plan has them."""
+    if plan.terms.profile == "hmac":
+        if firm is None:
+            raise Invalid("This plan is bound to a firm: name it.", code="FIRM_REQUIRED")
+        firm_keys.needed_secrets(context)
+    return FirmKeys(context, connection, now)
 
 
 def extend(

@@ -18,7 +18,7 @@ from keywright.flows.events import EventPage, EventShown, Replayed
 from keywright.flows.license_views import ActivationPage, LicensePage, LicenseRow, TimelinePage
 from keywright.flows.replay import Difference
 from keywright.store import tenants
-from keywright.web.api import admin_reads, license_acts, license_billing
+from keywright.web.api import admin_reads, firms, license_acts, license_billing
 from keywright.web.auth import actor_of, needs, token_of
 from keywright.web.queries import present, refuse_unknown
 from keywright.web.strict_body import StrictRequest
@@ -78,6 +78,7 @@ def routes(context: Context) -> list[HTTPRouteHandler]:
         *_license_reads(context),
         *license_acts.routes(context),
         *license_billing.routes(context),
+        *firms.admin_routes(context),
         *admin_reads.routes(context),
         *_event_routes(context),
         *_token_routes(context),
