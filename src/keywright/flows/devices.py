@@ -14,6 +14,7 @@ import msgspec
 import sqlalchemy as sa
 
 from keywright.domain import activation as rules
+from keywright.domain import seat
 from keywright.domain.activation import Activation
 from keywright.domain.license import License, status
 from keywright.domain.plan import Plan
@@ -120,7 +121,7 @@ def _admitted(
         return None
     if rules.admit(held, plan, active=len(machines), released=0, now=now) != "admit":
         return None
-    return Activation(
+    made = Activation(
         id=context.new_id("act"),
         license_id=held.id,
         tenant_id=held.tenant_id,
@@ -129,3 +130,7 @@ def _admitted(
         activated_at=now,
         last_seen_at=now,
     )
+    if not plan.terms.floating:
+        return made
+    # No lease was given out yet: the seat waits for the program as long as one would last.
+    return msgspec.structs.replace(made, seat_until=seat.reach(held, plan, made, now))

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, Literal
 
 import msgspec
 
 from keywright.domain.license import next_change
-from keywright.flows import checkout, licensing
+from keywright.flows import activating, checkout, licensing
 from keywright.flows.checkout import Standing
 from keywright.flows.context import Context
 from keywright.flows.licensing import Ask, Asked, Bookkeeping, Verdict
@@ -91,14 +91,42 @@ def look(context: Context, books: Bookkeeping, subjects: Sequence[Subject]) -> l
     if questions:
         with context.database.read() as connection:
             found = licenses.find_many_for_verdict(connection, sorted(questions, key=str))
+    verdicts = _verdicts(context, books, asked, found)
     glimpses = []
-    for subject, one in zip(subjects, asked, strict=True):
-        seen = found.get((one.key_hash or "", one.fingerprint_hash)) if one is not None else None
+    for subject, one, verdict in zip(subjects, asked, verdicts, strict=True):
         glimpse = _of_claim(context, claimed[subject.reference], now) if subject.reference else Glimpse()
-        if one is not None:
-            glimpse = _with_verdict(context, books, glimpse, one, seen, now)
+        if one is not None and verdict is not None:
+            seen = found.get((one.key_hash or "", one.fingerprint_hash))
+            glimpse = _with_verdict(glimpse, verdict, seen, now)
         glimpses.append(glimpse)
     return glimpses
+
+
+def _verdicts(
+    context: Context,
+    books: Bookkeeping,
+    several: Sequence[Asked | None],
+    found: Mapping[tuple[str, str | None], Found],
+) -> list[Verdict | None]:
+    """The answers of `validate`: a stream is a sign of life, and holds a floating seat as that does."""
+    verdicts = [
+        licensing.answer(context, books, one, found.get((one.key_hash or "", one.fingerprint_hash)))
+        if one is not None
+        else None
+        for one in several
+    ]
+    wanting = [
+        (number, (one, verdict))
+        for number, (one, verdict) in enumerate(zip(several, verdicts, strict=True))
+        if one is not None and verdict is not None and verdict.lease is None
+        if licensing.wants_writer(one, verdict)
+    ]
+    kept = activating.keep_many(context, [pair for _, pair in wanting]) if wanting else []
+    for (number, _), answer in zip(wanting, kept, strict=True):
+        # Where a seat could not be held longer, there is no lease this time; the neighbors get theirs.
+        if not isinstance(answer, Exception):
+            verdicts[number] = answer
+    return verdicts
 
 
 class _Claimed(msgspec.Struct, frozen=True):
@@ -143,7 +171,8 @@ def _of_claim(context: Context, claimed: _Claimed, now: datetime) -> Glimpse:
         standing = Standing(standing.reference, standing.status)
     if row is None:
         return Glimpse(standing=standing, claim_mark=_claim_mark(standing), over="expired")
-    due, over = None, None
+    due: datetime | None = None
+    over: Over | None = None
     if row.settled_at is not None:
         end = row.settled_at + context.policy.claim_for
         due, over = end, "claim" if now >= end else None
@@ -158,10 +187,7 @@ def _of_claim(context: Context, claimed: _Claimed, now: datetime) -> Glimpse:
     )
 
 
-def _with_verdict(
-    context: Context, books: Bookkeeping, glimpse: Glimpse, asked: Asked, found: Found | None, now: datetime
-) -> Glimpse:
-    verdict = licensing.answer(context, books, asked, found)
+def _with_verdict(glimpse: Glimpse, verdict: Verdict, found: Found | None, now: datetime) -> Glimpse:
     if found is None:
         return msgspec.structs.replace(
             glimpse, verdict=verdict, verdict_mark=_verdict_mark(verdict), over="key", key_hash=None
