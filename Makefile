@@ -17,7 +17,7 @@ RUN := $(VENV)/.installed-run
 TEST := $(VENV)/.installed-test
 DOCS := $(VENV)/.installed-docs
 
-.PHONY: help install demo serve test lint check bench crash outage fuzz lives seats docs lock clean
+.PHONY: help install demo serve test lint check bench crash outage fuzz lives rotation seats docs lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -52,6 +52,9 @@ outage: $(TEST) ## Long run: database and providers away for a minute each
 
 fuzz: $(TEST) ## Long run: property and API tests with many more examples
 	@KEYWRIGHT_FUZZ_EXAMPLES=$${KEYWRIGHT_FUZZ_EXAMPLES:-5000} $(BIN)/python -m pytest tests/domain tests/providers tests/contract $(ARGS)
+
+rotation: $(TEST) ## Long run: signing keys rotated under load for a minute on each database, then revoked
+	@KEYWRIGHT_ROTATION_SECONDS=$${KEYWRIGHT_ROTATION_SECONDS:-60} $(BIN)/python -m pytest -s tests/e2e/test_rotation.py $(ARGS)
 
 lives: $(TEST) ## Long run: lives of purchases through HTTP, told in many more orders
 	@KEYWRIGHT_LIVES=$${KEYWRIGHT_LIVES:-15} $(BIN)/python -m pytest tests/e2e/test_lives.py $(ARGS)
