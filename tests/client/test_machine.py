@@ -106,8 +106,8 @@ def test_signals_are_hashes_in_the_servers_form(tmp_path: Path) -> None:
     for raw in (ID, "S5H9NX0T123456", "3c:7c:3f", "ann-laptop", "Intel", "4c4c4544"):
         assert raw not in told
     assert re.fullmatch(r"[ -~]{8,256}", found.fingerprint)
-    raw = b"keywright-signal/1\0dashcaddy\0machine\0" + ID.encode()
-    expected = base64.urlsafe_b64encode(hashlib.sha256(raw).digest()[:16]).rstrip(b"=").decode()
+    hashed = b"keywright-signal/1\0dashcaddy\0machine\0" + ID.encode()
+    expected = base64.urlsafe_b64encode(hashlib.sha256(hashed).digest()[:16]).rstrip(b"=").decode()
     assert signal(PRODUCT, "machine", ID) == expected
     assert signal("other", "machine", ID) != expected
 

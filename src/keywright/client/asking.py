@@ -68,16 +68,16 @@ class Throttled:
     retry_after: int
 
 
-def question(key: str, product: str, machine: Machine, **more: str | None) -> dict[str, Any]:
+def question(key: str, product: str, machine: Machine, **more: str | int | None) -> dict[str, Any]:
     """What every call sends."""
-    asked = {
+    asked: dict[str, Any] = {
         "key": key,
         "fingerprint": machine.fingerprint,
         "product": product,
         "nonce": secrets.token_urlsafe(18),
     }
     if machine.signals:
-        asked["signals"] = dict(machine.signals)  # type: ignore[assignment]  # the one member that is no text
+        asked["signals"] = dict(machine.signals)
     return {**asked, **{name: value for name, value in more.items() if value is not None}}
 
 

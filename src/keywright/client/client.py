@@ -141,23 +141,27 @@ class Client:
 
     # -- this machine -----------------------------------------------------------------------------------
 
-    def activate(self, key: str | None = None, name: str | None = None) -> Result:
+    def activate(self, key: str | None = None, name: str | None = None, *, days: int | None = None) -> Result:
         """Bind a license to this machine. When the server refuses, or gives no answer, what was there before
         stays.
 
         Args:
             key: as the user typed it; None for one that is known already, as from another machine's folder.
             name: what the user calls this machine; None for its host name.
+            days: check the machine out for so many days without a network, where the plan gives them.
+                `deactivate` hands it back early.
         """
         with self._exchange.turn:
             typed = (key or self._exchange.key()).strip()
             if not typed or len(typed) > _LONGEST_KEY or not typed.isprintable():
                 return judging.unlicensed("no_license", "Please enter a license key.", self._base())
-            heard = self._exchange.ask("activate", typed, name=name or self.machine.name)
+            heard = self._exchange.ask("activate", typed, name=name or self.machine.name, checkout_days=days)
             is_new = typed != self._store.read().state.key
             if isinstance(heard, Said) and not heard.valid and is_new:
                 return judging.refusal(heard.members, self._base())
-            self._exchange.learn(typed, heard)
+            # What the server did not take as it was says nothing of the license, nor of the line.
+            if not isinstance(heard, Silence) or heard.problem in ("", "UNTRUSTED"):
+                self._exchange.learn(typed, heard)
         return self._after(heard)
 
     def deactivate(self) -> Result:

@@ -176,7 +176,7 @@ class Line:
         pause = min(_FIRST_PAUSE * 2.0 ** min(self._failures - 1, 10), _LONGEST_PAUSE)
         if self._failures > _MOST_FAILURES:
             wait = None if wait is None else max(wait, pause)
-        # The server says how soon to come back, but a line that always breaks is not worth that. And all lines
+        # The server says how soon to come back, but a line that always breaks is not worth it. And all lines
         # of a server that is started again end in one moment; they must not come back in one.
         self._not_before = time.monotonic() + (pause if wait is None else wait) * (
             0.5 + secrets.randbelow(500) / 1000

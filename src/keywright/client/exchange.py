@@ -58,7 +58,7 @@ class Exchange:
         seen = self.store.read()
         return seen.state.key or seen.foreign_key
 
-    def ask(self, call: str, key: str, **more: str | None) -> Heard:
+    def ask(self, call: str, key: str, **more: str | int | None) -> Heard:
         """Ask the server. Nothing is learned from it yet. Never raises."""
         state, now = self.store.read().state, self.now()
         if self.wire is None:

@@ -111,7 +111,8 @@ class Lists:
 
     def _get(self, wire: Wire, path: str, largest: int) -> str:
         """What stands at this address; empty where there is nothing of the kind."""
-        answer = wire.get(self._prefix + path, largest=largest)
+        # A cache on the way may hold what is an hour old, and it is asked for because something is new.
+        answer = wire.get(self._prefix + path, {"Cache-Control": "no-cache"}, largest=largest)
         return answer.body.decode("utf-8", "replace").strip() if answer.status == 200 else ""
 
     def _take_key_set(self, text: str) -> bool:
