@@ -167,6 +167,42 @@ def test_a_dry_run_changes_nothing_and_a_second_run_neither(shop: Context, tmp_p
     assert ask(shop, "key-of-old-0449", "machine-00449").code == "VALID"
 
 
+def test_a_run_that_was_cut_off_is_started_again(shop: Context, tmp_path: Path) -> None:
+    path = write(
+        tmp_path, *(f"key-of-old-{n:04},dashcaddy/plan-0,a@example.com,1,never,,,," for n in range(450))
+    )
+
+    def give_up(done: int, _of: int) -> None:
+        if done == 400:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        key_import.import_keys(shop, shop.master.id, path, STAFF, progress=give_up)
+    assert count(shop, license_table) == 400
+    done = bring(shop, path)
+    assert (done.made, done.unchanged, done.problems) == (50, 400, [])
+    assert license_views.check_integrity(shop, shop.master.id).damaged == []
+
+
+def test_a_batch_that_fails_leaves_nothing_of_itself(shop: Context, tmp_path: Path) -> None:
+    lines = [
+        f"key-of-old-{n:04},dashcaddy/plan-0,p{n}@example.com,1,never,,,machine-{n:05}," for n in range(250)
+    ]
+    # The second batch's last machine meets a rule of the database's own.
+    with shop.database.write() as connection:
+        connection.execute(sa.text("CREATE UNIQUE INDEX one_ann ON customers (name)"))
+    path = write(
+        tmp_path,
+        *lines,
+        "key-of-old-x,dashcaddy/plan-0,x1@example.com,1,never,,,,Twin",
+        "key-of-old-y,dashcaddy/plan-0,y1@example.com,1,never,,,,Twin",
+    )
+    with pytest.raises(sa.exc.IntegrityError):
+        bring(shop, path)
+    assert [count(shop, table) for table in (license_table, activation_table, customer_table)] == [200] * 3
+    assert ask(shop, "key-of-old-0199", "machine-00199").code == "VALID"
+
+
 def test_each_line_that_is_wrong_is_named_and_the_others_are_taken(shop: Context, tmp_path: Path) -> None:
     wrong = [
         ",dashcaddy/plan-0,,,never,,,,",
@@ -206,32 +242,29 @@ def test_each_line_that_is_wrong_is_named_and_the_others_are_taken(shop: Context
     assert ask(shop, "a-good-key-16").code == "NOT_FOUND"
 
 
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"", "is missing"),
-        (b"key,plan,email,seats\n", ":1: .*until is missing"),
-        (b"key;plan;email;seats;until\n", ":1: columns are separated by commas"),
-        (b"key,plan,email,seats,until,price\n", ":1: there is no column 'price'"),
-        (b"key,plan,email,seats,until,key\n", ":1: a column is there twice"),
-        (b"key,plan,email,seats,until\ngood-key-1,dashcaddy/plan-0,,,never\nb\xffd,x,,,never\n", "not UTF-8"),
-        (
-            b'key,plan,email,seats,until\ngood-key-1,dashcaddy/plan-0,,,never\n"open',
-            ":3: unexpected end of data",
-        ),
-        (b'key,plan,email,seats,until\n"a"b,dashcaddy/plan-0,,,never\n', ":2: "),
-        ("key,plan,email,seats,until\n".encode("utf-16"), "not UTF-8"),
-    ],
-    ids=["empty", "too few", "semicolons", "unknown", "twice", "bytes", "open quote", "quote", "utf-16"],
-)
-def test_a_file_that_cannot_be_read_is_refused_whole(
-    shop: Context, tmp_path: Path, content: bytes, said: str
-) -> None:
+UNREADABLE = [
+    (b"", "is missing"),
+    (b"key,plan,email,seats\n", ":1: .*until is missing"),
+    (b"key;plan;email;seats;until\n", ":1: columns are separated by commas"),
+    (b"key,plan,email,seats,until,price\n", ":1: there is no column 'price'"),
+    (b"key,plan,email,seats,until,key\n", ":1: a column is there twice"),
+    (b"key,plan,email,seats,until\ngood-key-1,dashcaddy/plan-0,,,never\nb\xffd,x,,,never\n", "not UTF-8"),
+    (
+        b'key,plan,email,seats,until\ngood-key-1,dashcaddy/plan-0,,,never\n"open',
+        ":3: unexpected end of data",
+    ),
+    (b'key,plan,email,seats,until\n"a"b,dashcaddy/plan-0,,,never\n', ":2: "),
+    ("key,plan,email,seats,until\n".encode("utf-16"), "not UTF-8"),
+]
+
+
+def test_a_file_that_cannot_be_read_is_refused_whole(shop: Context, tmp_path: Path) -> None:
     path = tmp_path / "keys.csv"
-    path.write_bytes(content)
-    with pytest.raises(Invalid, match=said) as caught:
-        bring(shop, path)
-    assert caught.value.code == "KEYS_UNREADABLE"
+    for content, said in UNREADABLE:
+        path.write_bytes(content)
+        with pytest.raises(Invalid, match=said) as caught:
+            bring(shop, path)
+        assert caught.value.code == "KEYS_UNREADABLE"
     assert count(shop, license_table) == 0
 
 
@@ -412,7 +445,7 @@ class Broken:
 
 
 @pytest.mark.parametrize("reads", [ValueError("a secret"), 7, "", "x" * 300, "a\nb"], ids=str)
-def test_a_scheme_that_fails_knows_no_key_and_ends_no_call(context: Context, reads: Any) -> None:
+def test_a_scheme_that_fails_knows_no_key_and_ends_no_call(reads: Any) -> None:
     schemes = Schemes({"broken": Broken(reads=reads)})
     assert schemes.form("broken", "some-key-of-theirs") is None
     with pytest.raises(Misconfigured, match="does not know a key that it made itself"):

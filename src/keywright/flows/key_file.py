@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from datetime import UTC, datetime
 from io import BufferedReader, TextIOWrapper
 from pathlib import Path
@@ -90,8 +90,11 @@ class KeyFile:
         self._file.seek(0)
         return hashlib.file_digest(self._file, "sha256").hexdigest()
 
-    def lines(self, now: datetime) -> Iterator[Line | Bad]:
-        """Every key of the file, in order. Raises Invalid, with the line, where it is no CSV in UTF-8."""
+    def lines(self, now: datetime) -> Generator[Line | Bad, None, None]:
+        """Every key of the file, in order. Raises Invalid, with the line, where it is no CSV in UTF-8.
+
+        Close it before the file.
+        """
         self._file.seek(0)
         # Spreadsheets begin UTF-8 with a mark. Line ends are the reader's business (Python's csv, "newline").
         text = TextIOWrapper(self._file, encoding="utf-8-sig", errors="strict", newline="")
@@ -225,7 +228,7 @@ def _name(text: str) -> str | None:
     return redact(text) if text else None
 
 
-def count(lines: Iterator[Any]) -> int:
+def count(lines: Iterable[Any]) -> int:
     """How many there are. Reads to the end, so that a file that cannot be read is refused before a line of it
     is taken."""
     return sum(1 for _ in lines)

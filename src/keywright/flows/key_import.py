@@ -7,6 +7,7 @@ here already is left alone: a run that was cut off is simply started again, and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import datetime
 from hashlib import blake2b
 from itertools import islice
@@ -123,15 +124,14 @@ def import_keys(
         # Read to its end first: a file that breaks off in a cell must not be half here.
         total, done = count(file.lines(now)), 0
         run = _Run(context, tenant, act, tally, dry_run=dry_run)
-        lines = file.lines(now)
-        while batch := list(islice(lines, BATCH)):
-            run.take(batch)
-            done += len(batch)
-            if progress is not None:
-                progress(done, total)
+        with closing(file.lines(now)) as lines:
+            while batch := list(islice(lines, BATCH)):
+                run.take(batch)
+                done += len(batch)
+                if progress is not None:
+                    progress(done, total)
         if tally.made and not dry_run:
             _audit(context, tenant, act, tally, file.digest())
-    context.schemes.learn(context.database)
     return Imported(
         dry_run=dry_run,
         lines=total,
@@ -181,7 +181,10 @@ class _Run:
         with self._context.database.write() as connection:
             # Two imports at once would each find a key missing, and one of them fail on the other's.
             catalog_rows.lock_tenant(connection, self._tenant)
-            self._write(connection, self._new(connection, ready), now)
+            new = self._new(connection, ready)
+            self._write(connection, new, now)
+        if any(one.scheme is not None for one in new):
+            self._context.schemes.learn(self._context.database)
 
     # -- make -------------------------------------------------------------------------------------------
 
