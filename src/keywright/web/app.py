@@ -44,6 +44,12 @@ _OPENAPI = OpenAPIConfig(
     render_plugins=[JsonRenderPlugin(path="/")],
 )
 
+_HANDLERS: dict[Any, Callable[..., Any]] = {
+    KeywrightError: errors.refused,
+    HTTPException: errors.framework_refused,
+    Exception: errors.failed,
+}
+
 
 class WorkflowEngine(Protocol):
     def launch(self) -> None: ...
@@ -88,11 +94,6 @@ def create_app(context: Context, engine: WorkflowEngine, *, metrics_token: str |
             await loop.run_in_executor(None, desk.close)
             await loop.run_in_executor(None, engine.stop)
 
-    handlers: dict[Any, Callable[..., Any]] = {
-        KeywrightError: errors.refused,
-        HTTPException: errors.framework_refused,
-        Exception: errors.failed,
-    }
     return Application(
         [
             *hooks.routes(intake, watch),
@@ -109,7 +110,7 @@ def create_app(context: Context, engine: WorkflowEngine, *, metrics_token: str |
             *console.routes(context),
         ],
         lifespan=[lifespan],
-        exception_handlers=handlers,
+        exception_handlers=_HANDLERS,
         logging_config=None,
         openapi_config=_OPENAPI,
         include_in_schema=False,
