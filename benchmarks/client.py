@@ -75,9 +75,9 @@ def _lease(key: Ed25519PrivateKey, kid: str) -> str:
     now = int(time.time())
     claims = {
         "iss": _ISSUER, "sub": "lic_1", "aud": _PRODUCT, "iat": now, "nbf": now, "exp": now + 604_800,
-        "jti": "lse_1", "v": 1, "plan": "pro", "seats": 5, "entitlements": ["export.pdf"], "limits": {"projects": 100},
-        "status": "active", "mid": mid(_PRODUCT, _FINGERPRINT), "lexp": now + 604_800, "srv": now,
-        "seq": now * 1000, "code": "VALID",
+        "jti": "lse_1", "v": 1, "plan": "pro", "seats": 5, "entitlements": ["export.pdf"],
+        "limits": {"projects": 100}, "status": "active", "mid": mid(_PRODUCT, _FINGERPRINT),
+        "lexp": now + 604_800, "srv": now, "seq": now * 1000, "code": "VALID",
     }  # fmt: skip
     parts = ({"alg": "EdDSA", "kid": kid, "typ": "lease+jwt"}, claims)
     signed = ".".join(to_base64(json.dumps(part).encode()) for part in parts)
