@@ -5,7 +5,7 @@ checkouts. With the commit they reach whoever listens, in every process of the s
 
 - on PostgreSQL by NOTIFY, in the transaction: what is rolled back is not told, what is committed always is;
 - on SQLite by a call in the process that serves, which writes nearly everything. A command beside it leaves a
-  row, and the server looks for rows twice a second.
+  row, and the server looks for rows five times a second.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _CHANNEL: Final = "keywright_changes"
 _LARGEST: Final = 7900  # bytes; PostgreSQL takes payloads below 8000
 _MOST: Final = 4000
 _KEPT: Final = 1000  # rows
-_LOOK_EVERY: Final = 0.5  # seconds
+_LOOK_EVERY: Final = 0.2  # seconds
 _TRY_AGAIN: Final = 1.0  # seconds
 
 
@@ -108,7 +108,7 @@ class Changes:
             self._hear(topics)
 
     def _poll(self) -> None:
-        """SQLite: read what commands left, twice a second: one look into an index, whoever listens."""
+        """SQLite: read what commands left: one look into an index, whoever listens."""
         read_to: int | None = None
         while not self._stopping.wait(0 if read_to is None else _LOOK_EVERY):
             try:

@@ -42,6 +42,7 @@ _STUCK: Final = 45.0  # seconds in which a reader took nothing
 _TRY_AGAIN: Final = 1.0
 _LAST_WORD: Final = 1.0  # seconds for telling why a stream ends
 _AT_ONCE: Final = 250
+_PATIENCE: Final = 10.0  # seconds; whoever listens waits anyway, and asking again would only cost more
 _HEAD: Final = [
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-store"),
@@ -107,7 +108,7 @@ class Streams:
             traffic=context.traffic,
             limit=_AT_ONCE,
             backlog=2 * context.policy.streams,
-            patience=context.policy.answer_within,
+            patience=_PATIENCE,
         )
         self._open: set[Stream] = set()
         self._by_topic: dict[str, set[Stream]] = {}
