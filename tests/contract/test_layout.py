@@ -98,8 +98,14 @@ def test_only_bootstrap_reads_settings() -> None:
         for node in ast.walk(tree_of(path))
         if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}
     }
-    # The demo reads no setting: it hands PATH and HOME on to the server it starts.
-    assert readers <= {"src/keywright/settings.py", "src/keywright/bootstrap.py", "src/keywright/cli/demo.py"}
+    # The demo reads no setting: it hands PATH and HOME on to the server it starts. The client runs in other
+    # people's programs, and asks the system where their users keep files.
+    assert readers <= {
+        "src/keywright/settings.py",
+        "src/keywright/bootstrap.py",
+        "src/keywright/cli/demo.py",
+        "src/keywright/client/places.py",
+    }
 
 
 # --- documentation ---
