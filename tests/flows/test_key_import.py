@@ -155,7 +155,7 @@ def test_a_dry_run_changes_nothing_and_a_second_run_neither(shop: Context, tmp_p
         shop, shop.master.id, path, STAFF, progress=lambda at, of: told.append((at, of))
     )
     assert (done.made, done.unchanged) == (450, 0)
-    assert told == [(200, 450), (400, 450), (450, 450)]
+    assert told == [(100, 450), (200, 450), (300, 450), (400, 450), (450, 450)]
     assert (count(shop, license_table), count(shop, activation_table), count(shop, customer_table)) == (
         450,
         450,

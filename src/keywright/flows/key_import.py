@@ -41,7 +41,7 @@ from keywright.store import (
 )
 from keywright.store.customers import Customer
 
-BATCH: Final = 200
+BATCH: Final = 100
 MOST_LISTED: Final = 1000
 # Shorter ones can be found by trying, however few tries an address is given.
 _GUESSABLE: Final = 12
@@ -97,6 +97,7 @@ class _Ready(msgspec.Struct, frozen=True):
     line: Line
     scheme: str | None
     held: License
+    entry: timeline.Entry
     machines: tuple[Activation, ...]
 
 
@@ -220,8 +221,11 @@ class _Run:
         if len(line.key) < _GUESSABLE:
             self._tally.short += 1
         held = self._license(line, plan, key, now)
+        machines = tuple(self._machines(line, held, now))
+        detail = told_of(self._act, after=clocks_of(held), activations=[one.id for one in machines])
+        held, entry = timeline.append(held, "license.imported", detail, now)
         mine = scheme if key.is_foreign else None
-        return _Ready(line, mine, held, tuple(self._machines(line, held, now)))
+        return _Ready(line, mine, sealed(self._context, held), entry, machines)
 
     def _license(self, line: Line, plan: Plan, key: Key, now: datetime) -> License:
         begun = line.issued_at or now
@@ -298,17 +302,13 @@ class _Run:
         if not new:
             return
         holders = self._holders(connection, [one.line for one in new], now)
-        made, entries = [], []
-        for one in new:
-            machines = [machine.id for machine in one.machines]
-            detail = told_of(self._act, after=clocks_of(one.held), activations=machines)
-            held, entry = timeline.append(one.held, "license.imported", detail, now)
-            holder = holders.get(one.line.email or "")
-            made.append(sealed(self._context, msgspec.structs.replace(held, customer_id=holder)))
-            entries.append(entry)
+        # No MAC and no entry names the customer, who may be known only now.
+        made = [
+            msgspec.structs.replace(one.held, customer_id=holders.get(one.line.email or "")) for one in new
+        ]
         licenses.insert(connection, made)
         activations.insert(connection, [(machine, None) for one in new for machine in one.machines])
-        timeline.insert(connection, entries)
+        timeline.insert(connection, [one.entry for one in new])
         for scheme in sorted({one.scheme for one in new if one.scheme is not None}):
             key_schemes.use(connection, self._tenant, scheme, now)
 
