@@ -39,7 +39,7 @@ _OF_CHANGES: Final[Mapping[str, str]] = {
     "license.transferred": "The newest transfer says who holds the license.",
     "license.resent": "Staff had the license mail sent again.",
     "license.key_rotated": "Staff made a new key; the old one is dead at once.",
-    "license.file_issued": "A file ends with the plan's longest time offline, or with the license before that.",
+    "license.file_issued": "A file ends with the plan's longest time offline, or with the license.",
     "billing.asked": "Staff asked the provider for a change; its events bring the effect.",
     "billing.answered": "What the provider answered.",
     "activation.created": "A machine was bound to the license.",
