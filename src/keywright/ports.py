@@ -301,7 +301,7 @@ class NoticeLetter(msgspec.Struct, frozen=True):
 
     `detail` is the notice's own (`domain/notice.py`). `works`: the license is good now. `stops_at`: when it
     stops, or stopped, if no payment comes. `cause`: why it ended. `manage_url`: where the customer looks
-    after the purchase; `shop_url`: where it is for sale.
+    after the purchase; `shop_url`: where it is for sale. `becomes_paid`: a subscription follows the trial.
     """
 
     kind: NoticeKind
@@ -317,6 +317,7 @@ class NoticeLetter(msgspec.Struct, frozen=True):
     detail: Mapping[str, str | int]
     manage_url: str
     shop_url: str
+    becomes_paid: bool = True
 
 
 class PortalLetter(msgspec.Struct, frozen=True):

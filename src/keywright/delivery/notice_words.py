@@ -83,6 +83,14 @@ def _grace_ending(told: NoticeLetter, product: str) -> Words:
 
 
 def _trial_ending(told: NoticeLetter, product: str) -> Words:
+    if not told.becomes_paid:
+        return Words(
+            f"Your {product} trial ends on {_until(told, short=True, paid=True)}",
+            f"Your trial of {product} is about to end",
+            (f"Your trial ends on {_until(told, paid=True)}. Nothing is charged. To go on, get a license.",),
+            f"Get {product}",
+            told.shop_url,
+        )
     return Words(
         f"Your {product} trial ends on {_until(told, short=True, paid=True)}",
         f"Your trial of {product} is about to end",

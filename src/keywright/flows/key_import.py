@@ -231,7 +231,8 @@ class _Run:
         begun = line.issued_at or now
         until = line.until if line.until is not None else plan.terms.term_end(begun)
         seats = line.seats if line.seats is not None else plan.terms.seats_per_unit
-        held, _ = blank(self._context, self._tenant, plan, begun, key=key)
+        # One that is over begins now: nobody is to be told today that it ended last week.
+        held, _ = blank(self._context, self._tenant, plan, now if until <= now else begun, key=key)
         held = msgspec.structs.replace(
             held, firm=line.firm, origin="import", overrides=Overrides(floor=until, seats=seats)
         )

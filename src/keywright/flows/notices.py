@@ -146,6 +146,7 @@ def letter_of(context: Context, owed: Announcement, source: LetterSource) -> Not
         detail=detail,
         manage_url=f"{pages}/portal",
         shop_url=f"{pages}/buy/{source.product_slug}",
+        becomes_paid=held.purchase_id is not None,
     )
 
 
