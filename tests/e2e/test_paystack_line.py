@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
+from keywright.domain import hmac_key
 from keywright.domain.license import License, status
-from keywright.flows import catalog, catalog_file
+from keywright.flows import catalog, catalog_file, firms, license_views
+from keywright.flows.operate import Act
 from keywright.sandbox.app import SandboxServer
 from keywright.store import licenses
 from tests.conftest import new_postgresql
@@ -25,12 +28,22 @@ CATALOG = """
 slug = "dashcaddy"
 name = "DashCaddy"
 key_prefix = "DC"
+code = 513
 
 [[product.plan]]
 slug = "once"
 name = "Once"
 term = "1y"
 prices = [{{ key = "once", provider = "paystack", amount = 750000, currency = "NGN" }}]
+
+[[product.plan]]
+slug = "onsite"
+name = "Onsite"
+code = 3
+profile = "hmac"
+term = "1y"
+on_repurchase = "replace"
+prices = [{{ key = "once", provider = "paystack", amount = 900000, currency = "NGN" }}]
 
 [[product.plan]]
 slug = "pro"
@@ -56,7 +69,11 @@ class Store:
         self.api = stack.enter_context(httpx.Client(base_url=base, headers=key, trust_env=False))
         made = self.api.post("/plan", json={"name": "Pro", "amount": 500_000, "interval": "monthly"})
         plan = made.json()["data"]["plan_code"]
-        more = {"paystack_secret_key": self.paystack.secret_key, "paystack_api_base": base}
+        more = {
+            "paystack_secret_key": self.paystack.secret_key,
+            "paystack_api_base": base,
+            "license_secret": "a secret of this test that is long enough",
+        }
         self.env = environment(
             database_url,
             folder,
@@ -85,8 +102,9 @@ class Store:
         told: Json = answer.json()
         return told
 
-    def open(self, plan: str, email: str) -> Json:
-        answer = self.http.post("/api/checkout/session", json={"plan": f"dashcaddy/{plan}", "email": email})
+    def open(self, plan: str, email: str, **more: Any) -> Json:
+        wish = {"plan": f"dashcaddy/{plan}", "email": email, **more}
+        answer = self.http.post("/api/checkout/session", json=wish)
         assert answer.status_code == 201, answer.text
         told: Json = answer.json()
         assert told["provider"] == "paystack"
@@ -274,3 +292,39 @@ def test_a_forged_or_altered_event_is_refused(store: Store) -> None:
         headers={"x-paystack-signature": "0" * 128},
     )
     assert (answer.status_code, answer.json()["code"]) == (400, "BAD_SIGNATURE")
+
+
+def test_a_firm_buys_checks_its_key_alone_and_buys_again(store: Store) -> None:
+    firm = "Wasserwerke Nord"
+    refused = store.http.post(
+        "/api/checkout/session", json={"plan": "dashcaddy/onsite", "email": "works@example.com"}
+    )
+    assert (refused.status_code, refused.json()["code"]) == (422, "FIRM_REQUIRED")
+    checkout = store.open("onsite", "works@example.com", firm=firm)
+    store.pull("pay", reference=checkout["reference"])
+    old = store.wait(checkout, "active")
+    shown = store.http.post("/api/license/hmac-key", json={"key": old["key"]}).json()
+    assert (shown["key"], shown["firm"]) == (old["hmac_key"], firm)
+    secret = firms.secrets_of(store.context, store.context.master.id, firm, Act("test")).secret
+    derived = base64.urlsafe_b64decode(secret.partition(".")[2] + "==")
+    for text in (shown["key"], shown["file"]):
+        presented = hmac_key.read(text)
+        assert presented is not None
+        assert hmac_key.is_proven(presented, firm, derived)
+        assert not hmac_key.is_proven(presented, "Wasserwerke Ost", derived)
+    verdict = store.validate(shown["key"])
+    assert (verdict["code"], verdict["license"]["id"]) == ("VALID", old["id"])
+    store.lever("switches", duplicates=3, order="shuffle")
+    again = store.open("onsite", "works@example.com", renew_key=shown["key"])
+    store.pull("pay", reference=again["reference"])
+    new = store.wait(again, "active")
+    assert new["id"] != old["id"]
+    store.settled()
+    ended = store.validate(old["key"])
+    assert (ended["code"], ended["valid"]) == ("REVOKED", False)
+    assert store.look(old).reason == "replaced"
+    assert store.validate(new["hmac_key"])["code"] == "VALID"
+    store.api.post("/refund", json={"transaction": again["reference"]})
+    store.wait_status(new, "revoked")
+    assert store.wait_status(old, "active")["code"] == "VALID"
+    assert license_views.check_integrity(store.context, store.context.master.id).damaged == []

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from keywright.domain import hmac_key, license_key
-from keywright.domain.errors import Conflict, Invalid, KeywrightError, Misconfigured, NotFound
+from keywright.domain.errors import Invalid, KeywrightError, Misconfigured, NotFound
 from keywright.domain.license import License
 from keywright.domain.plan import Terms
 from keywright.flows import announce, checkout, firm_keys, firms, license_views, licensing, operate
@@ -463,12 +463,11 @@ def test_another_firms_key_renews_nothing(shop: Context, desk: PayDesk) -> None:
 def test_the_clock_of_a_key_is_utc(shop: Context, desk: PayDesk) -> None:
     _, held = buy(shop, desk)
     assert key_of(shop, held).body.ends_at.tzinfo == UTC
-    with pytest.raises(Conflict):
-        firms.name_firm(shop, shop.master.id, plain(shop), FIRM, ACT)
 
 
-def plain(shop: Context) -> str:
-    """The id of a license of a plan for everybody."""
+def test_a_license_of_any_plan_may_name_a_firm(shop: Context) -> None:
     world.add_plan(shop, "plain", "price_plain", Terms(term="perpetual"))
     row, _ = operate.issue(shop, shop.master.id, Order("dashcaddy/plain", "a@example.com"), ACT)
-    return row.id
+    held = firms.name_firm(shop, shop.master.id, row.id, FIRM, ACT)
+    assert (held.firm, held.hmac_sealed) == (FIRM, None)
+    assert ask(shop, world.key_of(shop, held)).code == "VALID"

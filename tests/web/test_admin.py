@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 from litestar import Litestar
 from litestar.testing import TestClient
 
@@ -16,7 +18,9 @@ from keywright.domain.plan import Terms
 from keywright.flows import activating, licensing, tokens
 from keywright.flows.context import Context, new_id
 from keywright.flows.licensing import Ask
+from keywright.signing.hmac_key import DerivedSecrets
 from keywright.store import tenants
+from keywright.store.tables import products
 from keywright.store.tables import tokens as token_table
 from keywright.store.tenants import Tenant
 from keywright.web.app import create_app
@@ -39,6 +43,8 @@ ROUTES: list[tuple[str, str, str, Any]] = [
     ("POST", "licenses/{license}/revoke", "write", {"reason": "why"}),
     ("POST", "licenses/{license}/resend", "write", {"reason": "why"}),
     ("POST", "licenses/{license}/rotate-key", "write", {"reason": "why"}),
+    ("POST", "licenses/{license}/firm", "write", {"firm": "Acme", "reason": "why"}),
+    ("POST", "firms/secret", "admin", {"firm": "Acme", "reason": "why"}),
     ("POST", "licenses/{license}/transfer", "write", {"email": "bob@example.com", "keep_machines": True}),
     ("POST", "licenses/{license}/give-seats", "write", {"seats": 1, "reason": "why"}),
     ("POST", "licenses/{license}/note", "write", {"note": "called about the invoice"}),
@@ -96,6 +102,8 @@ class Office:
         self.context = context
         self.client = client
         world.stock(context, price_pro=Terms())
+        with context.database.write() as connection:
+            connection.execute(sa.update(products).values(code=7))
         start = context.clock.now()
         made = stripe.subscription("sub_1", start, start + timedelta(days=30), quantity=2)
         world.outcome(context, stripe.event("customer.subscription.created", made, start, id_="evt_sold"))
@@ -129,6 +137,7 @@ class Office:
 @pytest.fixture
 def office(context: Context, clock: TurnableClock) -> Iterator[Office]:
     shop = billed_by(context, BillDesk(clock))
+    shop = replace(shop, firm_secrets=DerivedSecrets("long enough for a secret of this test"))
     with TestClient(create_app(shop, StillEngine())) as client:
         yield Office(shop, client)
 

@@ -82,13 +82,11 @@ def secrets_of(
 
 
 def name_firm(context: Context, tenant: str, license_id: str, firm: str, act: Act) -> License:
-    """Name the firm of a license that has none, or another one, and make its HMAC key.
+    """Name the firm of a license that has none, or another one, and make its HMAC key where it has one.
 
-    Raises NotFound, Invalid, Misconfigured; Conflict for a license that was altered, or whose plan is for no
-    firm.
+    Raises NotFound, Invalid, Misconfigured; Conflict for a license that was altered.
     """
     named = hmac_key.checked_firm(firm)
-    firm_keys.needed_secrets(context)
     now = context.clock.now()
     with context.database.write() as connection:
         held = licenses.find(connection, tenant, license_id, lock=True)
@@ -97,8 +95,8 @@ def name_firm(context: Context, tenant: str, license_id: str, firm: str, act: Ac
         plan, _, _ = licenses.plan_and_product(connection, held)
         if not is_as_written(context, held):
             raise Conflict("This license was altered outside the server.", code="TAMPERED")
-        if plan.terms.profile != "hmac":
-            raise Conflict("The plan of this license is for no firm.", code="PROFILE_MISMATCH")
+        if plan.terms.profile == "hmac":
+            firm_keys.needed_secrets(context)
         maker = FirmKeys(context, connection, now)
         # The old key is of the old firm: it is not compared with.
         after, _ = maker.keyed(msgspec.structs.replace(held, firm=named, hmac_sealed=None), plan)
