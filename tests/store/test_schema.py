@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 import sqlalchemy as sa
@@ -10,10 +11,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from keywright.flows.context import Context
-from keywright.store import announcements, inbox, portal_views
+from keywright.store import announcements, inbox, portal_views, revocations
 from keywright.store.tables import metadata
 
 Query = Callable[[sa.Connection], object]
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 # SQLite does not tell what an index on an expression is on; PostgreSQL does, and there it is compared.
@@ -70,8 +72,16 @@ def plans_of(context: Context, query: Query) -> list[str]:
             lambda c: portal_views.has_license(c, "ten_1", ["cus_1"]),
             "ix_licenses_customer_id (customer_id=?)",
         ),
+        (lambda c: list(revocations.list_licenses(c, "ten_1", NOW)), "ix_licenses_revoked (tenant_id=?)"),
+        (
+            lambda c: revocations.list_files(c, "ten_1", NOW),
+            "ix_license_files_running (tenant_id=? AND expires_at>?)",
+        ),
     ],
-    ids=["owed", "events", "event", "customers by address", "licenses of a customer", "any of a customer"],
+    ids=[
+        *("owed", "events", "event", "customers by address", "licenses of a customer", "any of a customer"),
+        *("revoked", "files"),
+    ],
 )
 def test_the_planner_takes_the_index_meant_for_it(context: Context, query: Query, expected: str) -> None:
     plans = plans_of(context, query)

@@ -78,7 +78,7 @@ def test_files_are_limited_as_activations_are(serve: Serve, key: str) -> None:
 def test_the_signed_documents(
     shop: Context, client: Client, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(well_known, "_LIST_SECONDS", 0.0)
+    monkeypatch.setattr(well_known, "_LIST_SECONDS_MOST", 0.0)
     tenant, now = shop.master.id, int(shop.clock.now().timestamp())
     none = client.get("/.well-known/keywright-keys.jwt")
     assert (none.status_code, none.json()["code"]) == (404, "KEY_SET_UNSIGNED")

@@ -24,6 +24,9 @@ _HOUR = "public, max-age=3600"
 _MINUTE = "public, max-age=60"
 _JWS = "application/jose"
 _LIST_SECONDS = 5.0
+# A long list is looked at more seldom: a thirtieth of the time is enough for it (measured: 1.2 s for 50,000).
+_LIST_SHARE = 30.0
+_LIST_SECONDS_MOST = 60.0
 
 
 class RevocationLists:
@@ -45,8 +48,11 @@ class RevocationLists:
         with self._lock:  # one looks, the others take what it found
             known = self._known.get(tenant)
             if known is None or time.monotonic() >= known[0]:
+                began = time.monotonic()
                 made = revocations.get_list(self._context, tenant).encode()
-                known = self._known[tenant] = (time.monotonic() + _LIST_SECONDS, made)
+                ended = time.monotonic()
+                pause = min(max(_LIST_SECONDS, _LIST_SHARE * (ended - began)), _LIST_SECONDS_MOST)
+                known = self._known[tenant] = (ended + pause, made)
             return known[1]
 
 
