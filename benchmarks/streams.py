@@ -131,8 +131,10 @@ async def _measure(
     used = (server.cpu_s() - used) * 10 / idle_s
     together = await _together(programs, listening, env, work)
     alone = [await _alone(server.port, one) for one in programs[:_ALONE]]
-    for task in listening:
+    for task, one in zip(listening, programs, strict=True):
         task.cancel()
+        if one.writer is not None:
+            one.writer.close()
     await asyncio.gather(*listening, return_exceptions=True)
     return Found(
         database=database,

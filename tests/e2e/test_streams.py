@@ -8,15 +8,18 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
 from keywright.domain.plan import Terms
 from keywright.flows import operate
+from keywright.flows.context import Context
 from keywright.flows.operate import Act, Order
+from keywright.store import catalog, catalog_rows
 from tests.conftest import SECRET
 from tests.e2e.conftest import Shop, database_of
 from tests.e2e.listening import PATH, Ended, Listener
@@ -71,7 +74,9 @@ class Live:
 
     def command(self, *arguments: str) -> None:
         run = [sys.executable, "-m", "keywright.cli.main", *arguments]
-        done = subprocess.run(run, env=self.shop.env, cwd=self.shop.folder, capture_output=True, text=True)
+        done = subprocess.run(
+            run, env=self.shop.env, cwd=self.shop.folder, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
 
 
@@ -128,6 +133,7 @@ def test_a_purchase_unlocks_the_running_program_and_a_refund_locks_it(live: Live
         assert program.until("REVOKED").data["lease"] is None
 
 
+@pytest.mark.parametrize("live", ["sqlite"], indirect=True)
 def test_the_mail_and_the_pay_page_name_the_machine(live: Live) -> None:
     opened = live.open(device="somebody-elses-machine", device_name="Bob's tower <b>http://evil.example</b>")
     page = live.http.get(f"/checkout/{opened['reference']}/pay")
@@ -145,6 +151,7 @@ def test_the_mail_and_the_pay_page_name_the_machine(live: Live) -> None:
     assert "Nothing is left to pay" in live.http.get(f"/checkout/{opened['reference']}/pay").text
 
 
+@pytest.mark.parametrize("live", ["sqlite"], indirect=True)
 def test_the_machine_is_activated_once(live: Live) -> None:
     opened = live.open(device="a-machine-that-is-freed")
     with Listener(
@@ -187,53 +194,61 @@ def test_another_process_wakes_the_streams(live: Live) -> None:
             operate.decide(context, context.master.id, id_, BY, "suspend")
             committed = time.monotonic()
         assert program.next().at - committed < 1.0
-        live.command("license", "reinstate", id_)
-        assert program.next().data["code"] == "VALID"
+        if live.shop.database_url.startswith("sqlite"):
+            live.command("license", "reinstate", id_)
+            assert program.next().data["code"] == "VALID"
 
 
+@pytest.mark.parametrize("live", ["sqlite"], indirect=True)
 def test_a_mail_that_goes_out_is_no_news(live: Live) -> None:
     id_, key = live.issue()
     with Listener(live.shop.port, by_key(key)) as program:
         program.next()
         with live.shop.opened() as context:
             operate.resend(context, context.master.id, id_, BY)
-        assert program.is_silent(2.0)
+        assert program.is_silent(1.5)
 
 
-def test_limits_of_a_plan_reach_the_program_at_once(live: Live, tmp_path: Path) -> None:
-    with live.shop.opened() as context:
-        world.add_plan(context, "rising", f"price_rising_{tmp_path.name}", Terms(term="perpetual"))
-    _, key = live.issue("dashcaddy/rising")
-    with Listener(live.shop.port, by_key(key)) as program:
-        assert program.next().data["license"]["limits"] == {}
-        with live.shop.opened() as context:
-            raise_limits(context)
-        assert program.next().data["license"]["limits"] == {"projects": 7}
-
-
-def raise_limits(context: Any) -> None:
-    from keywright.store import catalog, catalog_rows
-
+def raise_limits(context: Context, slug: str) -> None:
     with context.database.write() as connection:
-        (plan,) = [p for p in catalog_rows.list_plans(connection, context.master.id) if p.slug == "rising"]
+        (plan,) = [p for p in catalog_rows.list_plans(connection, context.master.id) if p.slug == slug]
         terms = catalog.encode_terms(Terms(term="perpetual", limits={"projects": 7})).decode()
         fields = {name: getattr(plan, name) for name in plan.__struct_fields__}
         changed = type(plan)(**{**fields, "terms": terms, "version": plan.version + 1})
         catalog_rows.update_plans(connection, [changed])
 
 
+@pytest.mark.parametrize("live", ["sqlite"], indirect=True)
 def test_a_clock_that_runs_out_is_told(live: Live) -> None:
-    from datetime import UTC, datetime, timedelta
-
-    _, key = live.issue(until=datetime.now(UTC) + timedelta(seconds=3))
+    _, key = live.issue(until=datetime.now(UTC) + timedelta(seconds=2))
     with Listener(live.shop.port, by_key(key)) as program:
         assert program.next().data["code"] == "VALID"
         assert program.next(within=6).data["code"] in ("EXPIRED", "GRACE")
 
 
+def test_fifty_programs_are_told_of_one_commit(live: Live) -> None:
+    """The short form of `make streams`."""
+    with live.shop.opened() as context:
+        world.add_plan(context, "crowd", "price_crowd", Terms(term="perpetual"))
+    with live.shop.opened() as context:
+        order = Order(plan="dashcaddy/crowd", email="ann@example.com")
+        keys = [operate.issue(context, context.master.id, order, BY)[1] for _ in range(50)]
+    with ExitStack() as stack:
+        programs = [stack.enter_context(Listener(live.shop.port, by_key(key))) for key in keys]
+        for program in programs:
+            program.next()
+        with live.shop.opened() as context:
+            raise_limits(context, "crowd")
+            committed = time.monotonic()
+        told = [program.next() for program in programs]
+    assert all(one.data["license"]["limits"] == {"projects": 7} for one in told)
+    assert max(one.at for one in told) - committed < 1.0
+
+
 # -- coming and going -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("live", ["sqlite"], indirect=True)
 def test_a_reconnect_resumes(live: Live) -> None:
     opened = live.open(device="a-machine-with-bad-wifi")
     headers = by_claim(opened) | {"Keywright-Fingerprint": "a-machine-with-bad-wifi"}
@@ -269,6 +284,7 @@ def test_a_key_that_is_rotated_closes_its_streams(live: Live) -> None:
         assert (program.status, program.body()["code"]) == (404, "NOT_FOUND")
 
 
+@pytest.mark.parametrize("live", ["sqlite"], indirect=True)
 def test_a_server_that_stops_ends_its_streams_at_once(live: Live) -> None:
     _, key = live.issue()
     with ExitStack() as stack:
@@ -303,8 +319,6 @@ def test_a_change_through_one_server_wakes_the_streams_of_another(live: Live) ->
 
 @pytest.mark.parametrize("live", ["postgresql"], indirect=True)
 def test_a_listening_connection_that_was_cut_is_made_again_and_nothing_is_missed(live: Live) -> None:
-    import sqlalchemy as sa
-
     id_, key = live.issue()
     cut = sa.text(
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
@@ -360,6 +374,7 @@ def test_who_shows_nothing_or_something_wrong_learns_nothing(live: Live) -> None
             assert opened["reference"] not in str(program.body())
 
 
+@pytest.mark.parametrize("live", ["sqlite"], indirect=True)
 def test_the_claim_cookie_opens_the_stream_of_its_own_checkout(live: Live) -> None:
     opened = live.open(device="a-browser-machine")
     cookie = {"Cookie": f"keywright_claim={opened['claim_token']}"}
@@ -368,6 +383,7 @@ def test_the_claim_cookie_opens_the_stream_of_its_own_checkout(live: Live) -> No
             assert page.next("pending").data["status"] == "open"
 
 
+@pytest.mark.parametrize("live", ["sqlite"], indirect=True)
 def test_many_wrong_keys_are_held_up_and_a_right_one_is_not(live: Live) -> None:
     _, key = live.issue()
     statuses = []
@@ -380,6 +396,7 @@ def test_many_wrong_keys_are_held_up_and_a_right_one_is_not(live: Live) -> None:
         assert program.next().data["code"] == "VALID"
 
 
+@pytest.mark.parametrize("live", ["sqlite"], indirect=True)
 def test_only_get_is_answered(live: Live) -> None:
     _, key = live.issue()
     assert live.http.post(PATH, headers=by_key(key)).status_code == 405
