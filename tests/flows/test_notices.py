@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from keywright.domain.notice import Notice
 from keywright.domain.plan import NOTICE_KINDS, Terms
 from keywright.flows import announce, notices, operate
 from keywright.flows.context import Context
+from keywright.flows.key_import import import_keys
 from keywright.flows.operate import Act, Order
 from keywright.ports import Mail
 from keywright.store import announcements, timeline
@@ -217,6 +219,37 @@ def test_what_staff_issued_ends_as_well(shop: Shop, post: Post, clock: TurnableC
     clock.turn(days=1)
     assert look(context) == ["expired"]
     assert "the time that you bought" in " ".join(post.sent[-1].text.split()).lower()
+
+
+def test_a_trial_from_staff_promises_no_subscription(shop: Shop, post: Post, clock: TurnableClock) -> None:
+    context = shop()
+    order = Order("dashcaddy/plan-0", "buyer@example.com", kind="trial")
+    operate.issue(context, context.master.id, order, Act("staff"))
+    send(context)
+    clock.turn(days=11)
+    assert look(context) == ["trial_ending"]
+    words = " ".join(post.sent[-1].text.split())
+    assert "Your trial ends on 15 November 2026" in words
+    assert "Nothing is charged. To go on, get a license." in words
+    assert "subscription" not in words
+    assert "http://127.0.0.1:8000/buy/dashcaddy" in words
+    clock.turn(days=3)
+    assert look(context) == ["expired"]
+    assert "trial of DashCaddy is over" in post.sent[-1].text
+
+
+def test_an_end_before_a_key_was_brought_here_is_no_news(
+    shop: Shop, post: Post, clock: TurnableClock, tmp_path: Path
+) -> None:
+    context = shop()
+    days = [(clock.now() + timedelta(days=n)).strftime("%Y-%m-%d") for n in (-400, -2, 2)]
+    lines = [f"key-of-old-{day},dashcaddy/plan-0,buyer@example.com,1,{day},{days[0]}" for day in days[1:]]
+    path = tmp_path / "keys.csv"
+    path.write_text("\n".join(["key,plan,email,seats,until,issued_at", *lines]))
+    assert import_keys(context, context.master.id, path, Act("staff")).made == 2
+    assert look(context) == []
+    clock.turn(days=2)
+    assert look(context) == ["expired"]
 
 
 @pytest.mark.parametrize("act", ["suspend", "revoke"])
