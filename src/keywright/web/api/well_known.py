@@ -48,12 +48,21 @@ class RevocationLists:
         with self._lock:  # one looks, the others take what it found
             known = self._known.get(tenant)
             if known is None or time.monotonic() >= known[0]:
-                began = time.monotonic()
-                made = revocations.get_list(self._context, tenant).encode()
-                ended = time.monotonic()
-                pause = min(max(_LIST_SECONDS, _LIST_SHARE * (ended - began)), _LIST_SECONDS_MOST)
-                known = self._known[tenant] = (ended + pause, made)
+                known = self._known[tenant] = self._look(tenant, known)
             return known[1]
+
+    def _look(self, tenant: str, known: tuple[float, bytes] | None) -> tuple[float, bytes]:
+        """The list as it is now, and until when that is good enough."""
+        began = time.monotonic()
+        try:
+            made = revocations.get_list(self._context, tenant).encode()
+        except Exception as error:
+            if known is None or not is_away(error):
+                raise
+            made = known[1]  # the database is away: what was revoked until then still is
+        ended = time.monotonic()
+        pause = min(max(_LIST_SECONDS, _LIST_SHARE * (ended - began)), _LIST_SECONDS_MOST)
+        return ended + pause, made
 
 
 def routes(context: Context) -> list[Any]:
