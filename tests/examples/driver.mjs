@@ -22,7 +22,7 @@ const answers = {
   signatures: ({ key, message, signature }) =>
     license.isSigned(license.publicKey(bytes(key)), bytes(message), bytes(signature)),
   keys: ({ text, firm, secrets, ...rules }) =>
-    answer(hmac, () => hmac.verifyKey(text, { firm, secrets: secrets.map(bytes), ...rules })),
+    answer(hmac, () => hmac.verifyKey(text, { firm, secrets: hmac.readSecrets(secrets), ...rules })),
   macs: ({ key, message }) => hmac.mac(bytes(key), bytes(message)).toString("hex"),
 };
 

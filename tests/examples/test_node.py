@@ -61,8 +61,12 @@ BODY = hmac_key.Body(tier=2, product=7, seats=25, last_day=LAST_DAY, epoch=0, se
 
 
 def question(text: str, **more: Any) -> dict[str, Any]:
-    asked = {"text": text, "firm": FIRM, "secrets": [SECRET], "now": cases.NOW, **more}
-    return {**asked, "secrets": [one.hex() for one in asked["secrets"]]}
+    return {"text": text, "firm": FIRM, "secrets": printed(SECRET), "now": cases.NOW, **more}
+
+
+def printed(*secrets: bytes, first: int = 0) -> str:
+    """Secrets as `license secret` prints them, of epoch after epoch."""
+    return "".join(f"{epoch}.{cases.b64(one)}\n" for epoch, one in enumerate(secrets, first))
 
 
 def test_every_hmac_vector() -> None:
@@ -90,7 +94,7 @@ def test_hmac_keys_that_count() -> None:
         question(f" {hmac_key.grouped(short).lower().replace('0', 'o').replace('1', 'l')}\n"),
         question(hmac_key.to_file(full)),
         question(hmac_key.to_file(full).replace("\n", "\r\n")),
-        question(short, secrets=[other, SECRET]),
+        question(short, secrets=printed(SECRET, other)),
         question(short, product=7),
         question(short, now=(LAST_DAY + 1) * 86_400 - 1),
         question(ever, now=cases.NOW * 2),
@@ -119,10 +123,12 @@ def test_hmac_keys_that_do_not_count() -> None:
         *(question(text) for text in turned),
         question(short, firm="Another"),
         question(short, firm=""),
-        question(short, secrets=[secret]),
-        question(short, secrets=[]),
-        question(short, secrets=[SECRETS.secret_of("ten_1", 7, FIRM, 1)]),
-        question(short, secrets=[SECRETS.secret_of("ten_1", 8, FIRM, 0)]),
+        question(short, secrets=printed(secret)),
+        question(short, secrets=""),
+        question(short, secrets=SECRET.hex()),
+        question(short, secrets=printed(SECRET, first=1)),
+        question(short, secrets=printed(SECRETS.secret_of("ten_1", 7, FIRM, 1))),
+        question(short, secrets=printed(SECRETS.secret_of("ten_1", 8, FIRM, 0))),
         question(short, product=8),
         question(short, now=(LAST_DAY + 1) * 86_400),
         question(moved),
@@ -137,8 +143,8 @@ def test_hmac_keys_that_do_not_count() -> None:
         question(raw.hex()),
     ]
     said = ask_node(keys=asked)["keys"]
-    assert [one for one in said if one not in ("tag", "shape", "expired", "product")] == []
-    assert len(said) == len(turned) + 18
+    assert [one for one in said if one not in ("tag", "shape", "epoch", "expired", "product", "secret")] == []
+    assert len(said) == len(turned) + 20
 
 
 # -- the commands -------------------------------------------------------------------------------------
@@ -197,12 +203,12 @@ def test_the_command_says_when_it_cannot_judge(tmp_path: Path, verify: list[str]
 def test_the_command_judges_an_hmac_key(tmp_path: Path) -> None:
     full = hmac_key.make(SECRET, FIRM, BODY)
     secret, given = tmp_path / "secret", tmp_path / "key.txt"
-    secret.write_text(SECRET.hex() + "\n")
+    secret.write_text(printed(SECRET))
     given.write_text(hmac_key.to_file(full))
     told = [need("node", 18), str(NODE / "verify-hmac.mjs"), "--secret", str(secret), "--now", str(cases.NOW)]
     valid = "valid: tier 2, 25 seats, until 2027-01-16T00:00:00.000Z\n"
     assert run([*told, "--firm", FIRM, str(given)]) == (0, valid, "")
-    secret.write_text(cases.b64(SECRET))
+    secret.write_text(printed(SECRET, bytes(64)).replace("\n", "\r\n"))
     assert run([*told, "--firm", FIRM, hmac_key.grouped(hmac_key.shortened(full))]) == (0, valid, "")
     assert run([*told, "--firm", "Another", str(given)]) == (1, "", "refused: tag\n")
     assert run([*told, str(given)])[0] == 2

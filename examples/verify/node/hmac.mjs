@@ -30,17 +30,35 @@ export function mac(secret, message) {
 /**
  * Verify a key, or a file that holds one, and return what it says. Throws Refused for everything that does not count.
  *
- * rules: { firm, secrets }  the firm's id, and the firm's secret, or the old and the new one while they change (bytes)
+ * rules: { firm, secrets }  the firm's id, and its secrets as readSecrets returns them
  *        product            the product's code, if the key must name it
  *        now                unix seconds; the clock of this machine when left out
  */
 export function verifyKey(text, { firm, secrets, product, now = Math.floor(Date.now() / 1000) }) {
   const { body, tag } = takenApart(text);
-  if (!secrets.some((secret) => isProven(body, tag, firm, secret))) throw new Refused("tag");
   const said = read(body);
+  const secret = secrets.get(said.epoch);
+  if (secret === undefined) throw new Refused("epoch");
+  if (!isProven(body, tag, firm, secret)) throw new Refused("tag");
   if (product !== undefined && said.product !== product) throw new Refused("product");
   if (said.ends_at !== null && now >= said.ends_at) throw new Refused("expired");
   return said;
+}
+
+/**
+ * A firm's secrets by their epochs, from lines as `keywright license secret --firm FIRM` prints them. While a secret
+ * is changed there are two lines, the old one and the new one. Throws Refused for anything else.
+ */
+export function readSecrets(text) {
+  const secrets = new Map();
+  for (const line of text.split("\n").map((one) => one.trim())) {
+    if (line === "") continue;
+    const found = /^(\d{1,3})\.([A-Za-z0-9_-]{86})$/.exec(line);
+    if (found === null) throw new Refused("secret");
+    secrets.set(Number(found[1]), Buffer.from(found[2], "base64url"));
+  }
+  if (secrets.size === 0) throw new Refused("secret");
+  return secrets;
 }
 
 /** Body and tag of a key as it was typed. Case and dashes are free; I and L are read as 1, O as 0. */

@@ -4,21 +4,21 @@
 
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { Refused, verifyKey } from "./hmac.mjs";
+import { Refused, readSecrets, verifyKey } from "./hmac.mjs";
 
 const USAGE = `usage: node verify-hmac.mjs --firm FIRM --secret FILE [options] KEY
 
   KEY                the key as it was typed, or the name of a file that holds one
   --firm FIRM        the firm's id
-  --secret FILE      file with the firm's secret, as \`keywright license secret --firm FIRM\` printed it;
-                     twice while a secret is being changed: the old one and the new one
+  --secret FILE      file with the firm's secret, as \`keywright license secret --firm FIRM\` printed it; while a
+                     secret is changed, with two lines: the old one and the new one
   --product CODE     the product's code, if the key must name it
   --now SECONDS      unix time to judge by; the clock of this machine when left out
   --json             print what the key says`;
 
 const OPTIONS = {
   firm: { type: "string" },
-  secret: { type: "string", multiple: true },
+  secret: { type: "string" },
   product: { type: "string" },
   now: { type: "string" },
   json: { type: "boolean" },
@@ -30,7 +30,7 @@ function main() {
   const { values, positionals } = wanted();
   const said = verifyKey(keyOf(positionals[0]), {
     firm: values.firm,
-    secrets: values.secret.map(secretOf),
+    secrets: secretsOf(values.secret),
     product: numberOf(values.product, "--product"),
     now: numberOf(values.now, "--now"),
   });
@@ -63,17 +63,12 @@ function keyOf(told) {
   }
 }
 
-/** 64 bytes, written as base64url or as hex. */
-function secretOf(path) {
-  let text;
+function secretsOf(path) {
   try {
-    text = readFileSync(path, "utf8").trim();
+    return readSecrets(readFileSync(path, "utf8"));
   } catch (error) {
-    throw new Unusable(`${path} cannot be read: ${error.code}`);
+    throw new Unusable(error instanceof Refused ? `${path} holds no secret` : `${path} cannot be read: ${error.code}`);
   }
-  const secret = /^[0-9a-f]{128}$/i.test(text) ? Buffer.from(text, "hex") : Buffer.from(text, "base64url");
-  if (secret.length !== 64) throw new Unusable(`${path} holds no secret`);
-  return secret;
 }
 
 try {
