@@ -111,6 +111,36 @@ def test_a_program_that_was_closed_meanwhile(seller: Seller, tmp_path: Path) -> 
     assert resumed.resume_purchase() is None
 
 
+def test_bought_anew_after_the_license_had_expired(seller: Seller, tmp_path: Path) -> None:
+    client = client_of(seller, tmp_path)
+    client.activate(KEY)
+    seller.code = "EXPIRED"
+    assert client.validate().state == "expired"
+    till = Till(seller)
+    client.buy("pro", open_page=lambda _: None)
+    assert client._credentials() == f"Claim {CLAIM}"
+    till.pay()
+    seller.code = "VALID"
+    seller.time.turn(31)
+    # The program was closed meanwhile.
+    resumed = client_of(seller, tmp_path)
+    assert resumed.check().valid
+    assert resumed.resume_purchase() is None
+    assert resumed._credentials() == f"License {KEY}"
+
+
+def test_an_open_purchase_is_asked_about_now_and_then(seller: Seller, tmp_path: Path) -> None:
+    Till(seller)
+    client = client_of(seller, tmp_path)
+    client.buy("pro", open_page=lambda _: None)
+    seller.asked.clear()
+    for _ in range(60):
+        seller.time.turn(5)
+        assert client.check().state == "pending"
+    assert 8 <= seller.calls(REFERENCE) <= 11
+    assert seller.calls("/validate") == 0
+
+
 @pytest.mark.parametrize("status", ["failed", "expired"])
 def test_a_payment_that_came_to_nothing(seller: Seller, tmp_path: Path, status: str) -> None:
     till = Till(seller)

@@ -177,7 +177,7 @@ from dataclasses import replace
 from pathlib import Path
 from keywright.client.state import Store
 store = Store((Path(sys.argv[1]) / "first", Path(sys.argv[1]) / "second"), "dashcaddy", "machine-0001")
-for _ in range(40):
+for _ in range(25):
     store.change(lambda old: replace(old, seq=old.seq + 1), durable=False)
     assert store.read().state.seq >= 0
 """
@@ -190,7 +190,7 @@ def test_two_processes_at_once_lose_nothing(tmp_path: Path) -> None:
     ]
     assert [process.wait(60) for process in running] == [0, 0, 0]
     seen = store_in(tmp_path).read()
-    assert seen.state.seq == -1 + 3 * 40
+    assert seen.state.seq == -1 + 3 * 25
     assert not seen.restored
 
 

@@ -27,6 +27,7 @@ from .wire import Wire
 _KEEP_MARK = 600  # seconds of time seen that a crash may lose
 _LOOK_AGAIN = 300
 _RESTORED_PAUSE = 60
+_CLAIM_PAUSE = 30
 _LONGEST_KEY = 512
 
 
@@ -136,7 +137,7 @@ class Client:
         """Ask the server now, whether it is due or not. Only a pause that the server itself asked for is
         kept."""
         with self._exchange.turn:
-            self._refresh()
+            self._refresh(asked_for=True)
         return self._look()[0]
 
     # -- this machine -----------------------------------------------------------------------------------
@@ -249,9 +250,9 @@ class Client:
         )
 
     def _credentials(self) -> str:
-        """What opens the stream; empty for nothing to watch."""
+        """What opens the stream; empty for nothing to watch. A purchase goes before what no longer holds."""
         state, key = self._store.read().state, self._exchange.key()
-        if state.claim and not state.lease:
+        if state.claim and not self._look()[0].valid:
             return f"Claim {state.claim.get('token', '')}"
         return f"License {key}" if key.isascii() and key else ""
 
@@ -280,16 +281,21 @@ class Client:
     def _ask_at(self, seen: Seen, now: int, *, valid: bool) -> int:
         """When the server is to be asked, by this machine's clock."""
         state = seen.state
-        is_something = state.key or state.claim or state.file or seen.foreign_key
-        if self._exchange.wire is None or not (is_something or self._lists.wants_baseline(state)):
+        if self._exchange.wire is None:
             return now + _LOOK_AGAIN
+        if state.claim and not learning.is_held(state, now) and not 0 <= now - state.looked_at < _CLAIM_PAUSE:
+            return now
+        is_something = state.key or state.file or seen.foreign_key
+        if not (is_something or self._lists.wants_baseline(state)):
+            return now + (_CLAIM_PAUSE if state.claim else _LOOK_AGAIN)
         if (
             seen.restored
             and not learning.is_held(state, now)
             and not 0 <= now - state.asked_at < _RESTORED_PAUSE
         ):
             return now
-        return learning.next_question(state, now, valid=valid or not is_something)
+        at = learning.next_question(state, now, valid=valid or not is_something)
+        return min(at, state.looked_at + _CLAIM_PAUSE) if state.claim else at
 
     @staticmethod
     def _contact(state: State, now: int, result: Result) -> dict[str, Any]:
@@ -302,12 +308,12 @@ class Client:
             return {}
         return {"contact": "fine" if state.asked_at else "none"}
 
-    def _refresh(self) -> None:
-        """Ask about a purchase that is not finished, or about the license."""
-        state = self._store.read().state
-        if state.claim and not state.lease and not learning.is_held(state, self._exchange.now()):
-            Purchase(self._exchange, self.check, state.claim).look()
-        else:
+    def _refresh(self, *, asked_for: bool = False) -> None:
+        """Ask about a purchase that is not finished, and about the license where that is due or asked for."""
+        claim = self._store.read().state.claim
+        if claim:
+            Purchase(self._exchange, self.check, claim).look()
+        if asked_for or not claim or self._look()[1]:
             self._exchange.refresh()
         self._held = None
 

@@ -94,7 +94,7 @@ class Exchange:
             held = learning.is_held(state, now)
             return state if held else learning.after_throttle(state, heard, now=now, luck=luck)
 
-        self.store.change(after)
+        self.store.change(after, durable=False)
 
     def refresh(self) -> None:
         """Ask about the license, and for the lists where they are due. The caller has the turn."""

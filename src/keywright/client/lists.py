@@ -102,7 +102,7 @@ class Lists:
                 self._take_baseline(self._get(self._wire, PLANS, LARGEST_LIST))
         except Away:
             return False
-        self._store.change(lambda old: replace(old, lists_at=now))
+        self._store.change(lambda old: replace(old, lists_at=now), durable=False)
         return True
 
     def wants_baseline(self, state: State) -> bool:

@@ -88,6 +88,8 @@ class Purchase:
 
     def look(self) -> str:
         """Ask once how the payment stands, and take up the license when it is there. Returns the status."""
+        now = self._exchange.now()
+        self._exchange.store.change(lambda old: replace(old, looked_at=now), durable=False)
         answer = self._get()
         if not isinstance(answer, Answer):
             self._exchange.miss(answer)
@@ -153,7 +155,7 @@ def opened(exchange: Exchange, check: Callable[[], Result], wanted: Mapping[str,
         problem = heard.problem if isinstance(heard, Silence) else "THROTTLED"
         return Purchase(exchange, check, {}, problem or "AWAY")
     claim = {"reference": members["reference"], "url": members["url"], "token": members["claim_token"]}
-    exchange.store.change(lambda old: replace(old, claim=claim, ask_at=0))
+    exchange.store.change(lambda old: replace(old, claim=claim, looked_at=exchange.now()))
     return Purchase(exchange, check, claim)
 
 

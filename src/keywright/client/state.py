@@ -54,6 +54,7 @@ class State:
         lists_at: when both were last asked for.
         baseline: what runs without a license, as the server told it.
         claim: a purchase that is not finished: reference, token, url.
+        looked_at: when it was last asked about.
     """
 
     writes: int = 0
@@ -77,6 +78,7 @@ class State:
     lists_at: int = 0
     baseline: Mapping[str, Any] = field(default_factory=dict)
     claim: Mapping[str, Any] = field(default_factory=dict)
+    looked_at: int = 0
 
     def __repr__(self) -> str:  # the key and the claim never reach a log
         return f"State(writes={self.writes}, licensed={bool(self.lease or self.file)})"

@@ -14,6 +14,7 @@ from .result import Result
 
 _POLL_EVERY = 60.0
 _NO_KEY_YET = 2.0
+_VOLATILE = ("server_time", "cache_until", "lease", "nonce", "offline_until")  # pass without news
 
 
 class Watch:
@@ -37,6 +38,7 @@ class Watch:
         self._credentials = credentials
         self._line = events.Line(exchange.wire, credentials, exchange.headers, self._stop)
         self._told: Result | None = None
+        self._mark: dict[str, object] | None = None
         self._polled_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="license-watch", daemon=True)
         self._thread.start()
@@ -82,9 +84,15 @@ class Watch:
         return self._check().contact in ("fine", "refused")
 
     def _is_new(self, event: events.Event) -> bool:
-        """Whether the event says something else than what was last told."""
+        """Whether the event says something else than the last one, or, the first one, than what was told."""
         told, members = self._told, event.members
         license_ = members.get("license")
+        mark = {name: value for name, value in members.items() if name not in _VOLATILE}
+        if isinstance(license_, dict):
+            mark["license"] = {name: value for name, value in license_.items() if name not in _VOLATILE}
+        known, self._mark = self._mark, mark
+        if known is not None:
+            return event.name != "verdict" or known != mark
         if told is None or event.name != "verdict" or not isinstance(license_, dict):
             return True
         same = (
