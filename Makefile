@@ -30,8 +30,15 @@ demo: $(RUN) ## Install, then run the whole product on this machine, no accounts
 serve: $(RUN) ## Run the server (PORT=8000)
 	@$(BIN)/keywright serve --port $(PORT) $(ARGS)
 
+# Two parts: most tests side by side, then those that kill servers and stop databases, with the machine to
+# themselves. With ARGS (`make test ARGS=tests/domain`) what they name, in one process.
 test: $(TEST) ## Install test dependencies, then run the whole suite on SQLite and PostgreSQL
+ifeq ($(ARGS),)
+	@$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --ignore tests/crash
+	@$(BIN)/python -m pytest tests/crash
+else
 	@$(BIN)/python -m pytest $(ARGS)
+endif
 
 lint: $(TEST) ## Format, style, types and import contracts
 	@$(BIN)/ruff format --check .
@@ -51,7 +58,7 @@ outage: $(TEST) ## Long run: database and providers away for a minute each
 	@KEYWRIGHT_OUTAGE_SECONDS=$${KEYWRIGHT_OUTAGE_SECONDS:-60} $(BIN)/python -m pytest -s tests/crash/test_outage.py $(ARGS)
 
 fuzz: $(TEST) ## Long run: property and API tests with many more examples
-	@KEYWRIGHT_FUZZ_EXAMPLES=$${KEYWRIGHT_FUZZ_EXAMPLES:-5000} $(BIN)/python -m pytest tests/domain tests/providers tests/contract $(ARGS)
+	@KEYWRIGHT_FUZZ_EXAMPLES=$${KEYWRIGHT_FUZZ_EXAMPLES:-5000} $(BIN)/python -m pytest tests/domain tests/providers tests/contract tests/client/test_tokens.py tests/client/test_state.py tests/client/test_clock.py $(ARGS)
 
 rotation: $(TEST) ## Long run: signing keys rotated under load for a minute on each database, then revoked
 	@KEYWRIGHT_ROTATION_SECONDS=$${KEYWRIGHT_ROTATION_SECONDS:-60} $(BIN)/python -m pytest -s tests/e2e/test_rotation.py $(ARGS)
