@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from keywright.domain.errors import BadSignature, Unreadable
 from keywright.domain.plan import Terms
-from keywright.flows import intake
+from keywright.flows import intake, operate
 from keywright.flows.context import Channel, Context
 from keywright.store import tables
 from tests.conftest import TurnableClock
@@ -28,7 +28,8 @@ from tests.life import stripe, world
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 STRIPE = FIXTURES / "stripe"
 SLOWEST = 1.0
-LICENSING = ("/api/license/validate", "/api/license/activate", "/api/license/deactivate")
+LICENSING = tuple(f"/api/license/{call}" for call in ("validate", "activate", "deactivate", "file"))
+STREAM = "/api/license/stream"
 CHECKOUT = "/api/checkout/session"
 
 # -- every event of the fixtures ----------------------------------------------------------------------
@@ -80,7 +81,8 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """A shop that also sells some of the prices of the fixtures."""
     folder = tmp_path_factory.mktemp("hostile")
     with ExitStack() as stack:
-        made = Shop(database_of(request.param, request, folder), folder, stack)
+        proxy = {"TRUSTED_PROXIES": "127.0.0.1"}  # so that each test is somebody else
+        made = Shop(database_of(request.param, request, folder), folder, stack, **proxy)
         with made.opened() as context:
             for number, price in enumerate(SOLD):
                 world.add_plan(context, f"of-fixture-{number}", price, Terms())
@@ -354,11 +356,115 @@ ODD_CALLS: list[dict[str, Any]] = [
 ]
 
 
+# Members of a call that names a license that is there, so that they come as far as they may.
+TEXTS_OF_A_CALL = (
+    "\u0000",
+    "a\u0000b" * 10,
+    "\ud800",
+    "\udfff\ud800",
+    "\U0001f511" * 50,
+    "\u202e\u2066",
+    "é" * 64,
+    "' OR 1=1 --",
+    "%00%n%s",
+    "x" * 15_000,
+    "",
+)
+VALUES_OF_A_CALL: list[dict[str, Any]] = [
+    *(
+        {name: text}
+        for name in ("fingerprint", "name", "nonce", "product", "version")
+        for text in TEXTS_OF_A_CALL
+    ),
+    *({"signals": {text: "A" * 22}} for text in TEXTS_OF_A_CALL),
+    *({"signals": {"machine": text}} for text in TEXTS_OF_A_CALL),
+    *({"signals": {"kind": text}} for text in TEXTS_OF_A_CALL),
+    *({"entitlements": [text]} for text in TEXTS_OF_A_CALL),
+    {"signals": {f"s{number}": "A" * 22 for number in range(400)}},
+    {"signals": {"machine": "A" * 22, "board": "A" * 22, "kind": "vm"}},
+    {"signals": {"machine": None}},
+    {"signals": {"machine": ["A" * 22]}},
+    {"entitlements": [str(number) for number in range(2000)]},
+    {"entitlements": [None]},
+    {"checkout_days": 10**30},
+    {"checkout_days": -1},
+    {"checkout_days": 1.5},
+    {"checkout_days": "1"},
+    {"checkout_days": True},
+    {"days": 10**30},
+    {"days": 0},
+    {"days": -(2**63)},
+    {"days": 1e308},
+    {"days": 36_500},
+    {"key": {"key": 1}},
+]
+
+
+def test_odd_values_beside_a_right_key_are_never_a_failure(shop: Shop) -> None:
+    async def drive() -> dict[str, Answer]:
+        answers = {}
+        async with Line(shop.port) as line:
+            for number, values in enumerate(VALUES_OF_A_CALL):
+                # Each key is asked less often than it may be.
+                body = {"key": keys[number % len(keys)], "fingerprint": "machine-0001", **values}
+                for path in LICENSING:
+                    answers[f"{path} {number} {str(values)[:60]}"] = await line.ask(
+                        path, json.dumps(body).encode()
+                    )
+        return answers
+
+    with shop.opened() as context:
+        world.add_plan(context, "hostile", "price_hostile", Terms(term="perpetual", portable_file=True))
+        order = operate.Order("dashcaddy/hostile", "ann@example.com")
+        tenant, act = context.master.id, operate.Act("tests")
+        keys = [operate.issue(context, tenant, order, act)[1] for _ in range(len(VALUES_OF_A_CALL) // 8)]
+    answers = asyncio.run(drive())
+    in_time(answers)
+    assert {one.status for one in answers.values()} <= {200, 403, 404, 409, 422}
+    assert 422 in {one.status for one in answers.values()}
+
+
+HEADERS_OF_A_STREAM = (
+    "\u00ff",
+    "License \u00e9",
+    "License",
+    "Claim \u00ff\u00fe",
+    "claim " + "x" * 8000,
+    "Bearer x",
+    "",
+)
+
+
+def test_odd_headers_of_a_stream_are_refused(shop: Shop) -> None:
+    wrong = {"Authorization": "License DC-00000"}
+    names = ("Keywright-Fingerprint", "Keywright-Product", "Keywright-Nonce", "Cookie", "Last-Event-ID")
+    values = ("\u00ff" * 8, "x" * 5000, "\u0080", "keywright_claim=\u00ff")
+    told = [
+        *((STREAM, {"Authorization": value}) for value in HEADERS_OF_A_STREAM),
+        *((STREAM, {**wrong, name: value}) for name in names for value in values),
+        *((f"{STREAM}?checkout=%00%ff", {name: value}) for name in names for value in values),
+    ]
+
+    async def drive() -> list[Answer]:
+        async with Line(shop.port) as line:
+            answers = [
+                await line.ask(path, headers={**headers, "X-Forwarded-For": f"198.51.100.{number}"})
+                for number, (path, headers) in enumerate(told)
+            ]
+            return [*answers, await line.ask(STREAM, b"{}")]
+
+    answers = asyncio.run(drive())
+    assert {one.status for one in answers} <= {401, 404, 405, 422}
+    assert {one.seconds < SLOWEST for one in answers} == {True}
+
+
 def test_odd_values_in_licensing_calls_are_refused_by_code(shop: Shop) -> None:
     async def drive() -> list[Answer]:
         async with Line(shop.port) as line:
             return [
-                await line.ask(path, json.dumps(body).encode()) for body in ODD_CALLS for path in LICENSING
+                await line.ask(path, json.dumps(body).encode(), {"X-Forwarded-For": f"192.0.2.{number}"})
+                for number, body in enumerate(ODD_CALLS)
+                for path in LICENSING
             ]
 
     for answer in asyncio.run(drive()):
