@@ -32,7 +32,8 @@ from keywright.store.tables import announcements
 from keywright.web.app import create_app
 from tests.conftest import TurnableClock
 from tests.life import stripe, world
-from tests.web.conftest import BASE, Client, IdleEngine
+from tests.web.conftest import BASE, IdleEngine
+from tests.web.conftest import Client as Server
 
 PASSWORD = "four words nobody says"
 ORIGIN = {"origin": BASE}
@@ -53,7 +54,7 @@ class Post:
 class Colleague:
     """Somebody who was set up: what he knows, and his browser."""
 
-    def __init__(self, client: Client, email: str, secret: str, codes: list[str]) -> None:
+    def __init__(self, client: httpx.Client, email: str, secret: str, codes: list[str]) -> None:
         self.client = client
         self.email = email
         self.secret = secret
@@ -68,11 +69,18 @@ class House:
         self.context = replace(context, mailer=self.post)
         self.phone = 1_700_000_000.0
         self._stack = stack
+        self._servers: dict[str, Server] = {}
 
-    def browser(self, **policy: Any) -> Client:
-        changed = replace(self.context, policy=replace(self.context.policy, **policy))
-        client = TestClient(create_app(changed, IdleEngine()), base_url=changed.policy.base_url)
-        return self._stack.enter_context(client)
+    def browser(self, **policy: Any) -> httpx.Client:
+        """A browser of its own, at one server for each policy: to start one takes longer than most tests."""
+        named = repr(policy)
+        if named not in self._servers:
+            changed = replace(self.context, policy=replace(self.context.policy, **policy))
+            server = TestClient(create_app(changed, IdleEngine()), base_url=changed.policy.base_url)
+            self._servers[named] = self._stack.enter_context(server)
+        server = self._servers[named]
+        # Its transport is the server, which is closed at the end.
+        return httpx.Client(transport=server._transport, base_url=server.base_url, follow_redirects=True)
 
     def code(self, secret: str, beside: int = 0) -> str:
         return staff_secrets.code_of(secret, int(self.phone // 30) + beside)
@@ -81,12 +89,14 @@ class House:
         """The app shows another code."""
         self.phone += 30
 
-    def colleague(self, email: str = OWNER, role: str = "owner", client: Client | None = None) -> Colleague:
+    def colleague(
+        self, email: str = OWNER, role: str = "owner", client: httpx.Client | None = None
+    ) -> Colleague:
         """Somebody who is signed in."""
         _, link = staff.create(self.context, self.context.master.id, email, role, "test")
         return self.set_up(link, email, client or self.browser())
 
-    def set_up(self, link: str, email: str, client: Client) -> Colleague:
+    def set_up(self, link: str, email: str, client: httpx.Client) -> Colleague:
         path = link.removeprefix(BASE)
         fields = {"email": email, "password": PASSWORD, "again": PASSWORD}
         page = send(client, path, client.get(path), **fields)
@@ -139,28 +149,28 @@ def check_in(page: httpx.Response) -> str:
     return found[1]
 
 
-def send(client: Client, path: str, page: httpx.Response, **fields: str) -> httpx.Response:
+def send(client: httpx.Client, path: str, page: httpx.Response, **fields: str) -> httpx.Response:
     """Send a form of this page."""
     return client.post(path, data={"check": check_in(page), **fields}, headers=ORIGIN)
 
 
-def knock(client: Client, email: str, password: str = PASSWORD) -> httpx.Response:
+def knock(client: httpx.Client, email: str, password: str = PASSWORD) -> httpx.Response:
     """Type address and password."""
     page = client.get("/console/sign-in")
     return send(client, "/console/sign-in", page, email=email, password=password)
 
 
-def sign_in(client: Client, email: str, code: str) -> httpx.Response:
+def sign_in(client: httpx.Client, email: str, code: str) -> httpx.Response:
     page = knock(client, email)
     assert "Now your second factor" in page.text, page.text
     return send(client, "/console/sign-in/second", page, code=code)
 
 
-def is_in(client: Client) -> bool:
+def is_in(client: httpx.Client) -> bool:
     return client.get("/console", follow_redirects=False).status_code == 200
 
 
-def cookie(client: Client) -> str:
+def cookie(client: httpx.Client) -> str:
     return client.cookies.get("keywright_staff") or ""
 
 

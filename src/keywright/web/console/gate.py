@@ -46,6 +46,7 @@ _THREADS: Final = 4
 _MOST_WAITING: Final = 64
 _ACTS_A_MINUTE: Final = 60  # of one person
 _DOORS_A_MINUTE: Final = 120  # looked at from one address: each look is one read
+_KNOCKS_A_MINUTE: Final = 30  # passwords typed at one address, right or wrong
 _BROWSER_SECONDS: Final = 3600
 _COOKIE: Final = re.compile(r"[A-Za-z0-9_-]{22,64}")
 _STEP_BACK: Final = 10
@@ -72,6 +73,7 @@ class Gate:
         self.context = context
         self._acts = Limit(_ACTS_A_MINUTE)
         self._doors = Limit(_DOORS_A_MINUTE)
+        self._knocks = Limit(_KNOCKS_A_MINUTE)
         self._threads = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="console")
         self._hashers = ThreadPoolExecutor(
             max_workers=HASHES_AT_ONCE, thread_name_prefix="hasher", initializer=_step_back
@@ -143,6 +145,14 @@ class Gate:
         """Raises TooMany."""
         self._doors.count(place_of(request))
 
+    def count_knock(self, request: Web) -> None:
+        """Somebody has typed a password. Refused here, it costs neither a hash nor a look at the database.
+
+        Raises TooMany.
+        """
+        self._knocks.count(place_of(request))
+        self._demand_room()
+
     # -- work -------------------------------------------------------------------------------------
 
     async def run(self, call: Callable[[], T]) -> T:
@@ -157,13 +167,16 @@ class Gate:
 
     async def hash(self, call: Callable[[], T]) -> T:
         """Compute a password's hash: two at a time, and eight may wait. Raises TooMany for the next."""
-        if self._hashing >= HASHES_AT_ONCE + HASHES_WAITING:
-            raise TooMany("Too many people sign in at the moment. Please try again.", retry_after=2)
+        self._demand_room()
         self._hashing += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._hashers, call)
         finally:
             self._hashing -= 1
+
+    def _demand_room(self) -> None:
+        if self._hashing >= HASHES_AT_ONCE + HASHES_WAITING:
+            raise TooMany("Too many people sign in at the moment. Please try again.", retry_after=2)
 
 
 # -- what a handler asks for ----------------------------------------------------------------------------

@@ -57,6 +57,7 @@ def _password(shell: Shell) -> list[Any]:
 
     @post(_DOOR, status_code=200, **open_to_all())
     async def sign_in(request: Web) -> Response[Any]:
+        gate.count_knock(request)
         browser = gate.browser_of(request)
         told = await gate.form_of(request, browser)
         email, password = told.get("email", ""), told.get("password", "")
@@ -150,7 +151,7 @@ def _setup(shell: Shell) -> list[Any]:
 
     @post("/console/setup/{secret:str}", status_code=200, **open_to_all())
     async def choose(request: Web, secret: FromPath[str]) -> Response[Any]:
-        gate.count_door(request)
+        gate.count_knock(request)
         browser = gate.browser_of(request)
         told = await gate.form_of(request, browser)
         found = await gate.run(lambda: staff.open_link(gate.context, secret))
