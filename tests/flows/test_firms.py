@@ -15,7 +15,7 @@ from keywright.domain import hmac_key, license_key
 from keywright.domain.errors import Invalid, KeywrightError, Misconfigured, NotFound
 from keywright.domain.license import License
 from keywright.domain.plan import Terms
-from keywright.flows import announce, checkout, firm_keys, firms, license_views, licensing, operate
+from keywright.flows import announce, checkout, firm_keys, firms, license_views, licensing, operate, renewing
 from keywright.flows.checkout import Ask
 from keywright.flows.context import Context
 from keywright.flows.licensing import Bookkeeping, Verdict
@@ -57,7 +57,7 @@ def shop(context: Context, desk: PayDesk) -> Context:
 def buy(shop: Context, desk: PayDesk, plan: int = 0, **more: Any) -> tuple[str, License]:
     """Buy once. Returns the reference and the newest license."""
     asked = {"firm": FIRM, **more}
-    proof = asked.pop("proof", checkout.NO_PROOF)
+    proof = asked.pop("proof", renewing.NO_PROOF)
     opened = checkout.open_checkout(shop, Ask(f"dashcaddy/plan-{plan}", **asked), proof=proof)
     for event in paid(shop, opened.reference):
         assert world.outcome(shop, event) == "applied"
@@ -444,7 +444,7 @@ def test_without_proof_the_old_license_stays_and_staff_hear_of_it(shop: Context,
 def test_a_token_vouches_for_the_firm(shop: Context, desk: PayDesk) -> None:
     _, old = buy(shop, desk)
     _, other = buy(shop, desk, firm="Acme")
-    _, new = buy(shop, desk, proof=checkout.Proof(trusted=True))
+    _, new = buy(shop, desk, proof=renewing.Proof(trusted=True))
     assert look(shop, old).reason == "replaced"
     assert look(shop, other).standing == look(shop, new).standing == "ok"
 

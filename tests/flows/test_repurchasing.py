@@ -13,9 +13,10 @@ from keywright.domain.errors import KeywrightError
 from keywright.domain.license import License
 from keywright.domain.plan import Terms
 from keywright.flows import checkout, license_views, operate
-from keywright.flows.checkout import Ask, Proof
+from keywright.flows.checkout import Ask
 from keywright.flows.context import Context
 from keywright.flows.operate import Act, Order
+from keywright.flows.renewing import NO_PROOF, Proof
 from keywright.store.tables import announcements as owed_table
 from keywright.store.tables import licenses as license_table
 from keywright.store.tables import timeline
@@ -39,7 +40,7 @@ def shop(context: Context, clock: TurnableClock) -> Context:
     return selling_through(context, PayDesk(clock))
 
 
-def wish(shop: Context, *, proof: Proof = checkout.NO_PROOF, plan: int = 0, **more: Any) -> str:
+def wish(shop: Context, *, proof: Proof = NO_PROOF, plan: int = 0, **more: Any) -> str:
     return checkout.open_checkout(shop, Ask(f"dashcaddy/plan-{plan}", **more), proof=proof).reference
 
 

@@ -27,7 +27,11 @@ from keywright.domain.purchase import Purchase
 
 _OF_CHANGES: Final[Mapping[str, str]] = {
     "license.issued": "A purchase that grants something for the first time makes a license.",
-    "license.renewed": "The end is the latest end of a period that counts.",
+    "license.renewed": "The end is the latest end of a period that counts, with what later purchases added.",
+    "license.replaced": "A newer purchase took its place, as the plan says.",
+    "license.renewal_undone": "A newer purchase was given back or is disputed; what there was holds.",
+    "license.firm_named": "Staff named the firm that the license is for.",
+    "license.hmac_key_changed": "Staff changed the firm's secret; its keys are made anew.",
     "license.refunded": "A payment that was given back in full stops counting.",
     "license.plan_changed": "Another price of the same product: same license, same key, the new plan.",
     "license.seats_changed": "The newest snapshot says how many are bought; fewer begin when paid time ends.",
@@ -53,6 +57,7 @@ _OF_CHANGES: Final[Mapping[str, str]] = {
 }
 _OF_REASONS: Final[Mapping[str, str]] = {
     "merged": "Two purchases turned out to be one; the older license stays.",
+    "replaced": "A newer purchase took its place, as the plan says.",
     "fewer keys": "Fewer keys are bought; the highest numbers end first.",
     "removed": "The line was taken out of the subscription.",
     "refunded": "A payment that was given back in full stops counting.",

@@ -20,7 +20,6 @@ from keywright.domain.facts import (
     DisputeSeen,
     Fact,
     HolderSeen,
-    Ordered,
     PaymentSeen,
     Reading,
     Refetch,
@@ -188,15 +187,7 @@ class Fulfillment:
 
     def _tell(self, draft: _Draft, reading: Reading, order: Checkout | None) -> None:
         if order is not None:
-            ordered = Ordered(
-                order.reference,
-                order.plan_id,
-                order.price,
-                order.quantity,
-                order.firm,
-                checkouts.renews_of(order),
-            )
-            draft.state = purchase.absorb(draft.state, ordered)
+            draft.state = purchase.absorb(draft.state, checkouts.ordered_by(order))
         for fact in reading.facts:
             draft.state = purchase.absorb(draft.state, fact)
             if isinstance(fact, CheckoutSeen) and order is not None:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from keywright.domain.facts import Renews
+from keywright.domain.facts import Ordered, Renews
 from keywright.store import changes as changes_told
 from keywright.store import rows
 from keywright.store.tables import checkouts
@@ -47,6 +47,18 @@ _decode_renews = msgspec.json.Decoder(Renews).decode
 def renews_of(checkout: Checkout) -> Renews | None:
     """The older license that it was opened for."""
     return None if checkout.renews is None else _decode_renews(checkout.renews)
+
+
+def ordered_by(checkout: Checkout) -> Ordered:
+    """What was ordered with it, as a fact."""
+    return Ordered(
+        checkout.reference,
+        checkout.plan_id,
+        checkout.price,
+        checkout.quantity,
+        checkout.firm,
+        renews_of(checkout),
+    )
 
 
 def text_of(renews: Renews | None) -> str | None:
