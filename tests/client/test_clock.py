@@ -7,10 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from base64 import urlsafe_b64decode
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from keywright.client import Client, Machine
 from tests.client.seller import DAY, KEY, PRODUCT, START, Seller, Time, client_of
@@ -249,3 +253,48 @@ def test_a_program_started_at_other_times(seller: Seller, tmp_path: Path) -> Non
     assert run_at(seller, tmp_path, START + 8 * DAY) == ["offline", "offline_too_long", "away"]
     network_is_back(seller, 8 * DAY)
     assert run_at(seller, tmp_path, START + 6 * DAY) == ["valid", "licensed", "fine"]
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["clock", "time", "network", "start"]), st.integers(-20 * DAY, 20 * DAY)),
+    max_size=8,
+)
+
+
+@given(STEPS)
+@settings(max_examples=int(os.environ.get("KEYWRIGHT_FUZZ_EXAMPLES", "25")))
+def test_any_walk_of_clock_and_network(steps: list[tuple[str, int]]) -> None:
+    """Whatever is turned: the server heals it at once, and without it nothing outlives the lease."""
+    with Seller() as seller, tempfile.TemporaryDirectory() as name:
+        folder, clock = Path(name), Time()
+        client = client_of(seller, folder, clock)
+        client.activate(KEY)
+        seller.mood = lambda *_: (503, {}, b"")
+        mark = client._store.read().state.mark
+        for step, amount in steps:
+            if step == "clock":
+                clock.turn(amount)
+            elif step == "time":
+                clock.turn(abs(amount))
+                seller.time.turn(abs(amount))
+            elif step == "start":
+                client = client_of(seller, folder, clock)
+            else:
+                seller.mood = lambda *_: None
+                assert client.validate().valid
+                seller.mood = lambda *_: (503, {}, b"")
+                mark = int(seller.time.now)
+            result, state = client.check(), client._store.read().state
+            assert state.mark >= mark
+            mark = state.mark
+            lexp = read_unverified(state.lease)["lexp"]
+            if result.valid:
+                assert mark < lexp + HOUR
+            else:
+                assert result.state in ("clock", "offline")
+
+
+def read_unverified(token: str) -> dict[str, Any]:
+    part = token.split(".")[1]
+    claims: dict[str, Any] = json.loads(urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    return claims
