@@ -41,6 +41,8 @@ _OF_CHANGES: Final[Mapping[str, str]] = {
     "license.changed": "Clocks follow what is known of the periods; nothing was granted or taken.",
     "license.extended": "Staff raise a floor under the paid time; time paid beyond it stays.",
     "license.transferred": "The newest transfer says who holds the license.",
+    "license.imported": "The key was there before us; its line in the file says what it is worth.",
+    "license.noted": "Staff wrote this down; it changes nothing.",
     "license.resent": "Staff had the license mail sent again.",
     "license.key_rotated": "Staff made a new key; the old one is dead at once.",
     "license.file_issued": "A file ends with the plan's longest time offline, or with the license.",
@@ -66,6 +68,13 @@ _OF_REASONS: Final[Mapping[str, str]] = {
     "paused": "A provider's pause takes effect when the paid time is over.",
 }
 _BY_STAFF: Final = "A decision of staff stands above what was paid, until a later one."
+_OF_ACTS: Final[Mapping[str, str]] = {
+    "license.suspended": _BY_STAFF,
+    "license.revoked": _BY_STAFF,
+    "license.reinstated": _BY_STAFF,
+    "license.issued": "Staff made it; what they wrote holds, and no payment is behind it.",
+    "license.seats_changed": "Staff give seats on top of those that are bought.",
+}
 
 
 def of_change(kind: str, *, reason: str = "", staff: bool = False) -> str:
@@ -76,8 +85,8 @@ def of_change(kind: str, *, reason: str = "", staff: bool = False) -> str:
         reason: the license's reason after it.
         staff: whether a person acted, and no event.
     """
-    if kind in ("license.suspended", "license.revoked", "license.reinstated") and staff:
-        return _BY_STAFF
+    if staff and kind in _OF_ACTS:
+        return _OF_ACTS[kind]
     if kind in ("license.suspended", "license.revoked") and reason in _OF_REASONS:
         return _OF_REASONS[reason]
     if kind == "license.changed" and reason in _OF_REASONS:

@@ -218,6 +218,13 @@ def _worth(held: License, state: Purchase, plans: Mapping[str, Plan]) -> License
     return granted(held, override.apply(of_unit(grant, held.unit), held.overrides))
 
 
+_ORIGINS: Final = {
+    "comp": "Staff gave it away",
+    "trial": "Staff gave it out to be tried",
+    "import": "Its key was brought along from elsewhere",
+}
+
+
 def _altered(
     held: License,
     stored: StoredPurchase | None,
@@ -227,7 +234,7 @@ def _altered(
     notes: list[str],
 ) -> list[Altered] | None:
     if stored is None:
-        notes.append("Staff issued it; no payment is behind it.")
+        notes.append(f"{_ORIGINS.get(held.origin, 'Staff issued it')}; no payment is behind it.")
         return []
     if held.reason == "merged":
         notes.append("Its purchase is part of an older one, whose license stays.")
