@@ -7,6 +7,7 @@ providers runs beside it. Both share one clock that can be turned.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import signal
 import socket
@@ -238,6 +239,7 @@ Everything runs. Nothing here is real money.
   Mails           {stage.url}/demo/mails
   Providers       {stage.sandbox_url}/
   Admin token     {stage.token}
+  Console         {_console(stage)}
 
 Pay with 4242 4242 4242 4242, any future date, any CVC.
 4000 0000 0000 9995 is declined; 4000 0025 0000 3155 asks for authentication.
@@ -246,6 +248,13 @@ Turn the clock:   .venv/bin/keywright sandbox clock advance 30d --url {stage.san
 Stop with Ctrl-C.""",
         flush=True,
     )
+
+
+def _console(stage: Stage) -> str:
+    """Where staff go in: the link that the server printed while nobody works here, else the sign-in."""
+    log = (stage.data_dir / "server.log").read_text(encoding="utf-8", errors="replace")
+    link = re.search(r"\S+/console/setup/\S+", log)
+    return f"{link[0]}  (once)" if link is not None else f"{stage.url}/console"
 
 
 def _wait() -> None:

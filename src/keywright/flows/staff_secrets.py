@@ -6,11 +6,12 @@ Only computation: no database, so that whoever calls it chooses the thread it ru
 from __future__ import annotations
 
 import base64
+import hashlib
 import hmac
 import secrets
 import unicodedata
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import pyotp
 from argon2 import PasswordHasher
@@ -71,14 +72,16 @@ def totp_address(secret: str, account: str, issuer: str) -> str:
     return pyotp.TOTP(secret).provisioning_uri(name=account, issuer_name=issuer)
 
 
-def code_of(secret: str, step: int) -> str:
-    """The code of a time step (RFC 6238, SHA-1, six digits: what every app computes)."""
-    return pyotp.TOTP(secret, digits=CODE_DIGITS, interval=STEP_SECONDS).generate_otp(step)
+def code_of(secret: str, step: int, *, digits: int = CODE_DIGITS, digest: Any = hashlib.sha1) -> str:
+    """The code of a time step (RFC 6238). By default with SHA-1 and six digits: what every app computes."""
+    return pyotp.TOTP(secret, digits=digits, digest=digest, interval=STEP_SECONDS).generate_otp(step)
 
 
 def find_step(secret: str, code: str, at: float) -> int | None:
     """The time step with this code, among that of the moment (seconds since 1970) and its neighbors."""
     typed = "".join(code.split())
+    if len(typed) != CODE_DIGITS or not (typed.isascii() and typed.isdigit()):
+        return None
     found = None
     now = int(at // STEP_SECONDS)
     for step in range(now - STEPS_BESIDE, now + STEPS_BESIDE + 1):
