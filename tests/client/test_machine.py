@@ -387,6 +387,22 @@ def test_a_windows_machine() -> None:
     assert this_machine(PRODUCT, system="win32", run=told(box)).signals["kind"] == "vm"
 
 
+@pytest.mark.parametrize("system", ["darwin", "win32"])
+def test_slow_commands_wait_until_they_are_needed(system: str) -> None:
+    asked: list[str] = []
+    answers = told({**MAC, **WINDOWS})
+
+    def run(command: Sequence[str]) -> str:
+        asked.append(command[0])
+        return answers(command)
+
+    found = this_machine(PRODUCT, system=system, run=run)
+    assert len(asked) == 2
+    assert len(found.signals) == 8
+    assert dict(found.signals)["kind"] == "metal"
+    assert 6 <= len(asked) <= 10
+
+
 @pytest.mark.parametrize("system", ["darwin", "win32", "linux", "plan9"])
 def test_where_nothing_answers(tmp_path: Path, system: str) -> None:
     found = this_machine(PRODUCT, system=system, root=tmp_path, run=told({}), state_dir=tmp_path / "state")

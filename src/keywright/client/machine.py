@@ -11,7 +11,7 @@ import hashlib
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,7 +62,10 @@ def this_machine(
     system: str | None = None,
     state_dir: Path | None = None,
 ) -> Machine:
-    """Read this machine. Takes some milliseconds on Linux, more where commands must be asked; never raises.
+    """Read this machine. Never raises.
+
+    Takes a millisecond on Linux. On macOS and Windows commands must be asked; what takes long is left until
+    the signals are needed for a question.
 
     Args:
         product: the product's slug; all hashes are made under it.
@@ -73,15 +76,54 @@ def this_machine(
             outlives the container.
     """
     where, runner, platform = root or Path("/"), run or run_command, system or sys.platform
-    try:
-        readings = _read(platform, where, runner, state_dir)
-    except Exception:  # noqa: BLE001 - a strange machine must not stop the customer's program
-        readings = Readings()
+    glance = _harmless(lambda: _glance(platform, runner))
+    if glance.identity is not None:
+        # What tells the machine is enough to start with. The rest takes a second, and only a question needs
+        # it.
+        later = Later(lambda: _signals(product, _harmless(lambda: _read(platform, where, runner, state_dir))))
+        return Machine(fingerprint_of(product, glance.identity), later, _shown(glance.host))
+    readings = _harmless(lambda: _read(platform, where, runner, state_dir))
     identity = readings.identity or _something(readings, state_dir)
-    signals = {name: signal(product, name, raw) for name, raw in sorted(readings.raw.items()) if raw}
-    signals["kind"] = readings.kind
-    name = readings.host[:_LONGEST_NAME] if readings.host else None
-    return Machine(fingerprint_of(product, identity), signals, name)
+    return Machine(fingerprint_of(product, identity), _signals(product, readings), _shown(readings.host))
+
+
+class Later(Mapping[str, str]):
+    """Signals that are read when somebody first looks at them, and then kept."""
+
+    def __init__(self, read: Callable[[], dict[str, str]]) -> None:
+        self._read = read
+        self._found: dict[str, str] | None = None
+
+    def _all(self) -> dict[str, str]:
+        if self._found is None:
+            self._found = self._read()
+        return self._found
+
+    def __getitem__(self, name: str) -> str:
+        return self._all()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+
+def _signals(product: str, readings: Readings) -> dict[str, str]:
+    found = {name: signal(product, name, raw) for name, raw in sorted(readings.raw.items()) if raw}
+    return {**found, "kind": readings.kind}
+
+
+def _shown(host: str | None) -> str | None:
+    return host[:_LONGEST_NAME] if host else None
+
+
+def _harmless(read: Callable[[], Readings]) -> Readings:
+    """A strange machine must not stop the customer's program."""
+    try:
+        return read()
+    except Exception:  # noqa: BLE001 - whatever a system does
+        return Readings()
 
 
 def signal(product: str, name: str, raw: str) -> str:
@@ -135,6 +177,18 @@ _PLACEHOLDERS = (
     "system product", "base board serial", "chassis serial", "oem", "invalid", "unknown", "none", "empty",
 )  # fmt: skip
 _SERIES = {"0123456789", "123456789", "1234567890", "12345678", "03000200040005000006000700080009"}
+
+
+def _glance(platform: str, run: Run) -> Readings:
+    if platform == "win32":
+        from . import windows
+
+        return windows.glance(run)
+    if platform == "darwin":
+        from . import macos
+
+        return macos.glance(run)
+    return Readings()  # Linux tells all of it at once
 
 
 def _read(platform: str, root: Path, run: Run, state_dir: Path | None) -> Readings:

@@ -7,24 +7,29 @@ import re
 from .machine import Readings, Run, is_telling
 
 
-def read(run: Run) -> Readings:
-    """Read a Mac."""
+def glance(run: Run) -> Readings:
+    """What a Mac is known by, without the commands that take their time."""
     platform = run(["/usr/sbin/ioreg", "-rd1", "-c", "IOPlatformExpertDevice"])
-    machine, board = _member(platform, "IOPlatformUUID"), _member(platform, "IOPlatformSerialNumber")
+    machine, board = _member(platform, "IOPlatformUUID").lower(), _member(platform, "IOPlatformSerialNumber")
     host = run(["/bin/hostname", "-s"]).strip().lower()
+    raw = {"machine": machine, "board": board if is_telling(board) else "", "host": host}
+    found = {name: value for name, value in raw.items() if value}
+    return Readings("metal", f"machine:{machine}" if machine else None, found, host or None)
+
+
+def read(run: Run) -> Readings:
+    """Read a Mac. Takes a second or so."""
+    known = glance(run)
     raw = {
-        "machine": machine.lower(),
-        "board": board if is_telling(board) else "",
+        **known.raw,
         "disk": _disk(run(["/usr/sbin/diskutil", "info", "/"])),
         "mac": _address(run(["/sbin/ifconfig", "en0"])),
-        "host": host,
         "cpu": run(["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]).strip(),
         "os": "macos",
     }
     virtual = run(["/usr/sbin/sysctl", "-n", "kern.hv_vmm_present"]).strip() == "1"
-    identity = f"machine:{raw['machine']}" if raw["machine"] else None
     found = {name: value for name, value in raw.items() if value}
-    return Readings("vm" if virtual else "metal", identity, found, host or None)
+    return Readings("vm" if virtual else "metal", known.identity, found, known.host)
 
 
 def _member(text: str, name: str) -> str:

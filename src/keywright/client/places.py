@@ -23,7 +23,7 @@ def places_for(product: str, state_dir: Path | None, second_dir: Path | None) ->
 
 def _defaults() -> tuple[Path, Path]:
     if sys.platform == "win32":
-        home = Path.home()
+        home = _home()
         return (
             _from_environment("APPDATA", home / "AppData" / "Roaming"),
             _from_environment("LOCALAPPDATA", home / "AppData" / "Local"),

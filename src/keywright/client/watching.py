@@ -90,6 +90,9 @@ class Watch:
         mark = {name: value for name, value in members.items() if name not in _VOLATILE}
         if isinstance(license_, dict):
             mark["license"] = {name: value for name, value in license_.items() if name not in _VOLATILE}
+        if event.name == "end":
+            # A server that stops ends all lines at once, and must not be asked by all at once.
+            return members.get("reason") != "server"
         known, self._mark = self._mark, mark
         if known is not None:
             return event.name != "verdict" or known != mark

@@ -16,26 +16,31 @@ _HYPERVISORS: Final = re.compile(
 )
 
 
-def read(run: Run) -> Readings:
-    """Read a Windows machine."""
+def glance(run: Run) -> Readings:
+    """What a Windows machine is known by, without the commands that take their time."""
     machine = _registry(run, r"HKLM\SOFTWARE\Microsoft\Cryptography", "MachineGuid").lower()
     host = _registry(
         run, r"HKLM\SYSTEM\CurrentControlSet\Control\ComputerName\ComputerName", "ComputerName"
     ).lower()
+    raw = {name: value for name, value in (("machine", machine), ("host", host)) if value}
+    return Readings("metal", f"machine:{machine}" if machine else None, raw, host or None)
+
+
+def read(run: Run) -> Readings:
+    """Read a Windows machine. Takes a second or so."""
+    known = glance(run)
     make = " ".join(_registry(run, _BIOS, name) for name in ("SystemManufacturer", "SystemProductName"))
     raw = {
-        "machine": machine,
+        **known.raw,
         "board": _board(run),
         "disk": _volume(run([rf"{_SYSTEM}\cmd.exe", "/c", "vol", "C:"])),
         "mac": _address(run([rf"{_SYSTEM}\getmac.exe", "/fo", "csv", "/nh", "/v"])),
-        "host": host,
         "cpu": _registry(run, r"HKLM\HARDWARE\DESCRIPTION\System\CentralProcessor\0", "ProcessorNameString"),
         "os": "windows",
     }
-    identity = f"machine:{machine}" if machine else None
     found = {name: value for name, value in raw.items() if value}
     kind = "vm" if _HYPERVISORS.search(make) and ".metal" not in make else "metal"
-    return Readings(kind, identity, found, host or None)
+    return Readings(kind, known.identity, found, known.host)
 
 
 def _registry(run: Run, key: str, name: str) -> str:
