@@ -17,7 +17,7 @@ RUN := $(VENV)/.installed-run
 TEST := $(VENV)/.installed-test
 DOCS := $(VENV)/.installed-docs
 
-.PHONY: help install demo serve test lint check bench crash outage fuzz lives rotation seats docs lock clean
+.PHONY: help install demo serve test lint check bench crash outage fuzz guess lives rotation seats docs lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -59,6 +59,9 @@ outage: $(TEST) ## Long run: database and providers away for a minute each
 
 fuzz: $(TEST) ## Long run: property and API tests with many more examples
 	@KEYWRIGHT_FUZZ_EXAMPLES=$${KEYWRIGHT_FUZZ_EXAMPLES:-5000} $(BIN)/python -m pytest tests/domain tests/providers tests/contract tests/client/test_tokens.py tests/client/test_state.py tests/client/test_clock.py $(ARGS)
+
+guess: $(TEST) ## Long run: 100,000 guessed keys from one address, and from two hundred; 200,000 look-ups timed
+	@KEYWRIGHT_GUESSES=$${KEYWRIGHT_GUESSES:-100000} KEYWRIGHT_TIMING_SAMPLES=$${KEYWRIGHT_TIMING_SAMPLES:-200000} $(BIN)/python -m pytest -s tests/e2e/test_guessing.py tests/web/test_limits.py $(ARGS)
 
 rotation: $(TEST) ## Long run: signing keys rotated under load for a minute on each database, then revoked
 	@KEYWRIGHT_ROTATION_SECONDS=$${KEYWRIGHT_ROTATION_SECONDS:-60} $(BIN)/python -m pytest -s tests/e2e/test_rotation.py $(ARGS)
