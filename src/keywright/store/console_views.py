@@ -39,9 +39,10 @@ def count_licenses(connection: sa.Connection, tenant: str, now: datetime) -> dic
 
 def count_events(connection: sa.Connection, tenant: str) -> dict[str, int]:
     """The tenant's events that are not through: parked, accepted, failed and dead."""
+    # The tenant as an expression: by its index the planner of SQLite would read every event there ever was.
     query = (
         sa.select(inbox.c.status, sa.func.count())
-        .where(inbox.c.tenant_id == tenant, inbox.c.status.in_(("parked", "accepted", "failed", "dead")))
+        .where(inbox.c.tenant_id + "" == tenant, inbox.c.status.in_(("parked", "accepted", "failed", "dead")))
         .group_by(inbox.c.status)
     )
     return {status: count for status, count in connection.execute(query)}  # noqa: C416  # as above
@@ -51,7 +52,7 @@ def count_mails(connection: sa.Connection, tenant: str) -> dict[str, int]:
     """The tenant's mails that did not go out: pending, waiting for an address, and failed."""
     query = (
         sa.select(announcements.c.status, sa.func.count())
-        .where(announcements.c.tenant_id == tenant, announcements.c.status.in_(_NOT_OUT))
+        .where(announcements.c.tenant_id + "" == tenant, announcements.c.status.in_(_NOT_OUT))
         .group_by(announcements.c.status)
     )
     return {status: count for status, count in connection.execute(query)}  # noqa: C416  # as above
