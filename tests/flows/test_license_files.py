@@ -120,6 +120,19 @@ def test_a_file_is_recorded(context: Context, key: str) -> None:
     assert (row.kid, row.expires_at) == (license_token.key_id(made.token), made.expires_at)
 
 
+def test_files_that_ended_long_ago_are_forgotten(context: Context, clock: TurnableClock) -> None:
+    world.stock(context, price_pro=msgspec.structs.replace(TERMS, term="perpetual"))
+    order = operate.Order("dashcaddy/plan-0", "ann@example.com", seats=1)
+    key = operate.issue(context, context.master.id, order, Act("test"))[1]
+    activate(context, key)
+    held = world.the_license(context)
+    for days, rows in ((0, 1), (20, 2), (19, 3), (1, 4), (1, 4)):
+        clock.turn(days=days)
+        fetch(context, key)
+        with context.database.read() as connection:
+            assert len(stored.list_of(connection, held.tenant_id, held.id)) == rows
+
+
 def test_a_file_ends_when_it_must(context: Context, key: str, clock: TurnableClock) -> None:
     start = clock.now()
     held = world.the_license(context)

@@ -26,6 +26,8 @@ from keywright.store.license_files import LicenseFile
 from keywright.store.licenses import Found
 
 MOST_DAYS: Final = 3660
+# After its end. A program may fetch a file every day, and its rows must not grow for ever.
+_KEPT_FOR: Final = timedelta(days=30)
 
 
 class FileAsk(Ask, frozen=True):
@@ -118,6 +120,7 @@ def _write(
     file = _wrapped(token)
     kid = license_token.key_id(token)
     activation = bound.id if bound is not None else None
+    license_files.forget(connection, held.id, now - _KEPT_FOR)
     license_files.insert(
         connection, LicenseFile(id_, held.tenant_id, held.id, activation, kid, second, until)
     )

@@ -26,6 +26,12 @@ def insert(connection: sa.Connection, file: LicenseFile) -> None:
     connection.execute(sa.insert(license_files).values(**msgspec.structs.asdict(file)))
 
 
+def forget(connection: sa.Connection, license_id: str, before: datetime) -> None:
+    """Drop a license's files that ended before then: nothing has to be told of them any more."""
+    ended = sa.and_(license_files.c.license_id == license_id, license_files.c.expires_at < before)
+    connection.execute(sa.delete(license_files).where(ended))
+
+
 def list_of(
     connection: sa.Connection, tenant: str, license_id: str, *, limit: int = 100
 ) -> list[LicenseFile]:
