@@ -30,12 +30,12 @@ demo: $(RUN) ## Install, then run the whole product on this machine, no accounts
 serve: $(RUN) ## Run the server (PORT=8000)
 	@$(BIN)/keywright serve --port $(PORT) $(ARGS)
 
-# Two parts: most tests side by side, then those that kill servers and stop databases, with the machine to
-# themselves. With ARGS (`make test ARGS=tests/domain`) what they name, in one process.
+# Two parts: most tests side by side, then those that load servers and kill them, with the machine to themselves.
+# With ARGS (`make test ARGS=tests/domain`) what they name, in one process.
 test: $(TEST) ## Install test dependencies, then run the whole suite on SQLite and PostgreSQL
 ifeq ($(ARGS),)
-	@$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --ignore tests/crash
-	@$(BIN)/python -m pytest tests/crash
+	@$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --ignore tests/e2e --ignore tests/crash
+	@$(BIN)/python -m pytest tests/e2e tests/crash
 else
 	@$(BIN)/python -m pytest $(ARGS)
 endif
