@@ -39,7 +39,9 @@ NAMES = {
     "dispute",
     "email",
     "external_id",
+    "firm",  # of our own checkout, as are the next one and the plan: no provider tells them
     "intent",
+    "license",
     "payment",
     "plan_id",
     "price",

@@ -381,7 +381,7 @@ class Fulfillment:
         )
 
     def _orders_of(self, drafts: Sequence[_Draft], held: dict[str, list[License]]) -> dict[str, Checkout]:
-        """Purchase -> checkout. One without a license so far may get it by an event that names no checkout."""
+        """Purchase -> checkout. One without a license may get it by an event that names no checkout."""
         told = {d.id: d.state.ordered for d in drafts if not d.superseded}
         named = {id_: ordered.reference for id_, ordered in told.items() if ordered is not None}
         missing = {reference for id_, reference in named.items() if not held.get(id_)} - self._orders.keys()
