@@ -38,6 +38,7 @@ ANY /api/license/validate | licensing | key | of the key
 ANY /api/license/activate | licensing | key | of the key
 ANY /api/license/deactivate | licensing | key | of the key
 ANY /api/license/file | licensing | key | of the key
+ANY /api/license/hmac-key | licensing | key | of the key
 ANY /api/license/stream | streams | key or claim | of the key or the checkout
 GET /checkout/{reference:str}/stream | streams | claim | of the checkout
 
@@ -66,6 +67,8 @@ POST /api/admin/licenses/{license_id:str}/cancel | admin API | token:write | of 
 POST /api/admin/licenses/{license_id:str}/resume | admin API | token:write | of the token
 POST /api/admin/licenses/{license_id:str}/refund | admin API | token:write | of the token
 POST /api/admin/licenses/{license_id:str}/portal | admin API | token:write | of the token
+POST /api/admin/licenses/{license_id:str}/firm | admin API | token:write | of the token
+POST /api/admin/firms/secret | admin API | token:admin | of the token
 GET /api/admin/activations | admin API | token:read | of the token
 DELETE /api/admin/activations/{activation_id:str} | admin API | token:write | of the token
 GET /api/admin/products | admin API | token:read | of the token
