@@ -17,7 +17,7 @@ RUN := $(VENV)/.installed-run
 TEST := $(VENV)/.installed-test
 DOCS := $(VENV)/.installed-docs
 
-.PHONY: help install demo serve test lint check bench crash outage fuzz guess lives rotation seats docs lock clean
+.PHONY: help install demo serve test lint check bench crash outage fuzz guess lives rotation seats streams docs lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -68,6 +68,9 @@ rotation: $(TEST) ## Long run: signing keys rotated under load for a minute on e
 
 lives: $(TEST) ## Long run: lives of purchases through HTTP, told in many more orders
 	@KEYWRIGHT_LIVES=$${KEYWRIGHT_LIVES:-15} $(BIN)/python -m pytest tests/e2e/test_lives.py $(ARGS)
+
+streams: $(TEST) ## Measure a thousand open live streams on both databases
+	@$(BIN)/python -m benchmarks.streams $(ARGS)
 
 seats: $(TEST) ## Long run: fifty clients for five floating seats, a hundred times
 	@KEYWRIGHT_SEAT_ROUNDS=$${KEYWRIGHT_SEAT_ROUNDS:-100} $(BIN)/python -m pytest tests/e2e/test_floating.py $(ARGS)
