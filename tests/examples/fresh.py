@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 
-from keywright.domain import fingerprint
+from keywright.domain.license_file import wrap
 from keywright.domain.plan import Terms
-from keywright.flows import activating, licensing, operate
+from keywright.flows import activating, license_files, licensing, operate
 from keywright.flows.context import Context
+from keywright.flows.license_files import FileMade
 from tests.examples import cases
 from tests.examples.cases import Case
 from tests.life import world
@@ -29,9 +30,11 @@ def signed_by(context: Context) -> list[Case]:
     now = int(context.clock.now().timestamp())
     iss, keys = context.issuer(context.master.id), json.dumps(context.signer.key_set(context.master.id))
     claims = {**cases.CLAIMS, "iss": iss, "iat": now, "nbf": now, "exp": now + 86_400}
-    bound = {**claims, "mid": fingerprint.mid(cases.AUD, cases.MACHINE)}
     token = context.signer.sign(context.master.id, "lic+jwt", claims)
-    for_machine = context.signer.sign(context.master.id, "lic+jwt", bound)
+    made = license_files.make(context, asked)
+    assert isinstance(made, FileMade)
+    assert made.file == wrap(made.token)
+    for_machine = made.token
     rules = {"iss": iss, "aud": cases.AUD, "typ": "lic+jwt", "now": now}
     here = {**rules, "fingerprint": cases.MACHINE}
     there = {**rules, "fingerprint": "machine-0002"}
