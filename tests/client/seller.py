@@ -61,6 +61,13 @@ class Time:
 Answer = tuple[int, dict[str, str], bytes]
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: Any) -> None:
+        """Says nothing: a client that hangs up is one of the things that are tried."""
+
+
 class Seller:
     """Serves one license. `mood` answers instead of it, `delay` makes it slow; `asked` is what it was
     asked."""
@@ -79,8 +86,7 @@ class Seller:
         self.headers: list[dict[str, str]] = []
         self.documents: dict[str, str] = {}
         self.lease_claims: dict[str, Any] = {}
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self.port = self._server.server_address[1]
 

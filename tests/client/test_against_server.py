@@ -125,6 +125,20 @@ def test_more_machines_than_seats(market: Market, tmp_path: Path) -> None:
     assert market.client(tmp_path / "b", Machine("machine-bbbb")).activate(key).reason == "too_many_machines"
 
 
+def test_a_program_that_asks_too_often(market: Market, tmp_path: Path) -> None:
+    _, key = market.issue(seats=1)
+    client = market.client(tmp_path)
+    client.activate(key)
+    contacts = []
+    for _ in range(130):  # the limit is 60 a minute, and a minute of the clock may begin meanwhile
+        result = client.validate()
+        assert (result.state, result.reason) == ("valid", "licensed")
+        contacts.append(result.contact)
+    assert contacts.count("fine") <= 125
+    assert contacts[-1] == "throttled"
+    assert result.retry_at is not None
+
+
 def test_a_machine_that_changed_is_known_again(market: Market, tmp_path: Path) -> None:
     def machine(identity: str, disk: str) -> Machine:
         raw = {"machine": "id-1", "board": "board-1", "mac": "mac-1", "host": "ann", "disk": disk}

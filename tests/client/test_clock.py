@@ -262,7 +262,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-@settings(max_examples=int(os.environ.get("KEYWRIGHT_FUZZ_EXAMPLES", "25")))
+@settings(max_examples=int(os.environ.get("KEYWRIGHT_FUZZ_EXAMPLES", "50")) // 2)
 def test_any_walk_of_clock_and_network(steps: list[tuple[str, int]]) -> None:
     """Whatever is turned: the server heals it at once, and without it nothing outlives the lease."""
     with Seller() as seller, tempfile.TemporaryDirectory() as name:

@@ -279,6 +279,21 @@ def test_what_is_no_license_file(seller: Seller, tmp_path: Path, text: str) -> N
     assert client.check().valid
 
 
+def test_a_file_of_another_license_takes_the_place_of_the_key(seller: Seller, tmp_path: Path) -> None:
+    client = client_of(seller, tmp_path)
+    client.activate(KEY)
+    seller.code = "EXPIRED"
+    assert client.validate().state == "expired"
+    # A file of the expired license from before the refusal does not bring it back.
+    text = seller.file()
+    assert client.load_file(text).state == "expired"
+    assert client.load_file(seller.file(sub="lic_2")).license_id == "lic_2"
+    seller.asked.clear()
+    seller.time.turn(DAY)
+    assert client.check().license_id == "lic_2"
+    assert seller.calls("/validate") == 0
+
+
 def test_a_lease_that_ended_and_a_file_that_did_not(seller: Seller, tmp_path: Path) -> None:
     client = client_of(seller, tmp_path)
     client.activate(KEY)

@@ -182,7 +182,8 @@ class Client:
     def load_file(self, text: str) -> Result:
         """Take a license file: its text, for this machine or for any. It needs no network.
 
-        A file that does not count changes nothing; `reason` then says why: `file_refused`, `other_machine`.
+        A file of another license takes the place of what was there. One that does not count changes nothing;
+        `reason` then says why: `file_refused`, `other_machine`.
         """
         state = self._store.read().state
         try:
@@ -193,9 +194,16 @@ class Client:
         if claims.get("mid", self._exchange.mid) != self._exchange.mid:
             sentence = "This license file was made for another computer."
             return judging.unlicensed("other_machine", sentence, self._base())
-        same = claims["sub"] == state.refused.get("license")
-        outlived = not same or claims["iat"] > int(state.refused.get("at", 0))
-        self._store.change(lambda old: replace(old, file=token, refused={} if outlived else old.refused))
+        known = (state.refused.get("license"), self._lists.papers(state).lease.get("sub"))
+        is_another = claims["sub"] not in known
+        is_over = not is_another and claims["iat"] <= int(state.refused.get("at", 0))
+
+        def taken(old: State) -> State:
+            # A key of another license would go on to be asked about, and its end would be taken for this one's.
+            base = replace(learning.without_license(old), claim=old.claim) if is_another else old
+            return replace(base, file=token, refused=old.refused if is_over else {})
+
+        self._store.change(taken)
         self._held = None
         return self._look()[0]
 

@@ -122,7 +122,8 @@ _MONTHS = (
 # By verdict code: state, reason, next action, and what to tell the user.
 REFUSALS = {
     "NOT_FOUND": (
-        "refused", "not_found", "contact", "No license has this key. Please check how it is written.",
+        "refused", "not_found", "contact",
+        "No license has this key. Please check how it is written, and whether you were sent a new one.",
     ),
     "TAMPERED": (
         "refused", "tampered", "contact",
