@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import resource
 import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from keywright.settings import Settings
     from keywright.store.engine import Database
     from keywright.workflows.engine import Engine
+
+_OPEN_FILES = 8192
 
 
 def serve(
@@ -46,6 +49,7 @@ def serve(
             stack.callback(listener.close)
         bootstrap.prepare(settings, database)
         _invite_first(settings, database)
+        _allow_connections()
         if workers == 1:
             app = stack.enter_context(_application(settings, database))
             server = uvicorn.Server(_config(app, settings, host))
@@ -72,6 +76,16 @@ def _invite_first(settings: Settings, database: Database) -> None:
             f"Nobody works here yet. Set up the console's first account, once, within a day:\n  {link}",
             flush=True,
         )
+
+
+def _allow_connections() -> None:
+    """Have room for many live streams, where the system lets us: each is an open file, and 1024 of them is what
+    many systems begin with."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _listeners(host: str, port: int) -> list[socket.socket]:
