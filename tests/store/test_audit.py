@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pytest
 import sqlalchemy as sa
 
+from keywright.flows import admin_views
 from keywright.flows.context import Context
 from keywright.store import audit, tenants
 from keywright.store.audit import Entry
@@ -79,6 +80,7 @@ def test_what_was_changed_by_hand_is_found(context: Context, change: sa.Executab
     with context.database.write() as connection:
         connection.execute(change)
     assert broken_at(context) == at
+    assert admin_views.find_audit_break(context, context.master.id) == at
 
 
 def test_a_rolled_back_act_leaves_no_entry(context: Context) -> None:

@@ -139,8 +139,8 @@ def _demand_product(context: Context, tenant: Tenant, token: str) -> None:
 
 
 def integrity(tenant: TenantSlug = None, json: AsJson = False) -> None:
-    """Check every license row, timeline and stored key. Exits 1 when one was altered outside the server."""
-    from keywright.flows import license_views
+    """Check every license row, timeline and stored key, and the audit. Exits 1 when one was altered outside."""
+    from keywright.flows import admin_views, license_views
 
     found: list[license_views.Damage] = []
     checked, cursor, more = 0, None, True
@@ -151,13 +151,16 @@ def integrity(tenant: TenantSlug = None, json: AsJson = False) -> None:
             found += page.damaged
             checked += page.checked
             cursor, more = page.next_cursor, page.next_cursor is not None
+        broken = admin_views.find_audit_break(context, seller)
     if json:
-        print_json({"checked": checked, "damaged": found})
+        print_json({"checked": checked, "damaged": found, "audit_entry": broken})
     else:
         if found:
             rows = [(d.license, "altered" if d.row_altered else "ok", d.entry, d.key) for d in found]
             print_table(("license", "row", "first broken entry", "broken key"), rows)
         print(f"{checked} licenses checked, {len(found)} altered outside the server")
-    if found:
+        if broken is not None:
+            print(f"The audit was altered: entry {broken} does not follow, or is missing.")
+    if found or broken is not None:
         print("keywright: rows were altered; compare them with a backup.", file=sys.stderr)
         raise typer.Exit(1)

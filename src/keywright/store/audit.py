@@ -82,8 +82,8 @@ def list_page(
 def first_break(connection: sa.Connection, tenant: str) -> int | None:
     """The first entry that does not follow from the one before it; None when the chain holds.
 
-    Entries that are missing at the end show as a break after the last one. Ask again inside a write
-    transaction before alarming anybody: an entry may have been added between the two reads.
+    Entries that are missing at the end show as a break after the last one. Ask again after `hold` before
+    alarming anybody: an entry may have been added between the two reads.
     """
     head = connection.execute(
         sa.select(audit_heads.c.seq, audit_heads.c.hash).where(audit_heads.c.tenant_id == tenant)
@@ -95,6 +95,11 @@ def first_break(connection: sa.Connection, tenant: str) -> int | None:
             return expected
         previous, expected = entry.hash, expected + 1
     return None if (expected - 1, previous) == (length, last) else expected
+
+
+def hold(connection: sa.Connection, tenant: str) -> None:
+    """Let nobody add an entry until the transaction ends."""
+    _take_head(connection, tenant)
 
 
 def _all(connection: sa.Connection, tenant: str) -> Iterator[Entry]:
