@@ -21,6 +21,13 @@ const answers = {
     answer(license, () => license.verifyToken(token, { ...rules, keys: license.readKeySet(keys) })),
   signatures: ({ key, message, signature }) =>
     license.isSigned(license.publicKey(bytes(key)), bytes(message), bytes(signature)),
+  chains: ({ root, set, list, token, rules }) =>
+    answer(license, () => {
+      const { iss, now, oldest } = rules;
+      const keys = license.readSignedKeySet(set, { root, iss, now, oldest });
+      const revoked = list === null ? undefined : license.readRevocations(list, { keys, iss, now, oldest });
+      license.verifyToken(token, { ...rules, keys, revoked });
+    }),
   keys: ({ text, firm, secrets, ...rules }) =>
     answer(hmac, () => hmac.verifyKey(text, { firm, secrets: hmac.readSecrets(secrets), ...rules })),
   macs: ({ key, message }) => hmac.mac(bytes(key), bytes(message)).toString("hex"),

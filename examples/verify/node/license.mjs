@@ -8,11 +8,17 @@ import { createHash, createPublicKey, timingSafeEqual, verify as holds } from "n
 export const LICENSE = "lic+jwt";
 export const LEASE = "lease+jwt";
 
+const KEY_SET = "keys+jwt";
+const REVOKED = "crl+jwt";
+
 const LONGEST_TOKEN = 8192;
+const LONGEST_KEY_SET = 65536;
+const LONGEST_LIST = 2 ** 23;
 const DEEPEST = 64; // objects and lists inside one another; ours are two deep
 const SKEW = 60; // seconds that this machine's clock may differ from the server's
 const LATEST = 253402300799; // the end of the year 9999
 const MOST = 2 ** 31 - 1;
+const NOTHING_REVOKED = { licenses: new Set(), tokens: new Set(), keys: new Set() };
 const BEGIN = "-----BEGIN KEYWRIGHT LICENSE-----";
 const END = "-----END KEYWRIGHT LICENSE-----";
 
@@ -50,6 +56,38 @@ export function readKeySet(text) {
   return keys;
 }
 
+/**
+ * The same from the key set that the seller's offline root signed (GET /.well-known/keywright-keys.jwt).
+ *
+ * rules: { root, iss }  the root's public key, base64url: the one thing that your program has to be built with
+ *        oldest         the highest `seq` that this machine has seen; an older set is refused
+ *        now            unix seconds
+ */
+export function readSignedKeySet(text, { root, iss, oldest = 0, now = Math.floor(Date.now() / 1000) }) {
+  const thumbprint = createHash("sha256").update(`{"crv":"Ed25519","kty":"OKP","x":"${root}"}`).digest("base64url");
+  const roots = new Map([[thumbprint, { key: publicKey(unbase64url(root)) }]]);
+  const { claims } = opened(text, KEY_SET, roots, LONGEST_KEY_SET);
+  checkDocument(claims, iss, oldest, now);
+  demand(claims, "keys", (it) => Array.isArray(it) && it.every(isObject));
+  demand(claims, "revoked", isListOfTexts);
+  const keys = new Map();
+  for (const { kid, x, typ, state } of claims.keys) {
+    const usable = ["next", "active", "verify-only"].includes(state) && isText(typ) && isText(kid) && isText(x);
+    if (!usable || keys.has(kid) || claims.revoked.includes(kid)) throw new Refused("claim", "keys");
+    keys.set(kid, { key: publicKey(unbase64url(x)), typ });
+  }
+  return keys;
+}
+
+/** What was revoked (GET /.well-known/keywright-revoked.jwt), for the rule `revoked` of verifyToken. */
+export function readRevocations(text, { keys, iss, oldest = 0, now = Math.floor(Date.now() / 1000) }) {
+  const { claims } = opened(text, REVOKED, keys, LONGEST_LIST);
+  checkDocument(claims, iss, oldest, now);
+  for (const name of ["licenses", "tokens", "keys"]) demand(claims, name, isListOfTexts);
+  const [licenses, tokens, kids] = [claims.licenses, claims.tokens, claims.keys].map((list) => new Set(list));
+  return { seq: claims.seq, licenses, tokens, keys: kids };
+}
+
 /** A public key from its 32 bytes. */
 export function publicKey(raw) {
   if (raw.length !== 32) throw new Refused("key set");
@@ -69,18 +107,12 @@ export function isSigned(key, data, signature) {
  *        now                 unix seconds; the clock of this machine when left out
  *        fingerprint         what names this machine; needed for whatever is bound to one
  *        nonce               what was sent with the call; then a lease must carry it
+ *        revoked             what readRevocations returned
  *        perpetual           true lets a license token without `exp` pass
  */
 export function verifyToken(token, rules) {
   const { keys, iss, aud, typ = LICENSE, now = Math.floor(Date.now() / 1000) } = rules;
-  if (typeof token !== "string" || token.length > LONGEST_TOKEN) throw new Refused("size");
-  const parts = token.split(".");
-  if (parts.length !== 3) throw new Refused("shape");
-  const [header, payload, signature] = parts.map(unbase64url);
-  const key = keyFor(parse(header), typ, keys);
-  // The signature stands over the text as received, not over anything written anew.
-  if (!isSigned(key, Buffer.from(`${parts[0]}.${parts[1]}`, "ascii"), signature)) throw new Refused("signature");
-  const claims = parse(payload);
+  const { claims, kid } = opened(token, typ, keys, LONGEST_TOKEN);
   if (!isText(claims.iss) || claims.iss !== iss) throw new Refused("iss");
   if (!isText(claims.aud) || claims.aud !== aud) throw new Refused("aud");
   if (!isText(claims.sub)) throw new Refused("sub");
@@ -88,6 +120,8 @@ export function verifyToken(token, rules) {
   checkContent(claims);
   if (typ === LEASE) checkLease(claims, now, rules.nonce);
   checkMachine(claims, rules.fingerprint);
+  const { licenses, tokens, keys: kids } = rules.revoked ?? NOTHING_REVOKED;
+  if (licenses.has(claims.sub) || tokens.has(claims.jti) || kids.has(kid)) throw new Refused("revoked");
   return claims;
 }
 
@@ -95,6 +129,19 @@ export function verifyToken(token, rules) {
 export function machineId(product, fingerprint) {
   const digest = createHash("sha256").update(`${product}\0${fingerprint}`, "utf8").digest();
   return digest.subarray(0, 16).toString("base64url");
+}
+
+/** The claims of a signed text, and the id of the key that signed it. What the claims say is not looked at. */
+function opened(token, typ, keys, longest) {
+  if (typeof token !== "string" || token.length > longest) throw new Refused("size");
+  const parts = token.split(".");
+  if (parts.length !== 3) throw new Refused("shape");
+  const [head, payload, signature] = parts.map(unbase64url);
+  const header = parse(head);
+  const key = keyFor(header, typ, keys);
+  // The signature stands over the text as received, not over anything written anew.
+  if (!isSigned(key, Buffer.from(`${parts[0]}.${parts[1]}`, "ascii"), signature)) throw new Refused("signature");
+  return { claims: parse(payload), kid: header.kid };
 }
 
 function keyFor(header, typ, keys) {
@@ -106,6 +153,14 @@ function keyFor(header, typ, keys) {
   const found = keys.get(header.kid);
   if (found === undefined || (found.typ !== undefined && found.typ !== typ)) throw new Refused("kid");
   return found.key;
+}
+
+function checkDocument(claims, iss, oldest, now) {
+  if (!isText(claims.iss) || claims.iss !== iss) throw new Refused("iss");
+  checkTimes(claims, now, true);
+  if (claims.v !== undefined && claims.v !== 1) throw new Refused("version");
+  demand(claims, "seq", isTime);
+  if (claims.seq < oldest) throw new Refused("older");
 }
 
 function checkTimes(claims, now, needsEnd) {
@@ -199,6 +254,10 @@ function allow(claims, name, isRight) {
 
 function isObject(value) {
   return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function isListOfTexts(value) {
+  return Array.isArray(value) && value.every(isText);
 }
 
 function isText(value) {

@@ -4,12 +4,24 @@
 
 import { readFileSync, statSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { LEASE, LICENSE, Refused, readKeySet, tokenOf, verifyToken } from "./license.mjs";
+import {
+  LEASE,
+  LICENSE,
+  Refused,
+  readKeySet,
+  readRevocations,
+  readSignedKeySet,
+  tokenOf,
+  verifyToken,
+} from "./license.mjs";
 
 const USAGE = `usage: node verify.mjs --keys JWKS --iss ISSUER --aud PRODUCT [options] FILE
 
   FILE               a license file, or a file with a token or a lease; - for standard input
   --keys JWKS        file with the server's keys: what GET /.well-known/jwks.json answered when you built your program
+  --root X           the keys are in a set that the seller's offline root signed, and this is the root's public key:
+                     FILE of --keys is then what GET /.well-known/keywright-keys.jwt answered
+  --revoked LIST     file with what was revoked: the answer of GET /.well-known/keywright-revoked.jwt
   --iss ISSUER       whose licenses count: https://your-server/t/TENANT-ID
   --aud PRODUCT      for which product: its slug
   --fingerprint F    what names this machine; needed for whatever is bound to one
@@ -21,6 +33,8 @@ const USAGE = `usage: node verify.mjs --keys JWKS --iss ISSUER --aud PRODUCT [op
 
 const OPTIONS = {
   keys: { type: "string" },
+  root: { type: "string" },
+  revoked: { type: "string" },
   iss: { type: "string" },
   aud: { type: "string" },
   fingerprint: { type: "string" },
@@ -31,18 +45,23 @@ const OPTIONS = {
   json: { type: "boolean" },
 };
 const LARGEST_FILE = 65536; // a token is 8 KB at most; a key set has a few keys
+const LARGEST_LIST = 2 ** 23;
 
 class Unusable extends Error {}
 
 function main() {
   const { values, positionals } = wanted();
-  const keys = keySet(values.keys);
-  const claims = verifyToken(tokenOf(read(positionals[0])), {
-    ...values,
-    keys,
-    typ: values.lease ? LEASE : LICENSE,
-    now: values.now === undefined ? undefined : Number(values.now),
-  });
+  const { iss } = values;
+  const now = values.now === undefined ? undefined : Number(values.now);
+  const keys = usable(values.keys, () =>
+    values.root === undefined
+      ? readKeySet(read(values.keys))
+      : readSignedKeySet(read(values.keys), { root: values.root, iss, now }),
+  );
+  const revoked =
+    values.revoked && usable(values.revoked, () => readRevocations(read(values.revoked, LARGEST_LIST), { keys, iss, now }));
+  const typ = values.lease ? LEASE : LICENSE;
+  const claims = verifyToken(tokenOf(read(positionals[0])), { ...values, keys, revoked, typ, now });
   console.log(values.json ? JSON.stringify(claims) : summary(claims));
 }
 
@@ -59,20 +78,21 @@ function wanted() {
   return found;
 }
 
-function keySet(path) {
+/** What cannot be used to judge is no judgment. */
+function usable(path, made) {
   try {
-    return readKeySet(read(path));
+    return made();
   } catch (error) {
-    throw error instanceof Refused ? new Unusable(`${path} is no key set`) : error;
+    throw error instanceof Refused ? new Unusable(`${path} cannot be used: ${error.message}`) : error;
   }
 }
 
 /** The text of a file; the line end that editors and `echo` put behind it is not part of a token. */
-function read(path) {
+function read(path, largest = LARGEST_FILE) {
   try {
-    if (path !== "-" && statSync(path).size > LARGEST_FILE) throw new Refused("size");
+    if (path !== "-" && statSync(path).size > largest) throw new Refused("size");
     const bytes = readFileSync(path === "-" ? 0 : path);
-    if (bytes.length > LARGEST_FILE) throw new Refused("size");
+    if (bytes.length > largest) throw new Refused("size");
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes).replace(/\r?\n$/, "");
   } catch (error) {
     if (error instanceof Refused) throw error;
