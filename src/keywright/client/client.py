@@ -199,7 +199,7 @@ class Client:
         is_over = not is_another and claims["iat"] <= int(state.refused.get("at", 0))
 
         def taken(old: State) -> State:
-            # A key of another license would go on to be asked about, and its end would be taken for this one's.
+            # The key of another license would be asked about, and its end be taken for this one's.
             base = replace(learning.without_license(old), claim=old.claim) if is_another else old
             return replace(base, file=token, refused=old.refused if is_over else {})
 
@@ -267,7 +267,7 @@ class Client:
     def _look(self) -> tuple[Result, bool]:
         """The result as it stands, and whether the server is due to be asked."""
         with self._lock:
-            clock = self._exchange.clock()
+            clock, stamp = self._exchange.clock(), self._store.stamp()
             now, seen = int(clock), self._store.read()
             papers = self._lists.papers(seen.state)
             result = judging.judge(seen.state, papers, now, self._base(), foreign=bool(seen.foreign_key))
@@ -276,7 +276,8 @@ class Client:
             result = replace(result, **self._contact(state, now, result))
             until = min(now + _LOOK_AGAIN, max(at, now + 1), _next_change(result, state, clock))
             due = now >= at
-            self._held = None if due else _Held(result, clock, until, self._store.stamp())
+            # What was written meanwhile, by us or by another process, is looked at the next time.
+            self._held = None if due else _Held(result, clock, until, stamp)
             return result, due
 
     def _keep_mark(self, state: State, time_now: int | None) -> State:
