@@ -80,7 +80,16 @@ def test_what_was_changed_by_hand_is_found(context: Context, change: sa.Executab
     with context.database.write() as connection:
         connection.execute(change)
     assert broken_at(context) == at
-    assert admin_views.find_audit_break(context, context.master.id) == at
+    for _ in range(2):
+        assert admin_views.find_audit_break(context, context.master.id) == at
+
+
+def test_acts_are_written_down_where_the_end_was_taken_away(context: Context) -> None:
+    tell(context, "token.created")
+    with context.database.write() as connection:
+        connection.execute(sa.delete(audit_heads))
+    assert tell(context, "token.revoked").seq == 2
+    assert broken_at(context) is None
 
 
 def test_a_rolled_back_act_leaves_no_entry(context: Context) -> None:

@@ -139,7 +139,7 @@ def _demand_product(context: Context, tenant: Tenant, token: str) -> None:
 
 
 def integrity(tenant: TenantSlug = None, json: AsJson = False) -> None:
-    """Check every license row, timeline and stored key, and the audit. Exits 1 when one was altered outside."""
+    """Check license rows, timelines, stored keys and the audit. Exits 1 when one was altered outside."""
     from keywright.flows import admin_views, license_views
 
     found: list[license_views.Damage] = []

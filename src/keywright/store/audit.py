@@ -14,6 +14,7 @@ import msgspec
 import sqlalchemy as sa
 
 from keywright.store.operating_tables import audit, audit_heads
+from keywright.store import rows
 from keywright.store.rows import micros
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -98,8 +99,8 @@ def first_break(connection: sa.Connection, tenant: str) -> int | None:
 
 
 def hold(connection: sa.Connection, tenant: str) -> None:
-    """Let nobody add an entry until the transaction ends."""
-    _take_head(connection, tenant)
+    """Let nobody add an entry until the transaction ends. Makes nothing good that is missing."""
+    _find_head(connection, tenant)
 
 
 def _all(connection: sa.Connection, tenant: str) -> Iterator[Entry]:
@@ -115,16 +116,23 @@ def _all(connection: sa.Connection, tenant: str) -> Iterator[Entry]:
 
 def _take_head(connection: sa.Connection, tenant: str) -> tuple[int, str]:
     """Where the chain ends, held until the transaction ends. On SQLite every writer is alone anyway."""
+    head = _find_head(connection, tenant)
+    if head is not None:
+        return head
+    # Where somebody took the end away, acts must still be possible, and still be written down.
+    last = sa.select(audit.c.seq, audit.c.hash).where(audit.c.tenant_id == tenant)
+    found = connection.execute(last.order_by(audit.c.seq.desc()).limit(1)).first()
+    seq, previous = (0, "") if found is None else (int(found[0]), str(found[1]))
+    row = {"tenant_id": tenant, "seq": seq, "hash": previous}
+    # Two may make it at once: the second waits for the first's commit, and then reads what it wrote.
+    rows.insert(connection, audit_heads, [row], ignore=True)
+    return _find_head(connection, tenant) or (seq, previous)
+
+
+def _find_head(connection: sa.Connection, tenant: str) -> tuple[int, str] | None:
     query = sa.select(audit_heads.c.seq, audit_heads.c.hash).where(audit_heads.c.tenant_id == tenant)
     row = connection.execute(query.with_for_update()).first()
-    if row is None:
-        # Two may make it at once: the second waits for the first's commit, and then reads what it wrote.
-        connection.execute(
-            sa.text("INSERT INTO audit_heads (tenant_id) VALUES (:tenant) ON CONFLICT DO NOTHING"),
-            {"tenant": tenant},
-        )
-        row = connection.execute(query.with_for_update()).one()
-    return int(row[0]), str(row[1])
+    return None if row is None else (int(row[0]), str(row[1]))
 
 
 def _chained(previous: str, entry: Entry) -> str:
