@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from keywright.store.operating_tables import audit, audit_heads
 from keywright.store import rows
+from keywright.store.operating_tables import audit, audit_heads
 from keywright.store.rows import micros
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
