@@ -34,6 +34,8 @@ MASTER = "the master secret of this test, long enough"
 YEAR = 365 * 86400
 ONSITE = Terms(profile="hmac", term=YEAR, on_repurchase="replace", grace=14 * 86400)
 ACT = Act("staff stf_1", "because")
+# For what asks the database nothing that others do not ask it.
+on_one_database = pytest.mark.parametrize("prepared", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
@@ -137,6 +139,7 @@ def test_a_bought_license_has_a_key_that_the_firm_can_check_alone(
     assert damage(shop) == []
 
 
+@on_one_database
 def test_the_key_is_in_the_mail_and_on_the_claim_page_and_the_firm_is_not(
     shop: Context, desk: PayDesk
 ) -> None:
@@ -159,6 +162,7 @@ def test_the_key_is_in_the_mail_and_on_the_claim_page_and_the_firm_is_not(
     assert FIRM not in text
 
 
+@on_one_database
 def test_a_plan_for_firms_needs_one(shop: Context) -> None:
     plan = "dashcaddy/plan-0"
     for firm, code in ((None, "FIRM_REQUIRED"), ("", "FIRM_INVALID"), ("x" * 201, "FIRM_INVALID")):
@@ -247,6 +251,7 @@ def test_a_renewal_makes_a_new_key_and_honors_the_old_one(shop: Context, clock: 
     assert damage(shop) == []
 
 
+@on_one_database
 def test_what_changes_nothing_makes_no_key(shop: Context, desk: PayDesk) -> None:
     reference, held = buy(shop, desk)
     for event in paid(shop, reference):
@@ -256,6 +261,7 @@ def test_what_changes_nothing_makes_no_key(shop: Context, desk: PayDesk) -> None
     assert world.count(shop, hmac_keys) == 1
 
 
+@on_one_database
 def test_staff_extend_and_the_key_follows(shop: Context, desk: PayDesk) -> None:
     _, held = buy(shop, desk)
     operate.extend(shop, shop.master.id, held.id, ACT, days=10)
@@ -268,6 +274,7 @@ def test_staff_extend_and_the_key_follows(shop: Context, desk: PayDesk) -> None:
 # -- as a credential -------------------------------------------------------------------------------------
 
 
+@on_one_database
 def test_every_form_of_a_key_is_a_credential(shop: Context, desk: PayDesk) -> None:
     _, held = buy(shop, desk)
     key = key_of(shop, held)
@@ -276,6 +283,7 @@ def test_every_form_of_a_key_is_a_credential(shop: Context, desk: PayDesk) -> No
         assert (verdict.code, verdict.license and verdict.license.id) == ("VALID", held.id)
 
 
+@on_one_database
 def test_a_key_that_we_never_made_is_unknown(shop: Context, desk: PayDesk) -> None:
     _, held = buy(shop, desk)
     key = key_of(shop, held)
@@ -307,6 +315,7 @@ def alter_keys(shop: Context, **values: Any) -> None:
         connection.execute(sa.update(hmac_keys).values(**values))
 
 
+@on_one_database
 @pytest.mark.parametrize(
     "values", [{"hmac_sealed": "v1.AAAA"}, {"hmac_sealed": None}, {"firm": "Acme"}], ids=str
 )
@@ -345,6 +354,7 @@ def test_a_forged_or_missing_hash_is_found(shop: Context, desk: PayDesk) -> None
     assert damage(shop) == [("ok", "hmac")]
 
 
+@on_one_database
 def test_another_license_key_in_the_vault_is_found(shop: Context, desk: PayDesk) -> None:
     _, held = buy(shop, desk)
     other = license_key.fresh(bytes(15))
@@ -353,6 +363,7 @@ def test_another_license_key_in_the_vault_is_found(shop: Context, desk: PayDesk)
         assert damage(shop) == [("ok", "license")]
 
 
+@on_one_database
 def test_no_key_is_made_of_an_altered_row(shop: Context, desk: PayDesk) -> None:
     _, held = buy(shop, desk)
     world.alter(shop, held, seats=500, firm="Acme")
@@ -392,6 +403,7 @@ def test_a_new_secret_makes_new_keys_and_two_are_accepted(shop: Context, desk: P
     assert damage(shop) == []
 
 
+@on_one_database
 def test_what_no_secret_is_shown_for(shop: Context) -> None:
     tenant = shop.master.id
     with pytest.raises(Invalid):
@@ -449,6 +461,7 @@ def test_a_token_vouches_for_the_firm(shop: Context, desk: PayDesk) -> None:
     assert look(shop, other).standing == look(shop, new).standing == "ok"
 
 
+@on_one_database
 def test_another_firms_key_renews_nothing(shop: Context, desk: PayDesk) -> None:
     _, old = buy(shop, desk)
     wish = Ask("dashcaddy/plan-0", firm="Acme", renew_key=world.key_of(shop, old))
@@ -460,11 +473,13 @@ def test_another_firms_key_renews_nothing(shop: Context, desk: PayDesk) -> None:
     assert refusal(lambda: checkout.open_checkout(shop, wish)) == (409, "RENEW_REFUSED")
 
 
+@on_one_database
 def test_the_clock_of_a_key_is_utc(shop: Context, desk: PayDesk) -> None:
     _, held = buy(shop, desk)
     assert key_of(shop, held).body.ends_at.tzinfo == UTC
 
 
+@on_one_database
 def test_a_license_of_any_plan_may_name_a_firm(shop: Context) -> None:
     world.add_plan(shop, "plain", "price_plain", Terms(term="perpetual"))
     row, _ = operate.issue(shop, shop.master.id, Order("dashcaddy/plain", "a@example.com"), ACT)

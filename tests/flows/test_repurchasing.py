@@ -26,6 +26,8 @@ from tests.life.payments import PayDesk, selling_through
 
 YEAR = timedelta(days=365)
 ACT = Act("staff stf_1")
+# For what asks the database nothing that others do not ask it.
+on_one_database = pytest.mark.parametrize("prepared", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
@@ -132,6 +134,7 @@ def test_old_and_new_in_one_batch(shop: Context, clock: TurnableClock) -> None:
     assert license_views.check_integrity(shop, shop.master.id).damaged == []
 
 
+@on_one_database
 def test_what_staff_gave_is_extended_and_stays_theirs(shop: Context, clock: TurnableClock) -> None:
     order = Order("dashcaddy/plan-0", "a@example.com", seats=7, until=clock.now() + timedelta(days=50))
     row, key = operate.issue(shop, shop.master.id, order, ACT)
@@ -153,6 +156,7 @@ def test_whoever_is_signed_in_renews_his_own(shop: Context) -> None:
     assert len(world.all_licenses(shop)) == 2
 
 
+@on_one_database
 @pytest.mark.parametrize(
     ("plan", "code"), [(1, "RENEW_KEY_MISMATCH"), (2, "RENEW_UNSUPPORTED")], ids=["other plan", "new"]
 )
@@ -163,6 +167,7 @@ def test_what_cannot_be_extended(shop: Context, plan: int, code: str) -> None:
     assert caught.value.code == code
 
 
+@on_one_database
 def test_an_altered_license_is_not_extended_and_staff_hear_of_it(shop: Context) -> None:
     held = bought(shop)
     again = wish(shop, renew_key=world.key_of(shop, held))
