@@ -8,6 +8,9 @@ import os
 import stat
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,8 @@ from keywright.client import state as keeping
 from keywright.client.places import places_for
 from keywright.client.state import State, Store
 from keywright.client.trust import Trust
-from tests.client.seller import ISSUER, KEY, PRODUCT, Pair, Seller, client_of
+from tests.client.seller import ISSUER, KEY, PRODUCT, START, Pair, Seller, client_of
+from tests.client.test_clock import run_at
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = b"k" * 32
@@ -173,6 +177,9 @@ def test_another_program_sees_what_one_wrote(seller: Seller, tmp_path: Path) -> 
 
 COUNTER = """
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from keywright.client.state import Store
@@ -192,6 +199,39 @@ def test_two_processes_at_once_lose_nothing(tmp_path: Path) -> None:
     seen = store_in(tmp_path).read()
     assert seen.state.seq == -1 + 3 * 25
     assert not seen.restored
+
+
+def test_programs_that_start_at_once_share_a_seat(seller: Seller, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: run_at(seller, tmp_path, START, KEY), range(4)))
+    assert found == [["valid", "licensed", "fine"]] * 4
+    assert seller.machines == {"machine-0001"}
+    assert client_of(seller, tmp_path).check().valid
+    assert not store_in(tmp_path).read().restored
+
+
+def test_of_many_threads_one_asks(seller: Seller, tmp_path: Path) -> None:
+    client = client_of(seller, tmp_path)
+    client.activate(KEY)
+    seller.time.turn(3700)
+    seller.asked.clear()
+    asking = threading.Event()
+
+    def slowly(path: str, _: dict[str, Any]) -> None:
+        if path.endswith("/validate"):
+            asking.set()
+            time.sleep(0.3)
+
+    seller.mood = slowly
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(client.check)
+        assert asking.wait(10)
+        others = [pool.submit(client.check) for _ in range(7)]
+        # Who does not ask does not wait, either.
+        assert all(one.result(10).valid for one in others)
+        assert not first.done()
+        assert first.result(10).contact == "fine"
+    assert seller.calls("/validate") == 1
 
 
 def test_default_places_are_two(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

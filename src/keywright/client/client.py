@@ -38,7 +38,7 @@ class _Held:
     result: Result
     since: float
     until: float
-    stamp: tuple[int, int]
+    stamp: tuple[tuple[int, int], ...]
 
 
 class Client:

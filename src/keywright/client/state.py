@@ -143,13 +143,9 @@ class Store:
         self._held: State | None = None
         self._lock = threading.RLock()
 
-    def stamp(self) -> tuple[int, int]:
+    def stamp(self) -> tuple[tuple[int, int], ...]:
         """Changes when another process writes. A few microseconds."""
-        try:
-            found = os.stat(self._paths[0])
-        except OSError:
-            return (0, 0)
-        return (found.st_mtime_ns, found.st_ino)
+        return tuple(_stamp_of(path) for path in self._paths)
 
     def read(self) -> Seen:
         """What is kept. Never raises: what is torn, foreign or not there does not count."""
@@ -217,6 +213,14 @@ def _bytes_of(path: Path, largest: int = _LARGEST) -> bytes:
             return file.read(largest)
     except OSError:
         return b""
+
+
+def _stamp_of(path: Path) -> tuple[int, int]:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return (0, 0)
+    return (found.st_mtime_ns, found.st_ino)
 
 
 def _files_in(folder: Path) -> list[Path]:
