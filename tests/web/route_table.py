@@ -164,6 +164,7 @@ GET /console/licenses/{license_id:str}/free | console | staff:support | of the s
 POST /console/licenses/{license_id:str}/free | console | staff:support | of the session
 GET /console/events | console | staff:read-only | of the session
 GET /console/events/{event_id:str} | console | staff:read-only | of the session
+POST /console/events/replay | console | staff:admin | of the session
 POST /console/events/{event_id:str}/replay | console | staff:admin | of the session
 GET /console/staff | console | staff:admin | of the session
 POST /console/staff | console | staff:owner proven | of the session

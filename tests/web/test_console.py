@@ -790,6 +790,26 @@ def test_events_are_seen_tried_and_replayed(house: House, clock: TurnableClock) 
     assert house.acts()[-1] == "event.replayed"
 
 
+@only_sqlite
+def test_many_events_are_tried_and_replayed_at_once(house: House, clock: TurnableClock) -> None:
+    owner = house.colleague()
+    now = clock.now()
+    for number in range(3):
+        end = now + timedelta(days=30)
+        paid = stripe.invoice(f"in_{number}", f"sub_{number}", now, end, price="price_late")
+        world.hand_in(house.context, stripe.event("invoice.paid", paid, now))
+    world.stock(house.context, price_late=YEARLY)
+    page = owner.client.get("/console/events?status=parked")
+    tried = send(owner.client, "/console/events/replay", page, status="parked")
+    assert tried.text.count("1 would change") == 3, tried.text
+    assert world.all_licenses(house.context) == []
+    done = send(owner.client, "/console/events/replay", tried, status="parked", step="do")
+    assert "They were applied again" in done.text
+    assert len(world.all_licenses(house.context)) == 3
+    refused = send(owner.client, "/console/events/replay", page)
+    assert refused.status_code == 422
+
+
 # -- the last owner, by the command line ----------------------------------------------------------------
 
 

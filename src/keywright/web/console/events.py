@@ -10,7 +10,7 @@ from litestar.params import FromPath, FromQuery
 
 from keywright.domain.errors import Conflict, Invalid, Misconfigured, ProviderUnavailable
 from keywright.flows import events
-from keywright.flows.events import EventRow, EventShown
+from keywright.flows.events import EventRow, EventShown, Replayed
 from keywright.flows.replay import Difference
 from keywright.store import audit
 from keywright.web.console import words
@@ -25,7 +25,7 @@ _REFUSALS: Final = (Conflict, Invalid, ProviderUnavailable, Misconfigured)
 
 def routes(shell: Shell) -> list[Any]:
     """`/console/events` and beneath it."""
-    return [_listing(shell), _showing(shell), _replaying(shell)]
+    return [_listing(shell), _showing(shell), _replaying(shell), _replaying_many(shell)]
 
 
 class ShownEvent(msgspec.Struct, frozen=True):
@@ -120,6 +120,39 @@ def _replaying(shell: Shell) -> Any:
         if dry:
             return _page(shell, request, found, tried=made)
         return shell.go(f"{_LIST}/{found.id}?done=replayed")
+
+    return again
+
+
+def _replaying_many(shell: Shell) -> Any:
+    gate, context = shell.gate, shell.context
+
+    def replay(tenant: str, actor: str, filters: dict[str, str], *, dry: bool) -> Replayed:
+        made = events.replay_page(context, tenant, filters, dry_run=dry, limit=_PAGE)
+        if not dry:
+            told = {"filters": filters, "events": [one.event for one in made.items]}
+            with context.database.write() as connection:
+                now = context.clock.now()
+                audit.append(connection, tenant, actor, "event.replayed", "several", told, now)
+        return made
+
+    @post(f"{_LIST}/replay", status_code=200, **needs(gate, "decide"))
+    async def again(request: Web) -> Response[Any]:
+        told = await gate.act_form(request)
+        signed, dry = signed_of(request), told.get("step") != "do"
+        chosen = {name: told.get(name, "").strip() for name in ("status", "provider", "type")}
+        filters = {name: value for name, value in chosen.items() if value}
+        if not filters:
+            raise Invalid("Choose a status, a provider or a type first.")
+        made = await gate.run(lambda: replay(signed.staff.tenant_id, signed.actor, filters, dry=dry))
+        return shell.page(
+            request,
+            "console_replay.html",
+            dry=dry,
+            chosen=chosen,
+            more=made.next_cursor is not None,
+            rows=[(one, words.badge(one.outcome)) for one in made.items],
+        )
 
     return again
 
