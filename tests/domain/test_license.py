@@ -184,6 +184,7 @@ _FREE: dict[str, object] = {
     "canceling": True,
     "past_due": True,
     "created_at": day(1),
+    "origin": "comp",
     "head": "ff",
     "events": 7,
     "mac": "00",
