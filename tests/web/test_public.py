@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -139,10 +140,11 @@ def test_verifying_one_checkout_again_and_again_is_429(client: Client, desk: Pay
     assert len(desk.asked) <= 12  # six a minute; the test may meet the turn of one
 
 
-def test_config_names_providers_and_publishable_keys_only(serve: Serve) -> None:
+def test_config_names_issuer_providers_and_publishable_keys_only(serve: Serve) -> None:
     client = serve(sandbox=True, publishable_keys={"stripe": "pk_test_1"})
-    answer = client.get("/api/public/config")
-    assert answer.json() == {
+    answer = client.get("/api/public/config").json()
+    assert re.fullmatch(r"http://127.0.0.1:8000/t/ten_[0-9a-f]{30}", answer.pop("issuer"))
+    assert answer == {
         "mode": "sandbox",
         "providers": [{"provider": "stripe", "mode": "test", "publishable_key": "pk_test_1"}],
     }

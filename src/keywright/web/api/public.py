@@ -112,7 +112,7 @@ def _claim_token(request: Web) -> str | None:
 
 
 def config_of(context: Context) -> dict[str, Any]:
-    """Providers on offer, with publishable keys and modes."""
+    """Providers on offer, with publishable keys and modes; and the issuer, for programs to pin."""
     providers = [
         {
             "provider": name,
@@ -122,7 +122,8 @@ def config_of(context: Context) -> dict[str, Any]:
         for name, channel in sorted(context.channels.items())
         if channel.api is not None
     ]
-    return {"mode": "sandbox" if context.policy.sandbox else "live", "providers": providers}
+    mode = "sandbox" if context.policy.sandbox else "live"
+    return {"mode": mode, "issuer": context.issuer(context.master.id), "providers": providers}
 
 
 def offers_of(context: Context, *, retired: bool = False) -> list[Offer]:
