@@ -29,7 +29,7 @@ from keywright.flows.context import Context
 from keywright.flows.operate import Act
 from keywright.flows.staff_sessions import Signed, Stage
 from keywright.web import wire
-from keywright.web.limits import Limit
+from keywright.web.limits import Limit, party_of
 from keywright.web.origin import is_ours
 
 T = TypeVar("T")
@@ -230,8 +230,8 @@ def act_of(request: Connection, reason: str) -> Act:
 
 
 def place_of(request: Connection) -> str:
-    """Where a request comes from, for limits."""
-    return wire.address_of(request.scope)
+    """Whose address a request comes from, for limits."""
+    return party_of(wire.address_of(request.scope))
 
 
 def fresh_browser() -> str:
