@@ -79,8 +79,8 @@ def _invite_first(settings: Settings, database: Database) -> None:
 
 
 def _allow_connections() -> None:
-    """Have room for many live streams, where the system lets us: each is an open file, and 1024 of them is what
-    many systems begin with."""
+    """Have room for many live streams, where the system lets us: each is an open file, and many systems begin
+    with 1024 of them."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
