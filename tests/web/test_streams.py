@@ -19,7 +19,7 @@ from keywright.web.streams import Stream, Streams
 BY = operate.Act(by="tests")
 
 
-def limited(context: Context, **limits: int) -> Streams:
+def limited(context: Context, **limits: Any) -> Streams:
     return Streams(replace(context, policy=replace(context.policy, **limits)), Bookkeeping())
 
 
