@@ -79,7 +79,7 @@ def test_every_member_of_terms_is_compared() -> None:
         "slack": 0, "offline": DAY, "offline_file": DAY, "portable_file": True, "on_cancel": "now",
         "on_repurchase": "extend", "on_refund": "keep", "on_dispute": "keep", "seat_decrease": "now",
         "rebinds": 1, "floating": True, "checkout": 9 * DAY, "reclaim": 99 * DAY,
-        "profile": "hmac", "moves": 1, "notices": Terms().notices[1:],
+        "profile": "hmac", "moves": 1, "notices": Terms().notices[1:], "key_scheme": "acme",
     }  # fmt: skip
     with_another = {"moves_period", "rebinds_period", "grace_reminders", "trial_reminders"}
     assert {*rest, *with_another} == set(Terms.__struct_fields__)
