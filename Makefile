@@ -58,7 +58,7 @@ outage: $(TEST) ## Long run: database and providers away for a minute each
 	@KEYWRIGHT_OUTAGE_SECONDS=$${KEYWRIGHT_OUTAGE_SECONDS:-60} $(BIN)/python -m pytest -s tests/crash/test_outage.py $(ARGS)
 
 fuzz: $(TEST) ## Long run: property and API tests with many more examples
-	@KEYWRIGHT_FUZZ_EXAMPLES=$${KEYWRIGHT_FUZZ_EXAMPLES:-5000} $(BIN)/python -m pytest tests/domain tests/providers tests/contract tests/client/test_tokens.py tests/client/test_state.py tests/client/test_clock.py $(ARGS)
+	@KEYWRIGHT_HMAC_ALTERATIONS=$${KEYWRIGHT_HMAC_ALTERATIONS:-1000000} KEYWRIGHT_FUZZ_EXAMPLES=$${KEYWRIGHT_FUZZ_EXAMPLES:-5000} $(BIN)/python -m pytest tests/domain tests/providers tests/contract tests/client/test_tokens.py tests/client/test_state.py tests/client/test_clock.py $(ARGS)
 
 guess: $(TEST) ## Long run: 100,000 guessed keys from one address, and from two hundred; 200,000 look-ups timed
 	@KEYWRIGHT_GUESSES=$${KEYWRIGHT_GUESSES:-100000} KEYWRIGHT_TIMING_SAMPLES=$${KEYWRIGHT_TIMING_SAMPLES:-200000} $(BIN)/python -m pytest -s tests/e2e/test_guessing.py tests/web/test_limits.py $(ARGS)

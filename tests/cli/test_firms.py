@@ -61,6 +61,7 @@ def test_from_the_secret_to_a_checked_key(shell: Shell) -> None:
     assert "LICENSE_SECRET" in without(shell, None).refusal("catalog", "apply", "catalog.toml")
     assert "32 characters" in without(shell, "short").refusal("catalog", "show")
     shell.run("catalog", "apply", "catalog.toml")
+    assert "LICENSE_SECRET is not set" in without(shell, None).call("doctor").stdout
     order = ("license", "issue", "--plan", "waterworks/onsite", "--email", "a@example.com")
     assert "FIRM_REQUIRED" in shell.refusal(*order)
     made = shell.json(*order, "--firm", FIRM)

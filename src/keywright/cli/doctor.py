@@ -162,6 +162,8 @@ def _of_database(settings: Settings, database: Database) -> Iterator[Line]:
         yield from (not_set_up(provider, "note") for provider in bootstrap.CREDENTIAL_KINDS)
     for provider in context.channels:
         yield from check_provider(Asked(context, settings, provider, strict=False))
+    if (line := _firms(context)) is not None:
+        yield line
     for check in (signed_set_line, _catalog, _inbox, _owed):
         yield check(context)
 
@@ -224,6 +226,21 @@ def _clock(context: Context, settings: Settings) -> Line:
                 "clock", "wrong", "it differs from the database by over a minute: run a time service."
             )
     return Line("clock", "ok", f"{datetime.now(UTC):%Y-%m-%d %H:%M:%SZ}")
+
+
+def _firms(context: Context) -> Line | None:
+    """Whether HMAC keys can be made. None: nobody needs them."""
+    from keywright.store import catalog
+
+    with context.database.read() as connection:
+        offers = catalog.list_offers(connection, context.master.id)
+    bound = any(offer.plan.terms.profile == "hmac" for offer in offers)
+    if context.firm_secrets is not None:
+        # It is in no copy of the database, and every installation hangs on it.
+        return Line("firms", "ok", "LICENSE_SECRET is set. Keep a copy of it apart from the database.")
+    if bound:
+        return Line("firms", "wrong", "a plan has profile hmac, and LICENSE_SECRET is not set.")
+    return None
 
 
 def _catalog(context: Context) -> Line:
