@@ -60,7 +60,9 @@ def bind_due(
     for purchase, order in orders.items():
         if is_due(order):
             known = [written.get(one.id, one) for one in held.get(purchase, ())]
-            made = [one for one in written.values() if one.purchase_id == purchase]
+            renews = checkouts.renews_of(order)
+            older = renews.license if renews is not None and renews.how == "extend" else None
+            made = [one for one in written.values() if one.purchase_id == purchase or one.id == older]
             wishes.append(Wish(order, tuple({one.id: one for one in (*known, *made)}.values())))
     if wishes:
         bind(context, connection, wishes, {plan.id: plan for plan in plans.values()}, now)
