@@ -612,6 +612,9 @@ def test_a_changed_role_counts_with_the_next_page_and_an_owner_stays(house: Hous
     send(owner.client, f"{path}/close", page)
     assert not is_in(other.client)
     assert knock(house.browser(), "other@example.com").status_code == 403
+    again = house.colleague("other@example.com", "support")
+    assert is_in(again.client)
+    assert sign_in(house.browser(), "other@example.com", other.codes[0]).status_code == 403
     acts = house.acts()
     for act in ("staff.role_changed", "staff.session_ended", "staff.closed"):
         assert act in acts

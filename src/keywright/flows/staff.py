@@ -59,7 +59,8 @@ def first_link(context: Context) -> str | None:
 
 
 def create(context: Context, tenant: str, email: str, role: str, by: str) -> tuple[Staff, str]:
-    """Make an account, and the address at which the person sets it up. Made again for one who has not yet.
+    """Make an account, and the address at which the person sets it up. Made again for one who has not yet,
+    and for one whose account was closed.
 
     Raises Invalid; Conflict when there is somebody with this address.
     """
@@ -69,13 +70,14 @@ def create(context: Context, tenant: str, email: str, role: str, by: str) -> tup
     with context.database.write() as connection:
         people.lock_tenant(connection, tenant)
         known = people.find_by_email(connection, tenant, address)
-        if known is not None and known.ready_at is not None:
+        if known is not None and known.ready_at is not None and known.ended_at is None:
             raise Conflict("There is somebody with this address already.", code="STAFF_KNOWN")
         person = Staff(context.new_id("stf"), tenant, address, role, now)
         if known is None:
             people.insert(connection, person)
         else:
-            person = msgspec.structs.replace(known, role=role, ended_at=None)
+            # Somebody who comes back begins anew, under the id that old timelines name.
+            person = msgspec.structs.replace(known, role=role, ended_at=None, ready_at=None)
             people.change(connection, person)
         audit.append(connection, tenant, by, "staff.created", person.id, {"role": role}, now)
         return person, _new_link(context, connection, tenant, person.id)
