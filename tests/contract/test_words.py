@@ -45,6 +45,7 @@ NAMES = {
     "payment",
     "plan_id",
     "price",
+    "product",
     "reference",
     "refund",
     "session",

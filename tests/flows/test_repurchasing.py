@@ -19,7 +19,7 @@ from keywright.flows.operate import Act, Order
 from keywright.flows.renewing import NO_PROOF, Proof
 from keywright.store.tables import announcements as owed_table
 from keywright.store.tables import licenses as license_table
-from keywright.store.tables import timeline
+from keywright.store.tables import products, timeline
 from tests.conftest import TurnableClock
 from tests.life import stripe, world
 from tests.life.payments import PayDesk, selling_through
@@ -132,6 +132,39 @@ def test_old_and_new_in_one_batch(shop: Context, clock: TurnableClock) -> None:
     after = world.the_license(shop)
     assert after.entitled_until == clock.now() + YEAR
     assert license_views.check_integrity(shop, shop.master.id).damaged == []
+
+
+@on_one_database
+def test_another_product_beside_it_is_a_license_of_its_own(shop: Context, clock: TurnableClock) -> None:
+    with shop.database.write() as connection:
+        connection.execute(
+            sa.insert(products).values(
+                id="pro_2", tenant_id=shop.master.id, slug="other", name="Other", key_prefix="OT"
+            )
+        )
+    world.add_plan(shop, "month", "price_month", Terms(on_repurchase="extend"))
+    world.add_plan(shop, "beside", "price_beside", Terms(on_repurchase="extend"), product="pro_2")
+    order = Order("dashcaddy/month", "a@example.com", until=clock.now() + timedelta(days=5))
+    row, key = operate.issue(shop, shop.master.id, order, ACT)
+    opened = checkout.open_checkout(shop, Ask("dashcaddy/month", renew_key=key))
+    at, until = clock.now(), clock.now() + timedelta(days=30)
+    sub = f"sub_{opened.reference[3:]}"
+    session = stripe.session(
+        f"cs_{opened.reference[3:]}", mode="subscription", reference=opened.reference, sub=sub
+    )
+    running = stripe.subscription(sub, at, until, price="price_month", reference=opened.reference)
+    beside = {**running["items"]["data"][0], "id": "si_2", "price": {"id": "price_beside", "object": "price"}}
+    running["items"]["data"].append(beside)
+    world.hand_in(
+        shop,
+        stripe.event("checkout.session.completed", session, at),
+        stripe.event("customer.subscription.updated", running, at),
+    )
+    found = {one.product_id: one for one in world.all_licenses(shop)}
+    assert set(found) == {"pro_1", "pro_2"}
+    assert found["pro_1"].id == row.id
+    assert found["pro_1"].entitled_until == until + timedelta(days=5)
+    assert found["pro_2"].entitled_until == until
 
 
 @on_one_database

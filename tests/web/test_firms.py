@@ -86,7 +86,7 @@ def test_a_token_vouches_and_a_wrong_one_is_refused(firmly: Context, office: Cli
         assert answer.status_code == status
     stolen = office.post("/api/checkout/session", json=wish, headers={"authorization": "Bearer kw_nonsense"})
     assert (stolen.status_code, stolen.json()["code"]) == (401, "UNAUTHORIZED")
-    assert opened(firmly) == [(FIRM, Renews(row, "replace"))]
+    assert opened(firmly) == [(FIRM, Renews(row, "pro_1", "replace"))]
 
 
 @pytest.mark.parametrize("origin", [BASE, "https://evil.example", None])
@@ -100,7 +100,7 @@ def test_a_portal_session_counts_on_our_own_pages_only(
         "/api/checkout/session", json={"plan": "dashcaddy/plan-0", "firm": FIRM}, headers=headers
     )
     assert answer.status_code == 201
-    assert opened(firmly) == [(FIRM, Renews(row, "replace") if origin == BASE else None)]
+    assert opened(firmly) == [(FIRM, Renews(row, "pro_1", "replace") if origin == BASE else None)]
 
 
 def test_a_program_fetches_its_hmac_key(firmly: Context, office: Client) -> None:

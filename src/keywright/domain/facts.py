@@ -153,9 +153,13 @@ class DisputeSeen(msgspec.Struct, frozen=True, tag="dispute", omit_defaults=True
 
 
 class Renews(msgspec.Struct, frozen=True):
-    """The older license that a checkout was opened for, and what becomes of it when it is paid."""
+    """The older license that a checkout was opened for, its product, and what becomes of it when it is paid.
+
+    Other products that a purchase comes to have later do nothing to it.
+    """
 
     license: str
+    product: str
     how: Literal["extend", "replace"]
 
 

@@ -78,7 +78,7 @@ def check(
     if plan.terms.quantity == "keys" and quantity != 1:
         raise Invalid("One key is renewed at a time: `quantity` must be 1.", code="QUANTITY_INVALID")
     how = "replace" if plan.terms.on_repurchase == "replace" else "extend"
-    return Renewing(named, Renews(older.id, how))  # type: ignore[arg-type]  # one of two words
+    return Renewing(named, Renews(older.id, older.product_id, how))  # type: ignore[arg-type]  # one of two words
 
 
 def _check_profile(context: Context, firm: str | None) -> None:

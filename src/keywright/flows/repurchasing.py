@@ -58,6 +58,8 @@ def wish_of(purchase_id: str, event: str, state: Purchase, grant: Grant, unit: i
     ordered = state.ordered
     if unit != 0 or ordered is None or ordered.renews is None:
         return None
+    if ordered.renews.product != grant.product_id:
+        return None
     return Wish(ordered.reference, ordered.renews, event, purchase_id, state, grant)
 
 
