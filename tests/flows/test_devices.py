@@ -131,6 +131,25 @@ def lease_of(glimpse: Glimpse) -> str | None:
     return verdict.code if verdict is not None and verdict.lease is not None else None
 
 
+def test_a_purchase_that_extends_brings_the_older_license_to_the_machine(
+    shop: Context, desk: PayDesk, clock: TurnableClock
+) -> None:
+    world.add_plan(
+        shop, "year", "price_year", Terms(term=31_536_000, on_repurchase="extend", max_activations=2)
+    )
+    first = checkout.open_checkout(shop, Ask("dashcaddy/year"))
+    world.outcome(shop, desk.paid(first.reference))
+    held = world.the_license(shop)
+    clock.turn(days=30)
+    opened = open_for(shop, "year", renew_key=world.key_of(shop, held))
+    paid = desk.paid(opened.reference)
+    paid["data"]["object"]["payment_intent"] = "pi_of_the_second"
+    assert world.outcome(shop, paid) == "applied"
+    assert world.the_license(shop).id == held.id
+    assert machines(shop) == [(held.id, "Ann's laptop", None)]
+    assert lease_of(look(shop, opened)) == "VALID"
+
+
 def look_by_key(context: Context) -> Glimpse:
     subject = streams.by_key(context, ask_of(context).ask)
     (glimpse,) = streams.look(context, Bookkeeping(), [subject])
