@@ -162,18 +162,14 @@ def of_purchases(connection: sa.Connection, purchases: Sequence[str]) -> dict[st
 
 _FOR_VERDICT = (
     f"SELECT {SELECTED}, p.slug, p.name, p.version, p.terms, pr.slug, a.id, a.name, a.activated_at, a.lease,"  # noqa: S608  # our own names
-    " a.lease_until, a.lease_mark, a.last_seen_at, a.seat_until, a.out_until, k.fingerprint_hash"
-    " FROM {source} CROSS JOIN licenses l"
+    " a.lease_until, a.lease_mark, a.last_seen_at, a.seat_until, a.out_until, {fingerprint}"
+    " FROM {source}licenses l"
     # Outer joins: a license that was led to no plan is still there, and altered.
     " LEFT JOIN plans p ON p.id = l.plan_id LEFT JOIN products pr ON pr.id = l.product_id"
-    " LEFT JOIN activations a ON a.license_id = l.id AND a.fingerprint_hash = k.fingerprint_hash"
-    " AND a.released_at IS NULL WHERE l.key_hash = k.key_hash"
+    " LEFT JOIN activations a ON a.license_id = l.id AND a.fingerprint_hash = {fingerprint}"
+    " AND a.released_at IS NULL WHERE l.key_hash = {key}"
 )
-_ONE = sa.text(
-    _FOR_VERDICT.format(
-        source="(SELECT CAST(:key_hash AS TEXT) AS key_hash, CAST(:fp_hash AS TEXT) AS fingerprint_hash) k"
-    )
-)
+_ONE = sa.text(_FOR_VERDICT.format(source="", key=":key_hash", fingerprint="CAST(:fp_hash AS TEXT)"))
 
 
 def find_for_verdict(connection: sa.Connection, key_hash: str, fingerprint_hash: str | None) -> Found | None:
@@ -203,7 +199,8 @@ def find_many_for_verdict(
 
 @lru_cache(maxsize=4)
 def _many(source: str) -> sa.TextClause:
-    return sa.text(_FOR_VERDICT.format(source=source))
+    asked = {"key": "k.key_hash", "fingerprint": "k.fingerprint_hash"}
+    return sa.text(_FOR_VERDICT.format(source=f"{source} CROSS JOIN ", **asked))
 
 
 def found_from_row(row: Sequence[Any]) -> Found:
