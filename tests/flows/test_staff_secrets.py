@@ -65,7 +65,9 @@ def test_a_password_has_its_hash_and_nobody_has_nobodys() -> None:
     assert staff_secrets.is_right(staff_secrets.hashed("caf\u00e9 au lait"), "cafe\u0301 au lait")
 
 
-@pytest.mark.parametrize("encoded", [staff_secrets.hashed("x"), staff_secrets.nobodys_hash()])
+@pytest.mark.parametrize(
+    "encoded", [staff_secrets.hashed("x"), staff_secrets.nobodys_hash()], ids=["somebody", "nobody"]
+)
 def test_hashes_cost_at_least_what_they_should(encoded: str) -> None:
     cost = extract_parameters(encoded)
     assert cost.type.name == "ID"
