@@ -139,9 +139,11 @@ def top_up(target: Target, intake: Intake, count: int) -> LoadReport:
 
 
 def validate(target: Target, pairs: Pairs) -> Measured:
-    """Validate with a fingerprint that is activated, every license at most once, in random order."""
+    """Validate with an activated fingerprint and signals, every license at most once, in random order."""
     shuffled = random.Random(1).sample(pairs, len(pairs))
-    path = write(target, "validate", spool.licensing_calls("/api/license/validate", shuffled))
+    path = write(
+        target, "validate", spool.licensing_calls("/api/license/validate", shuffled, with_signals=True)
+    )
 
     def measure() -> Loaded:
         bring_into_memory(target.work)

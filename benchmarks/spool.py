@@ -7,6 +7,7 @@ numbers that only grow would make every index insert an append, and the figures 
 
 import hashlib
 import hmac
+from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -82,10 +83,25 @@ def renewals(
             yield _delivery("customer.subscription.updated", number, at, data, secret, now, period)
 
 
-def licensing_calls(path: str, pairs: Iterable[tuple[str, str]]) -> Iterator[bytes]:
+def licensing_calls(
+    path: str, pairs: Iterable[tuple[str, str]], *, with_signals: bool = False
+) -> Iterator[bytes]:
     """Calls of `/api/license/validate` or `/activate`; a pair is a license key and a fingerprint."""
     for key, fingerprint in pairs:
-        yield http_post(path, _encoder.encode({"key": key, "fingerprint": fingerprint}))
+        call: dict[str, object] = {"key": key, "fingerprint": fingerprint}
+        if with_signals:
+            call["signals"] = _signals_of(fingerprint)
+        yield http_post(path, _encoder.encode(call))
+
+
+def _signals_of(fingerprint: str) -> dict[str, str]:
+    """What a client sends beside the fingerprint: a hash for each thing of the machine, and its kind."""
+    hashes = {
+        name: hashlib.blake2b(f"{name}:{fingerprint}".encode(), digest_size=16).digest()
+        for name in ("machine", "board", "disk", "mac", "host", "cpu", "os")
+    }
+    told = {name: urlsafe_b64encode(value).decode().rstrip("=") for name, value in hashes.items()}
+    return {**told, "kind": "metal"}
 
 
 def signature_header(body: bytes, secret: str, now: int) -> str:
