@@ -458,6 +458,18 @@ def test_odd_headers_of_a_stream_are_refused(shop: Shop) -> None:
     assert {one.seconds < SLOWEST for one in answers} == {True}
 
 
+def test_texts_that_are_no_utf_8_are_refused_wherever_they_stand(shop: Shop) -> None:
+    async def drive() -> list[Answer]:
+        async with Line(shop.port) as line:
+            return [
+                await line.ask(path, b'{"key":"a","fingerprint":"machine-0001","%s":"\xff\xfe"}' % name)
+                for path in LICENSING
+                for name in (b"key", b"fingerprint", b"name", b"product", b"nonce")
+            ]
+
+    assert {(one.status, one.code) for one in asyncio.run(drive())} == {(422, "INVALID")}
+
+
 def test_odd_values_in_licensing_calls_are_refused_by_code(shop: Shop) -> None:
     async def drive() -> list[Answer]:
         async with Line(shop.port) as line:

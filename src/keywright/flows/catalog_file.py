@@ -44,6 +44,8 @@ _CURRENCY = Rule(
 _BUDGET = Rule(re.compile(r"[0-9]{1,9}/[0-9]{1,7}[hdy]"), 'a number and a period such as "5/30d"')
 _MOST = 2**31 - 1
 _EARLIEST_REMINDER = 90 * DAY
+# Of the 5.9 KB that fit into a token of 8 KB; the rest is for the longest firm, nonce and names there can be.
+_LARGEST_GRANTS = 3500
 
 _DEFAULT = Terms()
 _QUANTITY: tuple[Literal["seats", "keys"], ...] = ("seats", "keys")
@@ -226,7 +228,17 @@ def _terms(table: Table) -> Terms:
         trial_reminders=reminders["trial_ending"],
     )
     _check_seats(table, terms)
+    _check_size(table, terms)
     return terms
+
+
+def _check_size(table: Table, terms: Terms) -> None:
+    """Every lease carries them. With one that is too long no machine could be answered any more."""
+    size = len(msgspec.json.encode((terms.entitlements, terms.limits)))
+    if size > _LARGEST_GRANTS:
+        member = "entitlements" if terms.entitlements else "limits"
+        told = f"take {size} bytes as JSON, and a lease has room for {_LARGEST_GRANTS}"
+        table.refuse(member, f"the plan's entitlements and limits {told}")
 
 
 def _check_seats(table: Table, terms: Terms) -> None:

@@ -24,6 +24,8 @@ YEAR = 365 * DAY
 """A year in the catalog is 365 days, in leap years too: a duration is a number of seconds."""
 LONGEST = 100 * YEAR
 LARGEST = 2**53 - 1
+LARGEST_LIMIT = 2**31 - 1
+"""What a verifier takes for a quota: a token that says more is refused everywhere."""
 """The largest integer that every JSON reader keeps exact (RFC 8259 section 6)."""
 
 _MAX_SIZE = 1024 * 1024
@@ -243,7 +245,7 @@ class Table:
         for key in self._members:
             if not rule.pattern.fullmatch(key):
                 self.refuse(key, f"{quoted(key)} in {label} must be {rule.wanted}")
-        return {key: self.whole(key, 0, LARGEST) for key in self._members}
+        return {key: self.whole(key, 0, LARGEST_LIMIT) for key in self._members}
 
     def table(self, name: str) -> Table | None:
         value = self._value(name)

@@ -145,7 +145,7 @@ class Desk:
         body = await wire.body_of(scope, receive, _LARGEST_BODY)
         try:
             ask = decode(body)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise Invalid("The body must be a JSON object with `key` and what the call needs.") from None
         asked = licensing.check(self.context, ask, fingerprint_needed=fingerprint_needed)
         if asked.also:
