@@ -46,7 +46,12 @@ from keywright.settings import PAYPAL_LIVE_BASE, Settings, is_live_key, listed
 from keywright.signing import key_schemes
 from keywright.signing.hmac_key import DerivedSecrets
 from keywright.signing.keyring import Keyring
-from keywright.signing.vault import load_or_create_master_key, read_master_key
+from keywright.signing.vault import (
+    VaultRefused,
+    load_or_create_master_key,
+    read_master_key,
+    unwrap_data_key,
+)
 from keywright.store import keys, migrate, tenants
 from keywright.store.engine import Database
 from keywright.store.tenants import ProviderAccount, Tenant
@@ -387,6 +392,31 @@ def _master_key(settings: Settings, database: Database) -> bytes:
             f"{path} is missing, and it opens this database: put it back, or set KEYWRIGHT_MASTER_KEY."
         )
     return load_or_create_master_key(path)
+
+
+def key_check(settings: Settings) -> Callable[[Mapping[str, str]], None]:
+    """What tells whether the master key at hand opens the data keys that are brought from elsewhere.
+
+    Makes no key: a new one would open none of them. Raises Misconfigured when there is none.
+    """
+    path = settings.data_dir / "master.key"
+    if settings.keywright_master_key is None and not path.exists():
+        raise Misconfigured(
+            f"First put the master key that belongs to it at {path}, or set KEYWRIGHT_MASTER_KEY."
+        )
+    given = settings.keywright_master_key
+    master = read_master_key(given.get_secret_value()) if given else load_or_create_master_key(path)
+
+    def check(wrapped: Mapping[str, str]) -> None:
+        try:
+            for tenant, text in wrapped.items():
+                unwrap_data_key(master, text, tenant=tenant)
+        except VaultRefused:
+            raise Misconfigured(
+                "The master key at hand is not the one that sealed this. Put the right one in its place."
+            ) from None
+
+    return check
 
 
 @contextmanager

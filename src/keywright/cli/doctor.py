@@ -5,11 +5,12 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import typer
 
+from keywright.cli.backup import last_backup
 from keywright.cli.key import signed_set_line
 from keywright.cli.provider_checks import (
     Asked,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from keywright.store.engine import Database
 
 _SECONDS = 5.0
+_BACKUP_AGE = timedelta(days=2)
 
 
 def doctor(json: AsJson = False) -> None:
@@ -137,6 +139,17 @@ def _key_backup(settings: Settings, *, in_use: bool) -> Line:
                 "can be read again.")  # fmt: skip
 
 
+def _backup(settings: Settings) -> Line:
+    """What `keywright backup` made. What other programs have saved is not known here: so never `wrong`."""
+    made = last_backup(settings)
+    if made is None:
+        return Line("backup", "note", "none was made from here. Run, every night: keywright backup FILE")
+    old = datetime.now(UTC) - made
+    if old > _BACKUP_AGE:
+        return Line("backup", "note", f"the last one is {old.days} days old. Run: keywright backup FILE")
+    return Line("backup", "ok", f"the last one is of {made:%Y-%m-%d %H:%M:%SZ}")
+
+
 def _of_database(settings: Settings, database: Database) -> Iterator[Line]:
     from keywright import bootstrap
     from keywright.store import migrate
@@ -146,6 +159,7 @@ def _of_database(settings: Settings, database: Database) -> Iterator[Line]:
         return
     yield Line("database", "ok", _version(database))
     yield _key_backup(settings, in_use=_is_sealed(database))
+    yield _backup(settings)
     if not migrate.is_current(database):
         yield Line("schema", "wrong", "not that of this release. Run: keywright migrate")
         yield from _unprepared(settings)
@@ -204,8 +218,6 @@ def _version(database: Database) -> str:
 
 
 def _clock(context: Context, settings: Settings) -> Line:
-    from datetime import UTC, datetime
-
     from keywright.store.rows import certain
 
     if settings.is_sandbox:

@@ -9,6 +9,7 @@ import typer
 
 from keywright import __version__
 from keywright.cli import (
+    backup,
     catalog,
     checks,
     demo,
@@ -36,6 +37,8 @@ app.command("demo")(demo.demo)
 app.command("serve")(serve.serve)
 app.command("worker")(serve.worker)
 app.command("migrate")(serve.migrate)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.command("doctor")(doctor.doctor)
 app.command("verify")(checks.verify)
 app.command("integrity")(checks.integrity)

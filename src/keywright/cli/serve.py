@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from keywright.cli import backup
 from keywright.domain.errors import Misconfigured
 
 if TYPE_CHECKING:
@@ -222,10 +223,20 @@ def worker() -> None:
         running.workflows.stop()
 
 
-def migrate() -> None:
+def migrate(
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="URL", help="First copy everything from this database into an empty one."
+        ),
+    ] = None,
+) -> None:
     """Bring the database to the schema of this release."""
     from keywright import bootstrap
 
+    if source is not None:
+        backup.move(source)
+        return
     settings = bootstrap.read_settings()
     bootstrap.configure_logging(settings)
     database = bootstrap.open_database(settings)

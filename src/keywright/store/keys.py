@@ -63,6 +63,12 @@ def any_data_key(connection: sa.Connection) -> bool:
     return connection.execute(sa.select(data_keys.c.tenant_id).limit(1)).first() is not None
 
 
+def data_keys_by_tenant(connection: sa.Connection) -> dict[str, str]:
+    """All wrapped data keys."""
+    found = connection.execute(sa.select(data_keys.c.tenant_id, data_keys.c.wrapped))
+    return {row.tenant_id: row.wrapped for row in found}
+
+
 def insert_data_key(connection: sa.Connection, tenant: str, wrapped: str, now: datetime) -> None:
     connection.execute(sa.insert(data_keys).values(tenant_id=tenant, wrapped=wrapped, created_at=now))
 

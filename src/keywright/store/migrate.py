@@ -27,9 +27,32 @@ def config(connection: sa.Connection) -> Config:
 def upgrade(database: Database) -> None:
     """Run what is missing, in one transaction. Waits for another process that is at it."""
     with database.write() as connection:
-        if not database.is_sqlite:
-            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        command.upgrade(config(connection), "head")
+        lock(connection)
+        upgrade_on(connection, "head")
+
+
+def lock(connection: sa.Connection) -> None:
+    """Until the end of this transaction, let nobody else migrate. On SQLite every writer is alone anyway."""
+    if connection.dialect.name != "sqlite":
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+
+
+def upgrade_on(connection: sa.Connection, revision: str) -> None:
+    """Run what is missing to this revision, in the caller's transaction."""
+    command.upgrade(config(connection), revision)
+
+
+def revision(connection: sa.Connection) -> str:
+    """The revision of the schema that is there; empty where there is none."""
+    return MigrationContext.configure(connection).get_current_revision() or ""
+
+
+def knows(revision: str) -> bool:
+    """Whether this release can bring a schema of this revision up to its own."""
+    made = Config()
+    made.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    made.set_main_option("path_separator", "os")
+    return any(one.revision == revision for one in ScriptDirectory.from_config(made).walk_revisions())
 
 
 def is_current(database: Database) -> bool:
