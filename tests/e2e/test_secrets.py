@@ -11,6 +11,7 @@ import asyncio
 import base64
 import email
 import email.policy
+import gzip
 import json
 import re
 import subprocess
@@ -401,6 +402,18 @@ def test_no_mail_holds_a_card_number_or_a_planted_secret(shop: Shop, garden: Gar
         assert not {place for place in garden.found_in(text) if place not in ADDRESS}, file.name
         for secret in (SECRET, shop.sandbox.api_key, METRICS_TOKEN):
             assert secret not in text
+
+
+def test_a_backup_holds_nothing_more(shop: Shop, garden: Garden, tmp_path: Path) -> None:
+    file = tmp_path / "night.backup"
+    command = [sys.executable, "-m", "keywright.cli.main", "backup", str(file)]
+    subprocess.run(command, env=shop.env, cwd=shop.folder, capture_output=True, check=True, timeout=60)
+    raw = gzip.decompress(file.read_bytes())
+    assert b"sub_ours" in raw
+    check_bytes(raw, shop)
+    assert (shop.folder / "data" / "master.key").read_bytes().strip() not in raw
+    text = "\n".join(opened_up(line) for line in raw.decode().splitlines())
+    assert {place for place in garden.found_in(text) if not is_kept(place)} == {"call name"}
 
 
 def test_our_own_secrets_stand_nowhere_in_the_database(shop: Shop, garden: Garden) -> None:
