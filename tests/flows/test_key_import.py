@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from keywright.domain import license_key
+from keywright.domain import hmac_key, license_key
 from keywright.domain.errors import Invalid, KeywrightError, Misconfigured
 from keywright.domain.plan import Terms
 from keywright.flows import (
@@ -349,6 +349,19 @@ def test_a_key_that_reads_as_one_of_ours_is_found_like_one(shop: Context, tmp_pa
     assert ask(shop, brought.lower()).code == "VALID"
     # Nothing else is looked for on its account.
     assert shop.schemes.forms("some-other-text") == ()
+
+
+def test_a_key_that_reads_as_an_hmac_key_is_refused_since_it_would_never_be_found(
+    shop: Context, tmp_path: Path
+) -> None:
+    body = hmac_key.Body(tier=3, product=2, seats=9, last_day=20800, epoch=1, serial=b"12345")
+    full = hmac_key.make(bytes(64), "Some firm", body)
+    short = hmac_key.grouped(hmac_key.shortened(full))
+    found = bring(shop, write(tmp_path, *(f"{key},dashcaddy/plan-1,,1,never,,,," for key in (full, short))))
+    assert (found.made, found.refused) == (0, 2)
+    assert {one.reason for one in found.problems} == {
+        "key reads as an HMAC key, and would never be found as this one"
+    }
 
 
 def test_another_process_learns_of_brought_keys(shop: Context, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 import msgspec
 import sqlalchemy as sa
 
-from keywright.domain import override
+from keywright.domain import hmac_key, license_key, override
 from keywright.domain.activation import Activation
 from keywright.domain.license import License, granted, seats_at
 from keywright.domain.override import Overrides
@@ -209,6 +209,9 @@ class _Run:
             return "a plan of the hmac profile makes its own keys"
         if line.until is None and plan.terms.term == "subscription":
             return "until is empty, and a subscription has no end of its own: write a date or never"
+        if license_key.canonical(line.key) is None and hmac_key.read(line.key) is not None:
+            # Whoever types it is answered about the license of that HMAC key, or not at all.
+            return "key reads as an HMAC key, and would never be found as this one"
         scheme = plan.terms.key_scheme or EXACT
         key = license_keys.brought(self._context.schemes, scheme, line.key)
         if key is None:
