@@ -144,3 +144,10 @@ def test_a_backup_under_load_is_served_elsewhere(
         # What a server works on is not filled.
         for words in (("restore", str(file)), ("migrate", "--from", shop.database_url)):
             assert re.search("stop it first|already runs", shell.refusal(*words))
+    # And on into a third one, of the first kind.
+    (tmp_path / "third").mkdir()
+    third = database_of(OTHER[kind], request, tmp_path / "third")
+    shell.environment["DATABASE_URL"] = third
+    assert "rows copied and compared" in shell.run("migrate", "--from", url).stdout
+    assert shell.json("integrity")["damaged"] == []
+    assert "not empty" in shell.refusal("migrate", "--from", url)
