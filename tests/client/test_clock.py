@@ -187,6 +187,23 @@ def test_a_folder_copied_to_another_machine(seller: Seller, tmp_path: Path) -> N
     assert client_of(seller, tmp_path).check().valid
 
 
+def test_a_copied_folder_still_tells_of_its_key_after_the_server_was_away(
+    seller: Seller, tmp_path: Path
+) -> None:
+    client_of(seller, tmp_path).activate(KEY)
+    other = Machine("machine-0002")
+    seller.mood = lambda *_: (503, {}, b"")
+    away = client_of(seller, tmp_path, machine=other)
+    assert [away.check().reason, away.validate().reason] == ["other_machine"] * 2
+    again = client_of(seller, tmp_path, machine=other)
+    assert again.check().reason == "other_machine"
+    seller.mood = lambda *_: None
+    assert again.activate().valid
+    # Freed here, the other machine's key is not taken up by itself.
+    assert again.deactivate().reason == "freed"
+    assert client_of(seller, tmp_path, machine=other).check().reason == "no_license"
+
+
 def test_a_home_that_two_machines_share(seller: Seller, tmp_path: Path) -> None:
     for name in ("machine-0001", "machine-0002"):
         assert client_of(seller, tmp_path, machine=Machine(name)).activate(KEY).valid

@@ -152,12 +152,13 @@ class Store:
         with self._lock:
             found = [decode(_bytes_of(path), self._secret) for path in self._paths]
             states = [state for state, _ in found if state is not None]
-            foreign = "" if states else self._foreign_key()
             kept = max(states, key=lambda one: one.writes, default=None)
             restored = found[0][0] is not None and kept is not None and found[0][0].writes < kept.writes
             if self._held is not None and (kept is None or kept.writes < self._held.writes):
                 kept = self._held  # the places cannot be written, or were emptied under a running program
-            return Seen(kept or State(), "" if kept is not None else foreign, restored)
+            # What only says that the server was away is no license of this machine's own.
+            own = kept is not None and (kept.key or kept.file or kept.answered_at)
+            return Seen(kept or State(), "" if own else self._foreign_key(), restored)
 
     def keep_list(self, text: str) -> None:
         """Keep a revocation list. It is signed, so it needs no more protection than its `seq` in the
