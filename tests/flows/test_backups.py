@@ -109,7 +109,11 @@ def check_copy(sold: Context, url: str, folder: Path) -> None:
         assert len(world.all_licenses(copied)) == 16
 
 
-def test_it_comes_back_into_either_database(sold: Context, empty: str, tmp_path: Path) -> None:
+# Into the other kind: tests/e2e/test_backup.py.
+@pytest.mark.parametrize(
+    ("prepared", "empty"), [("sqlite", "sqlite"), ("postgresql", "postgresql")], indirect=True
+)
+def test_it_comes_back_into_a_database_of_its_kind(sold: Context, empty: str, tmp_path: Path) -> None:
     file = saved(sold, tmp_path)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     opens = bootstrap.key_check(test_settings(empty, tmp_path))
