@@ -41,7 +41,7 @@ def sale(number: int) -> list[stripe.Json]:
     start = datetime.now(UTC)
     end = start + timedelta(days=30)
     sub, customer = f"sub_b{number}", f"cus_b{number}"
-    more = {"customer": customer}
+    more: dict[str, Any] = {"customer": customer}
     session = stripe.session(f"cs_b{number}", mode="subscription", sub=sub, intent=None, **more)
     return [
         stripe.event("checkout.session.completed", session, start),
