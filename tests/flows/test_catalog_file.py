@@ -231,7 +231,7 @@ class TestRefusals:
         [
             ("code = 256", "code must be a whole number from 1 to 255"),
             ('quantity = "seat"', 'quantity must be one of seats, keys, not "seat", did you mean seats?'),
-            ("seats_per_unit = 0", "seats_per_unit must be a whole number from 1 to 2147483647"),
+            ("seats_per_unit = 0", "seats_per_unit must be a whole number from 1 to 10000"),
             ("max_activations = -1", "max_activations must be a whole number from 0 to 2147483647"),
             ("max_activations = 1.5", "max_activations must be a whole number, not a decimal number"),
             ('moves = "5"', f'moves must be {MOVES}, not "5"'),

@@ -42,6 +42,7 @@ _CURRENCY = Rule(
     tuple(sorted(CURRENCIES)),
 )
 _BUDGET = Rule(re.compile(r"[0-9]{1,9}/[0-9]{1,7}[hdy]"), 'a number and a period such as "5/30d"')
+_MOST_SEATS_EACH = 10_000  # times 100,000 of them at once is still a count that tokens and databases hold
 _MOST = 2**31 - 1
 _EARLIEST_REMINDER = 90 * DAY
 # Of the 5.9 KB that fit into a token of 8 KB; the rest is for the longest firm, nonce and names there can be.
@@ -198,7 +199,7 @@ def _terms(table: Table) -> Terms:
     notices, reminders = _notices(table, grace, trial)
     terms = Terms(
         quantity=table.choice("quantity", _QUANTITY, _DEFAULT.quantity),
-        seats_per_unit=table.whole("seats_per_unit", 1, _MOST, _DEFAULT.seats_per_unit),
+        seats_per_unit=table.whole("seats_per_unit", 1, _MOST_SEATS_EACH, _DEFAULT.seats_per_unit),
         max_activations=table.optional_whole("max_activations", 0, _MOST),
         over_limit=table.choice("over_limit", _OVER_LIMIT, _DEFAULT.over_limit),
         moves=moves,
