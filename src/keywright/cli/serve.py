@@ -140,12 +140,14 @@ def _settings(port: int | None) -> Settings:
 def _config(app: Any, settings: Settings, host: str, **more: Any) -> Any:
     import uvicorn
 
+    from keywright.web.one_write import OneWriteProtocol
+
     return uvicorn.Config(
         app,
         host=host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=OneWriteProtocol,
         ws="none",
         log_config=None,
         access_log=False,
