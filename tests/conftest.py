@@ -137,13 +137,19 @@ def prepared_postgresql(postgresql: str, tmp_path_factory: pytest.TempPathFactor
     return _prepare(new_postgresql(postgresql), tmp_path_factory.mktemp("prepared-postgresql"))
 
 
+def copy_of(original: Prepared, folder: Path) -> Prepared:
+    """A copy of a prepared SQLite database: building a context writes accounts, never into the original."""
+    shutil.copytree(original.folder / "data", folder / "data")
+    return Prepared(f"sqlite:///{folder / 'data' / 'keywright.sqlite'}", folder)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def prepared(request: pytest.FixtureRequest, tmp_path: Path) -> Prepared:
     """A copy of a prepared database: migrating once per test would be most of a test's time."""
     original: Prepared = request.getfixturevalue(f"prepared_{request.param}")
-    shutil.copytree(original.folder / "data", tmp_path / "data")
     if request.param == "sqlite":
-        return Prepared(f"sqlite:///{tmp_path / 'data' / 'keywright.sqlite'}", tmp_path)
+        return copy_of(original, tmp_path)
+    shutil.copytree(original.folder / "data", tmp_path / "data")
     name = str(sa.make_url(original.url).database)
     return Prepared(new_postgresql(request.getfixturevalue("postgresql"), name), tmp_path)
 

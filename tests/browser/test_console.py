@@ -283,6 +283,7 @@ def test_a_passkey_is_made_and_signs_in_and_nobody_else_does(
     page.get_by_label("E-mail").fill("key@example.com")
     page.get_by_label("Password").fill(PASSWORD)
     page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Use a passkey")).to_be_visible()
     photograph(page, "54-second-1280-light")
     finger.know_the_user(False)
     page.get_by_role("button", name="Use a passkey").click()

@@ -16,7 +16,7 @@ from keywright import bootstrap
 from keywright.flows.context import Inline
 from keywright.providers.paystack.api import INLINE_SCRIPT, PAY_PAGES, access_code_of
 from keywright.web.storefront.pages import Pages
-from tests.conftest import Prepared, test_settings
+from tests.conftest import Prepared, copy_of, test_settings
 
 SHOP = "https://licenses.shop.example"
 CODE = "3ni8kdavz62431k"
@@ -37,9 +37,10 @@ Serve = Callable[[Page], None]
 
 
 @pytest.fixture
-def served(prepared_sqlite: Prepared) -> Serve:
+def served(prepared_sqlite: Prepared, tmp_path: Path) -> Serve:
     """`served(page)`: the page of an order is at SHOP, and Paystack's addresses answer."""
-    made = test_settings(prepared_sqlite.url, prepared_sqlite.folder)
+    own = copy_of(prepared_sqlite, tmp_path)
+    made = test_settings(own.url, own.folder)
     database = bootstrap.open_database(made)
     try:
         pages = Pages(bootstrap.build(made, database))

@@ -23,7 +23,7 @@ from keywright.sandbox.app import SandboxServer
 from keywright.sandbox.paypal_api import CLIENT_ID, CLIENT_SECRET
 from keywright.store.tables import inbox
 from keywright.web.app import create_app
-from tests.conftest import Prepared, TurnableClock, test_settings
+from tests.conftest import Prepared, TurnableClock, copy_of, test_settings
 from tests.contract.dialects import DIALECTS, MARKER, PROVIDERS, Dialect, encoded
 from tests.life import world
 from tests.web.conftest import IdleEngine
@@ -75,7 +75,8 @@ def channels(
     prepared_sqlite: Prepared, sandbox: SandboxServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Channel]]:
     """The adapters as the server has them. Nothing is written."""
-    made = test_settings(prepared_sqlite.url, prepared_sqlite.folder, **settings_for(sandbox))
+    own = copy_of(prepared_sqlite, tmp_path_factory.mktemp("channels"))
+    made = test_settings(own.url, own.folder, **settings_for(sandbox))
     database = bootstrap.open_database(made)
     yield dict(bootstrap.build(made, database).channels)
     database.dispose()

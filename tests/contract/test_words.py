@@ -20,7 +20,7 @@ from keywright.domain.facts import Fact, PaymentSeen, Reading, SubscriptionSeen
 from keywright.flows.context import Channel
 from keywright.sandbox import paypal_triggers, paystack_triggers, triggers
 from keywright.sandbox.app import SandboxServer
-from tests.conftest import Prepared, test_settings
+from tests.conftest import Prepared, copy_of, test_settings
 from tests.contract.dialects import PROVIDERS
 from tests.contract.test_providers import settings_for
 
@@ -66,10 +66,13 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxServer]
 
 
 @pytest.fixture(scope="module")
-def channels(prepared_sqlite: Prepared, sandbox: SandboxServer) -> Iterator[dict[str, Channel]]:
+def channels(
+    prepared_sqlite: Prepared, sandbox: SandboxServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Channel]]:
     # The stand-in is asked, too, and only its own key opens it.
     told = {**settings_for(sandbox), "paystack_secret_key": sandbox.sandbox.paystack.secret_key}
-    made = test_settings(prepared_sqlite.url, prepared_sqlite.folder, **told)
+    own = copy_of(prepared_sqlite, tmp_path_factory.mktemp("channels"))
+    made = test_settings(own.url, own.folder, **told)
     database = bootstrap.open_database(made)
     yield dict(bootstrap.build(made, database).channels)
     database.dispose()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from keywright.domain.plan import Terms
-from keywright.flows import checkout
+from keywright.flows import claiming
 from keywright.flows.context import Context
 from tests.life import world
 from tests.life.payments import PayDesk
@@ -23,7 +23,7 @@ def test_more_keys_than_are_shown(
     shown: int,
     more: bool,
 ) -> None:
-    monkeypatch.setattr(checkout, "_MOST_CLAIMED", 3)
+    monkeypatch.setattr(claiming, "_MOST_CLAIMED", 3)
     world.add_plan(shop, "box", "price_box", Terms(term="perpetual", quantity="keys"))
     body = {"plan": "dashcaddy/box", "quantity": bought}
     opened = client.post("/api/checkout/session", json=body).json()
