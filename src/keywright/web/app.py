@@ -33,6 +33,7 @@ from keywright.web.watch import Watch
 log = structlog.get_logger(__name__)
 
 _BOOKKEEPING_SECONDS = 2.0
+_LOG_SECONDS = 0.5
 
 # The document alone: the pages that come with the framework load their scripts from a CDN. Only the typed
 # routes are in it, by their own word. Its path is the document's: beneath it the framework answers what it
@@ -80,13 +81,16 @@ def create_app(context: Context, engine: WorkflowEngine, *, metrics_token: str |
         streams.streams.start(loop)
         await loop.run_in_executor(None, engine.launch)
         _settle_interpreter()
-        keeper = asyncio.create_task(_keep_books(context, desk, watch))
+        keepers = [asyncio.create_task(_keep_books(context, desk, watch))]
+        if context.database.is_sqlite:
+            keepers.append(asyncio.create_task(_keep_log_short(context)))
         try:
             # What waits for the streams to end before it stops waits for ever: they are told first.
             with stopping.when_asked_to_stop(streams.streams.end_all):
                 yield
         finally:
-            keeper.cancel()
+            for keeper in keepers:
+                keeper.cancel()
             streams.streams.end_all()
             await loop.run_in_executor(None, streams.streams.stop)
             for one in gatherers:
@@ -148,6 +152,17 @@ async def _keep_books(context: Context, desk: Desk, watch: Watch) -> None:
                 await loop.run_in_executor(None, _report_burst, context)
         except Exception as error:  # noqa: BLE001  # a database that is away for a moment must not end the keeper
             log.warning("bookkeeping_failed", error=type(error).__qualname__)
+
+
+async def _keep_log_short(context: Context) -> None:
+    """Empty SQLite's log before a writer has to: often, so that there is little each time."""
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(_LOG_SECONDS)
+        try:
+            await loop.run_in_executor(None, context.database.checkpoint)
+        except Exception as error:  # noqa: BLE001  # as above
+            log.warning("checkpoint_failed", error=type(error).__qualname__)
 
 
 def _report_burst(context: Context) -> None:
