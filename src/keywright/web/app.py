@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Protocol
 
 import structlog
@@ -81,16 +81,11 @@ def create_app(context: Context, engine: WorkflowEngine, *, metrics_token: str |
         streams.streams.start(loop)
         await loop.run_in_executor(None, engine.launch)
         _settle_interpreter()
-        keepers = [asyncio.create_task(_keep_books(context, desk, watch))]
-        if context.database.is_sqlite:
-            keepers.append(asyncio.create_task(_keep_log_short(context)))
         try:
             # What waits for the streams to end before it stops waits for ever: they are told first.
-            with stopping.when_asked_to_stop(streams.streams.end_all):
+            with _kept(context, desk, watch), stopping.when_asked_to_stop(streams.streams.end_all):
                 yield
         finally:
-            for keeper in keepers:
-                keeper.cancel()
             streams.streams.end_all()
             await loop.run_in_executor(None, streams.streams.stop)
             for one in gatherers:
@@ -135,6 +130,19 @@ def _settle_interpreter() -> None:
     # A thread that comes back from SQLite waits for its turn this long while another one computes; an
     # activation comes back ten times.
     sys.setswitchinterval(0.001)
+
+
+@contextmanager
+def _kept(context: Context, desk: Desk, watch: Watch) -> Iterator[None]:
+    """What goes on beside the requests, until the server stops."""
+    keepers = [asyncio.create_task(_keep_books(context, desk, watch))]
+    if context.database.is_sqlite:
+        keepers.append(asyncio.create_task(_keep_log_short(context)))
+    try:
+        yield
+    finally:
+        for keeper in keepers:
+            keeper.cancel()
 
 
 async def _keep_books(context: Context, desk: Desk, watch: Watch) -> None:
