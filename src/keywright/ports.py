@@ -349,6 +349,14 @@ class Letters(Protocol):
         """The letter that lets a customer into the portal."""
         ...
 
+    def address_link(self, told: PortalLetter) -> Letter:
+        """The letter to an address that a customer says is his: opening its link makes it his."""
+        ...
+
+    def address_moved(self, told: PortalLetter) -> Letter:
+        """The letter to the address that was a customer's until now."""
+        ...
+
     def alarm(self, kind: str, subject: str, detail: Mapping[str, Any]) -> Letter:
         """The letter that tells the operator of trouble. `subject` is the id of what it is about."""
         ...

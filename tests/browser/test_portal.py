@@ -33,14 +33,14 @@ def activate(shop: Shop, key: str, *names: str) -> None:
         assert httpx.post(f"{shop.url}/api/license/activate", json=body).status_code == 200
 
 
-def newest_link(shop: Shop, email: str) -> str:
+def newest_link(shop: Shop, email: str, kind: str = "link") -> str:
     """The link in the newest mail that brings one to this address."""
     until = time.monotonic() + 15
     while time.monotonic() < until:
         for path in sorted(shop.outbox.glob("*.eml"), key=lambda one: one.stat().st_mtime, reverse=True):
             mail = message_from_bytes(path.read_bytes(), policy=policy.default)
             body = mail.get_body(("plain",))
-            found = re.search(rf"{shop.url}/portal/link/\S+", body.get_content() if body else "")
+            found = re.search(rf"{shop.url}/portal/{kind}/\S+", body.get_content() if body else "")
             if found and email in str(mail["to"]):
                 return found[0]
         time.sleep(0.1)
@@ -87,7 +87,7 @@ def test_a_customer_signs_in_frees_a_machine_and_cancels(
         page.goto(f"{shop.url}/portal/licenses")
     expect(page.get_by_text("is not renewed")).to_be_visible()
     photograph(page, f"25-canceled-{look}")
-    page.get_by_role("button", name="Manage payment").click()
+    page.get_by_role("button", name="Payment and invoices").click()
     page.wait_for_url(f"{shop.sandbox.url}/**")
     page.goto(f"{shop.url}/portal/licenses")
     page.get_by_role("button", name="Sign out").click()
@@ -132,3 +132,65 @@ def test_the_demo_is_signed_in_to_from_its_mail_viewer(
     page.get_by_role("link", name=link).click()
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("heading", name="Your licenses")).to_be_visible()
+
+
+@pytest.mark.parametrize(("width", "dark"), [(320, True), (1280, False), (1920, False)])
+def test_a_customer_adds_seats_takes_a_file_and_goes(
+    shop: Shop, visit: Open, photograph: Photograph, width: int, dark: bool
+) -> None:
+    look = f"{width}-{'dark' if dark else 'light'}"
+    email = f"dora-{look}@example.com"
+    key = buy(visit(), shop, email)
+    activate(shop, key, "Dora's desk")
+    page = visit(width=width, dark=dark, ready_for="409")
+    sign_in(page, shop, email)
+    photograph(page, f"28-licenses-{look}")
+    with page.expect_download() as loading:
+        page.get_by_role("button", name="License file").click()
+    assert loading.value.suggested_filename == "license.lic"
+    page.get_by_role("link", name="Change seats").click()
+    page.get_by_label("Quantity in all").fill("4")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="4 in all")).to_be_visible()
+    photograph(page, f"29-price-{look}")
+    page.get_by_role("button", name="Agree, and change to 4").click()
+    expect(page.get_by_role("status")).to_contain_text("We have told the payment provider.")
+    page.get_by_role("link", name="Your data").click()
+    photograph(page, f"30-you-{look}")
+    with page.expect_download() as loading:
+        page.get_by_role("button", name="Download my data").click()
+    assert loading.value.suggested_filename == "personal-data.json"
+    page.get_by_label("New e-mail address").fill(f"moved-{email}")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("A link is on its way")
+    page.goto(newest_link(shop, f"moved-{email}", "address"))
+    photograph(page, f"31-address-{look}")
+    page.get_by_role("button", name="Use this address").click()
+    expect(page.get_by_role("status")).to_contain_text("Your address is changed.")
+    page.get_by_role("link", name="Your data").click()
+    page.get_by_label("To confirm, type").fill("erase my data")
+    page.get_by_role("button", name="Erase my data").click()
+    expect(page.get_by_role("alert")).to_contain_text("still renews")
+    photograph(page, f"32-refused-{look}")
+
+
+def sign_in(page: Page, shop: Shop, email: str) -> None:
+    page.goto(f"{shop.url}/portal")
+    page.get_by_label("E-mail").fill(email)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_be_visible()
+    page.goto(newest_link(shop, email))
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="Your licenses")).to_be_visible()
+
+
+def test_the_buy_button_leads_to_the_order_form(shop: Shop, visit: Open, photograph: Photograph) -> None:
+    for width, dark in ((320, True), (1280, False)):
+        page = visit(width=width, dark=dark)
+        page.goto(f"{shop.url}/demo/buy-button")
+        photograph(page, f"33-button-{width}")
+        with page.expect_popup() as opening:
+            page.get_by_role("link", name="Buy Pro").click()
+        expect(opening.value.get_by_role("radio", checked=True)).to_have_attribute("value", re.compile("^pro/"))
+        opening.value.goto(f"{shop.url}/buy/dashcaddy?canceled=yes")
+        photograph(opening.value, f"34-canceled-{width}")

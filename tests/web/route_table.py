@@ -115,6 +115,8 @@ POST /buy/{product:str} | storefront | nobody | master
 GET /checkout/{reference:str} | storefront | nobody, or claim for keys | of the checkout
 GET /checkout/{reference:str}/state | storefront | nobody, or claim for keys | of the checkout
 GET /checkout/{reference:str}/pay | storefront | nobody | of the checkout
+GET /buy.js | storefront | nobody | none
+GET /demo/buy-button | sandbox | nobody, in sandbox mode alone | master
 GET /demo/mails | sandbox | nobody, in sandbox mode alone | master
 GET /demo/mails/{name:str} | sandbox | nobody, in sandbox mode alone | master
 GET /api/openapi.json | admin API | nobody | none
@@ -132,6 +134,17 @@ POST /portal/licenses/{license_id:str}/resend | portal | customer | of the sessi
 POST /portal/licenses/{license_id:str}/stop | portal | customer | of the session
 POST /portal/licenses/{license_id:str}/resume | portal | customer | of the session
 POST /portal/licenses/{license_id:str}/manage | portal | customer | of the session
+GET /portal/licenses/{license_id:str}/seats | portal | customer | of the session
+POST /portal/licenses/{license_id:str}/seats | portal | customer | of the session
+POST /portal/licenses/{license_id:str}/file | portal | customer | of the session
+POST /portal/licenses/{license_id:str}/machines/{machine:str}/file | portal | customer | of the session
+POST /portal/licenses/{license_id:str}/hmac-key | portal | customer | of the session
+GET /portal/you | portal | customer | of the session
+POST /portal/you/address | portal | customer | of the session
+POST /portal/you/export | portal | customer | of the session
+POST /portal/you/erase | portal | customer | of the session
+GET /portal/address/{secret:str} | portal | customer | of the session
+POST /portal/address/{secret:str} | portal | customer | of the session
 
 GET /console/sign-in | console | nobody | of the link or the session
 POST /console/sign-in | console | nobody | of the link or the session

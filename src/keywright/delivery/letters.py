@@ -146,6 +146,19 @@ class Stationery:
             "portal_link", f"Sign in at {seller}", seller=seller, url=told.url, minutes=told.minutes
         )
 
+    def address_link(self, told: PortalLetter) -> Letter:
+        """How to confirm the address, and what to do for somebody who knows nothing of it."""
+        seller = line(told.seller)
+        subject = f"Confirm your address at {seller}"
+        return self._letter("address_link", subject, seller=seller, url=told.url, minutes=told.minutes)
+
+    def address_moved(self, told: PortalLetter) -> Letter:
+        """What happened, and what to do for who did not ask for it. The new address is not named."""
+        seller = line(told.seller)
+        return self._letter(
+            "address_moved", f"Your address at {seller} was changed", seller=seller, url=told.url
+        )
+
     def alarm(self, kind: str, subject: str, detail: Mapping[str, Any]) -> Letter:
         """What happened, what it means, what to type. An unknown kind is told with its details alone."""
         known = _ALARMS.get(kind, _UNNAMED)

@@ -23,3 +23,16 @@ def folded(text: str) -> str:
     """An address as it is compared: ASCII capitals are small letters, all else stays (RFC 4343 for domains;
     mailboxes that differ in capitals alone are not given out)."""
     return "".join(c.lower() if c.isascii() else c for c in text)
+
+
+_ERASED: Final = "@erased.invalid"
+
+
+def erased_for(customer_id: str) -> str:
+    """What stands in the place of an address that was erased. RFC 2606: nobody has a domain in `.invalid`."""
+    return f"{customer_id}{_ERASED}"
+
+
+def is_erased(text: str | None) -> bool:
+    """Whether this stands in the place of an erased address."""
+    return text is not None and text.endswith(_ERASED)

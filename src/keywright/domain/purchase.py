@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
+from keywright.domain.email_address import is_erased
 from keywright.domain.facts import (
     CheckoutSeen,
     DisputeSeen,
@@ -159,7 +160,14 @@ def _absorb_holder(purchase: Purchase, seen: HolderSeen) -> Purchase:
     # Member by member: a subscription event knows only the customer id, a checkout the e-mail too.
     holder = purchase.holder
     for member, value in (("customer", seen.customer), ("email", seen.email)):
-        if value is not None:
+        if value is None:
+            continue
+        known = holder.get(member)
+        if is_erased(value) and known is not None and not is_erased(known.value):
+            # Whoever had his address erased is not to have it back from an event that comes later: of all
+            # values the erased one is the greatest, so that absorbing stays commutative.
+            holder = {**holder, member: Told(seen.stamp, value)}
+        elif known is None or is_erased(value) or not is_erased(known.value):
             holder = _put(holder, member, Told(seen.stamp, value))
     return _with(purchase, "holder", holder)
 

@@ -17,14 +17,23 @@ import sqlalchemy as sa
 import structlog
 
 from keywright.domain import device
+from keywright.domain.email_address import is_erased
 from keywright.domain.errors import MailDelayed, MailRefused
 from keywright.domain.license import License, seats_at
-from keywright.flows import alarms, firm_keys, license_keys, notices, portal_sign_in, staff_mails
+from keywright.flows import (
+    alarms,
+    firm_keys,
+    license_keys,
+    notices,
+    portal_address,
+    portal_sign_in,
+    staff_mails,
+)
 from keywright.flows.context import Context
 from keywright.flows.intake import name_of
 from keywright.flows.license_writes import resealed
 from keywright.ports import Letter, LicenseLetter, Mail
-from keywright.store import announcements, letters, licenses, timeline
+from keywright.store import announcements, letters, licenses, portal_links, timeline
 from keywright.store.announcements import Announcement
 from keywright.store.letters import LetterSource
 from keywright.store.rows import micros
@@ -33,6 +42,7 @@ log = structlog.get_logger(__name__)
 
 ATTEMPTS = 12
 AT_ONCE = 64
+_PORTAL = (portal_sign_in.KIND, *portal_links.ADDRESS_KINDS)
 STRANDED_AFTER = timedelta(minutes=10)
 _MARK_WITHIN = 30.0  # seconds of sending; what a crash could double stays small when the mail server is slow
 _STRANDED_LIMIT = 1000
@@ -135,15 +145,9 @@ def _warn(batch: str, results: Mapping[str, _Result]) -> None:
 
 
 def _send_one(context: Context, owed: Announcement, source: LetterSource | None) -> _Result:
-    to = source.email if source is not None else None
-    if owed.kind == portal_sign_in.KIND:
-        to = portal_sign_in.address_of(context, owed.subject_id)
-        if to is None:
-            return _Result("outdated")
-    elif owed.kind.startswith(staff_mails.PREFIX):
-        to = staff_mails.address_of(context, owed)
-    elif owed.license_id is None:
-        to = context.policy.alert_email
+    to = _address(context, owed, source)
+    if is_erased(to) or (to is None and owed.kind in _PORTAL):
+        return _Result("outdated")
     if not to:
         return _Result("waiting") if owed.license_id else _Result("failed", "NO_ALERT_EMAIL")
     domain = to.rpartition("@")[2]
@@ -162,6 +166,19 @@ def _send_one(context: Context, owed: Announcement, source: LetterSource | None)
     return _Result("sent", domain=domain)
 
 
+def _address(context: Context, owed: Announcement, source: LetterSource | None) -> str | None:
+    """To whom it goes, as far as is known."""
+    if owed.kind == portal_sign_in.KIND:
+        return portal_sign_in.address_of(context, owed.subject_id)
+    if owed.kind in portal_links.ADDRESS_KINDS:
+        return portal_address.address_of(context, owed)
+    if owed.kind.startswith(staff_mails.PREFIX):
+        return staff_mails.address_of(context, owed)
+    if owed.license_id is None:
+        return context.policy.alert_email
+    return source.email if source is not None else None
+
+
 def _broken(owed: Announcement, error: Exception, domain: str) -> _Result:
     log.error("letter_failed", announcement=owed.id, kind=owed.kind, error=name_of(error))
     return _last_or_delayed(owed, name_of(error), domain)
@@ -177,6 +194,8 @@ def _letter(context: Context, owed: Announcement, source: LetterSource | None) -
         return context.letters.alarm(owed.kind.removeprefix("alarm."), owed.subject_id, detail)
     if owed.kind == portal_sign_in.KIND:
         return portal_sign_in.letter_of(context, owed.subject_id)
+    if owed.kind in portal_links.ADDRESS_KINDS:
+        return portal_address.letter_of(context, owed)
     if owed.kind.startswith(staff_mails.PREFIX):
         return staff_mails.letter_of(context, owed)
     if owed.kind == "license.issued" and source is not None:

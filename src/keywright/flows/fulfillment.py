@@ -40,6 +40,7 @@ from keywright.store import (
     checkouts,
     customers,
     licenses,
+    personal_data,
     purchases,
 )
 from keywright.store.checkouts import Checkout
@@ -129,6 +130,7 @@ class Fulfillment:
             self._write_licenses(changed, held)
         checkouts.settle(self.connection, list(self._checkout_changes.values()))
         self._write_links()
+        personal_data.keep_erased(self.connection, [(w.inbox_id, self._final(d).state) for w, d in self._met])
         self._tell_customers()
         return outcomes
 

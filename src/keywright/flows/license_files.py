@@ -14,10 +14,11 @@ import msgspec
 import sqlalchemy as sa
 
 from keywright.domain import fingerprint, license_file, license_token, seat
+from keywright.domain.activation import Activation
 from keywright.domain.errors import Conflict, Invalid
 from keywright.domain.license import License, seats_at
 from keywright.domain.plan import FOREVER, later_by
-from keywright.domain.verdict import Code, is_valid, last_valid
+from keywright.domain.verdict import DETAIL, Code, is_valid, last_valid
 from keywright.flows.context import Context
 from keywright.flows.license_writes import record
 from keywright.flows.licensing import Ask, Asked, Verdict, judge_asked, not_found, verdict_of
@@ -68,7 +69,49 @@ def make(context: Context, asked: Asked, days: int | None = None) -> FileMade | 
         code = _judge(context, asked, found, now)
         if not is_valid(code):
             return verdict_of(asked, found, code, found.activation, None, now)
-        return _write(context, connection, asked, found, code, days, now)
+        mid = fingerprint.mid(found.product, asked.ask.fingerprint or "")
+        return _write(context, connection, found, code, days, now, mid)
+
+
+def make_held(context: Context, held: License, machine_hash: str | None) -> FileMade:
+    """A license file for whoever holds a license, without its key: for one of its machines, or portable.
+
+    The fingerprint is not known here, but the machine's own lease says what a file for it is bound to.
+
+    Args:
+        machine_hash: the fingerprint hash of the machine; None: a file that is bound to none.
+
+    Raises:
+        Conflict: `NO_FILE` where the license is not good now or the plan lets no file travel,
+            `MACHINE_NOT_HEARD` where the machine has no lease that is still good, `FILE_TOO_LARGE`.
+    """
+    context.signer.refresh()
+    asked = Asked(Ask(""), held.key_hash, machine_hash)
+    with context.database.write() as connection:
+        found = licenses.lock(connection, held.key_hash, machine_hash)
+        if found is None or found.license.id != held.id:
+            raise Conflict("The license was changed meanwhile. Please try again.", code="NO_FILE")
+        now = context.clock.now()
+        code = _judge(context, asked, found, now)
+        if not is_valid(code):
+            raise Conflict(DETAIL[code][1], code="NO_FILE")
+        mid = "" if found.activation is None else _told_mid(context, found, found.activation)
+        return _write(context, connection, found, code, None, now, mid)
+
+
+def _told_mid(context: Context, found: Found, bound: Activation) -> str:
+    """What the machine's newest lease says it is bound to. Raises Conflict."""
+    tenant, unheard = found.license.tenant_id, "The machine has to be heard of first."
+    try:
+        told = license_token.open_signed(
+            bound.lease or "", typ="lease+jwt", keys=context.signer.verifiers(tenant, "lease+jwt")
+        )
+    except license_token.TokenRefused as error:
+        raise Conflict(unheard, code="MACHINE_NOT_HEARD") from error
+    mid = told.get("mid")
+    if told.get("sub") != found.license.id or not isinstance(mid, str):
+        raise Conflict(unheard, code="MACHINE_NOT_HEARD")
+    return mid
 
 
 def _judge(context: Context, asked: Asked, found: Found, now: datetime) -> Code:
@@ -86,11 +129,11 @@ def _judge(context: Context, asked: Asked, found: Found, now: datetime) -> Code:
 def _write(
     context: Context,
     connection: sa.Connection,
-    asked: Asked,
     found: Found,
     code: Code,
     days: int | None,
     now: datetime,
+    mid: str,
 ) -> FileMade:
     held, bound = found.license, found.activation
     id_ = context.new_id("fil")
@@ -114,7 +157,7 @@ def _write(
         off=found.plan.terms.offline_file,
         entitled_until=_clock(held.entitled_until),
         grace_until=_clock(held.grace_until),
-        mid=fingerprint.mid(found.product, asked.ask.fingerprint or "") if bound is not None else None,
+        mid=mid if bound is not None else None,
     )
     token = context.signer.sign(held.tenant_id, "lic+jwt", claims)
     file = _wrapped(token)

@@ -16,12 +16,14 @@ from keywright.domain import activation as rules
 from keywright.domain.activation import Activation
 from keywright.domain.errors import Conflict, NotFound
 from keywright.domain.license import License, Status, seats_at, status
-from keywright.flows import billing, operate
+from keywright.flows import billing, firm_keys, license_files, operate
 from keywright.flows.context import Context
+from keywright.flows.license_files import FileMade
 from keywright.flows.license_views import unknown_license
 from keywright.flows.license_writes import can_record, is_as_written, record
 from keywright.flows.operate import Act
 from keywright.flows.portal_sign_in import Visitor
+from keywright.ports import Preview
 from keywright.store import activations, licenses, portal_views
 from keywright.store.portal_views import Deal, HeldPlan
 
@@ -37,7 +39,8 @@ class HeldLicense(msgspec.Struct, frozen=True):
     `machines`: at most fifty of `bound`, the longest silent first. `room` None: any number of machines.
     `moves_left` None: machines may be freed as often as one likes. `renews`: it will be, as far as we know;
     `can_stop`, `can_resume`: there is a renewal to end, or one that was ended. `can_manage`: the provider may
-    have a page for the payment. `intact`: the row is as we wrote it.
+    have a page for the payment. `quantity`: how many are subscribed to, where that can be changed.
+    `intact`: the row is as we wrote it.
     """
 
     license: License
@@ -53,6 +56,7 @@ class HeldLicense(msgspec.Struct, frozen=True):
     can_resume: bool
     can_manage: bool
     intact: bool
+    quantity: int | None = None
 
 
 class HeldPage(msgspec.Struct, frozen=True):
@@ -124,6 +128,7 @@ def _held(
         can_resume=running and reachable and held.canceling,
         can_manage=reachable,
         intact=is_as_written(context, held),
+        quantity=deal.quantity if deal is not None and running and reachable and not held.canceling else None,
     )
 
 
@@ -132,6 +137,29 @@ def _moves_left(connection: sa.Connection, held: License, plan: HeldPlan | None,
         return None
     since = now - timedelta(seconds=plan.plan.terms.moves_period)
     return max(0, plan.plan.terms.moves - activations.count_released(connection, held.id, since))
+
+
+def get_held(context: Context, visitor: Visitor, license_id: str) -> HeldLicense:
+    """One license of the visitor's, without its machines. Raises NotFound."""
+    now = context.clock.now()
+    with context.database.read() as connection:
+        held = _mine(connection, visitor, license_id)
+        plan = portal_views.plans_of(connection, [held.plan_id]).get(held.plan_id)
+        deals = portal_views.deals_of(connection, [held.purchase_id] if held.purchase_id else [])
+        bound = licenses.count_machines(connection, [held.id]).get(held.id, 0)
+    return _held(context, held, plan, deals.get(held.purchase_id or ""), (), bound, None, now)
+
+
+def is_renewing(context: Context, visitor: Visitor) -> bool:
+    """Whether the visitor is still charged for anything, as far as we know."""
+    after: str | None = None
+    while True:
+        page = list_held(context, visitor, after=after)
+        if any(one.renews for one in page.items):
+            return True
+        if page.after is None:
+            return False
+        after = page.after
 
 
 # -- act ------------------------------------------------------------------------------------------------
@@ -160,6 +188,54 @@ def free_machine(context: Context, visitor: Visitor, license_id: str, activation
         if can_record(context, held):
             told = {"by": _act(visitor).by, "activation": activation_id}
             record(context, connection, held, held, "activation.released", detail=told, now=now)
+
+
+def preview_seats(context: Context, visitor: Visitor, license_id: str, quantity: int) -> Preview:
+    """What so many would cost. Raises NotFound, and as `billing.preview_seats`."""
+    _check_mine(context, visitor, license_id)
+    return billing.preview_seats(context, visitor.tenant_id, license_id, quantity)
+
+
+def change_seats(
+    context: Context, visitor: Visitor, license_id: str, quantity: int, expected: int, key: str
+) -> str | None:
+    """Have so many from now on, for no more than `expected`. Returns where the visitor has to agree.
+
+    Raises NotFound, and as `billing.change_seats`.
+    """
+    _check_mine(context, visitor, license_id)
+    done = billing.change_seats(
+        context, visitor.tenant_id, license_id, _act(visitor), quantity, expected=expected, key=key
+    )
+    return done.approval_url
+
+
+def license_file(context: Context, visitor: Visitor, license_id: str, activation_id: str | None) -> FileMade:
+    """A license file for one of the machines; None: one that is bound to none.
+
+    Raises NotFound, and as `license_files.make_held`.
+    """
+    with context.database.read() as connection:
+        held = _mine(connection, visitor, license_id)
+        machine = None
+        if activation_id is not None:
+            if activations.find(connection, visitor.tenant_id, activation_id) != held.id:
+                raise NotFound("There is no such machine.", code="ACTIVATION_UNKNOWN")
+            bound = activations.held_by(connection, [held.id]).get(held.id, {})
+            machine = next((hashed for hashed, one in bound.items() if one.id == activation_id), None)
+            if machine is None:
+                raise NotFound("There is no such machine.", code="ACTIVATION_UNKNOWN")
+    return license_files.make_held(context, held, machine)
+
+
+def hmac_key(context: Context, visitor: Visitor, license_id: str) -> tuple[str, str]:
+    """The firm of a license, and its HMAC key. Raises NotFound, also with code `NO_HMAC_KEY`."""
+    with context.database.read() as connection:
+        held = _mine(connection, visitor, license_id)
+    known = firm_keys.opened(context, held) if is_as_written(context, held) else None
+    if known is None or held.firm is None:
+        raise NotFound("This license has no HMAC key.", code="NO_HMAC_KEY")
+    return held.firm, known.short
 
 
 def send_key(context: Context, visitor: Visitor, license_id: str) -> None:

@@ -82,8 +82,8 @@ def _owe_link(context: Context, customer_id: str, asked_for: str, browser: str) 
             tenant_id=tenant,
             customer_id=customer_id,
             email_hash=email_hash,
-            hash=_hash(context, "link", _secret(context, id_)),
-            browser_hash=_hash(context, "browser", browser),
+            hash=blind(context, "link", secret_of(context, id_)),
+            browser_hash=blind(context, "browser", browser),
             created_at=now,
             expires_at=now + LINK_LIVES,
         )
@@ -125,7 +125,7 @@ def letter_of(context: Context, link_id: str) -> Letter:
     return context.letters.portal_link(
         PortalLetter(
             seller=context.master.name,
-            url=f"{context.policy.base_url}/portal/link/{_secret(context, link_id)}",
+            url=f"{context.policy.base_url}/portal/link/{secret_of(context, link_id)}",
             minutes=max(1, math.ceil(left.total_seconds() / 60)),
         )
     )
@@ -136,7 +136,7 @@ def letter_of(context: Context, link_id: str) -> Letter:
 
 def look_at_link(context: Context, secret: str, browser: str) -> Standing:
     """What a link is good for in this browser. Uses nothing up: mail scanners look at links, too."""
-    hashed = _hash(context, "link", secret)
+    hashed = blind(context, "link", secret)
     with context.database.read() as connection:
         link = portal_links.find_link_by_hash(connection, context.master.id, hashed)
     return _standing(context, link, browser)
@@ -146,7 +146,7 @@ def enter(context: Context, secret: str, browser: str) -> tuple[Standing, str]:
     """Use a link up. Returns what it was good for, and the secret of the session, empty when it was not."""
     tenant, now = context.master.id, context.clock.now()
     with context.database.write() as connection:
-        link = portal_links.find_link_by_hash(connection, tenant, _hash(context, "link", secret))
+        link = portal_links.find_link_by_hash(connection, tenant, blind(context, "link", secret))
         standing = _standing(context, link, browser)
         if link is None or standing != "good":
             return standing, ""
@@ -161,7 +161,7 @@ def enter(context: Context, secret: str, browser: str) -> tuple[Standing, str]:
             tenant_id=tenant,
             customer_id=link.customer_id,
             email_hash=link.email_hash,
-            hash=_hash(context, "session", made),
+            hash=blind(context, "session", made),
             created_at=now,
             expires_at=now + SESSION_LIVES,
         )
@@ -174,7 +174,7 @@ def find_visitor(context: Context, session: str) -> Visitor | None:
     """Who holds this session, while it lasts and the address is what it was."""
     tenant = context.master.id
     with context.database.read() as connection:
-        hashed = _hash(context, "session", session)
+        hashed = blind(context, "session", session)
         found = portal_links.find_session(connection, tenant, hashed, context.clock.now())
         if found is None:
             return None
@@ -188,12 +188,12 @@ def find_visitor(context: Context, session: str) -> Visitor | None:
 def leave(context: Context, session: str) -> None:
     """End a session."""
     with context.database.write() as connection:
-        portal_links.end_session(connection, context.master.id, _hash(context, "session", session))
+        portal_links.end_session(connection, context.master.id, blind(context, "session", session))
 
 
 def form_check(context: Context, cookie: str) -> str:
     """What a form of ours carries beside this cookie; nobody else can make it, or read it."""
-    return _hash(context, "form", cookie)
+    return blind(context, "form", cookie)
 
 
 # -- hashes ---------------------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ def form_check(context: Context, cookie: str) -> str:
 def _standing(context: Context, link: Link | None, browser: str) -> Standing:
     if link is None or link.used_at is not None or link.expires_at <= context.clock.now():
         return "over"
-    same = hmac.compare_digest(link.browser_hash, _hash(context, "browser", browser))
+    same = hmac.compare_digest(link.browser_hash, blind(context, "browser", browser))
     return "good" if same else "elsewhere"
 
 
@@ -210,15 +210,16 @@ def _is_still(context: Context, address: str | None, email_hash: str) -> bool:
     return address is not None and hmac.compare_digest(_email_hash(context, address), email_hash)
 
 
-def _secret(context: Context, link_id: str) -> str:
+def secret_of(context: Context, link_id: str) -> str:
     """The secret of a link, 256 bits. The mail is written later, perhaps by another process: it is made
     again there from the id, so that no row has to hold it."""
-    return _hash(context, "secret", link_id)
+    return blind(context, "secret", link_id)
 
 
 def _email_hash(context: Context, address: str) -> str:
-    return _hash(context, "email", folded(address))
+    return blind(context, "email", folded(address))
 
 
-def _hash(context: Context, what: str, text: str) -> str:
+def blind(context: Context, what: str, text: str) -> str:
+    """The keyed hash of something of the portal's: for no two purposes is it the same."""
     return context.vault.blind("portal", f"{what}\n{text}")

@@ -65,6 +65,15 @@ def pending(connection: sa.Connection, batch: str) -> list[Announcement]:
     return [Announcement(**r) for r in connection.execute(query).mappings()]
 
 
+def find_detail(connection: sa.Connection, kind: str, subject: str) -> tuple[str, str] | None:
+    """(tenant, detail) of what is owed, or was, about a subject."""
+    query = sa.select(announcements.c.tenant_id, announcements.c.detail).where(
+        announcements.c.subject_id == subject, announcements.c.kind == kind
+    )
+    row = connection.execute(query).first()
+    return None if row is None else (row[0], row[1])
+
+
 def stranded(connection: sa.Connection, now: datetime, untried_before: datetime, limit: int) -> list[str]:
     """Batches with an attempt that is due, or with something never tried that is older than it should be."""
     due = announcements.c.next_attempt_at <= now

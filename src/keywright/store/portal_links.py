@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Final
 
 import msgspec
 import sqlalchemy as sa
 
-from keywright.store.tables import portal_links, portal_sessions
+from keywright.store.tables import announcements, portal_links, portal_sessions
+
+ADDRESS_KINDS: Final = ("address.confirm", "address.moved")
+"""The mails about a new address, as announcements."""
 
 _KEPT = timedelta(days=1)
 
@@ -98,7 +103,28 @@ def end_session(connection: sa.Connection, tenant: str, hashed: str) -> None:
     )
 
 
+def end_sessions_of(connection: sa.Connection, people: Sequence[str]) -> None:
+    """End every session of these customers."""
+    connection.execute(sa.delete(portal_sessions).where(portal_sessions.c.customer_id.in_(people)))
+
+
 def sweep(connection: sa.Connection, now: datetime) -> None:
     """Forget what has been over for a day."""
-    for table in (portal_links, portal_sessions):
-        connection.execute(sa.delete(table).where(table.c.expires_at < now - _KEPT))
+    _forget_links(connection, portal_links.c.expires_at < now - _KEPT)
+    connection.execute(sa.delete(portal_sessions).where(portal_sessions.c.expires_at < now - _KEPT))
+
+
+def forget_people(connection: sa.Connection, people: Sequence[str]) -> None:
+    """Forget the links and sessions of these customers, with the addresses that they asked for."""
+    _forget_links(connection, portal_links.c.customer_id.in_(people))
+    end_sessions_of(connection, people)
+
+
+def _forget_links(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
+    # The mails about a new address hold it, sealed, for as long as their link is kept.
+    mails = sa.delete(announcements).where(
+        announcements.c.subject_id.in_(sa.select(portal_links.c.id).where(which)),
+        announcements.c.kind.in_(ADDRESS_KINDS),
+    )
+    connection.execute(mails)
+    connection.execute(sa.delete(portal_links).where(which))

@@ -28,10 +28,14 @@ class HeldPlan(msgspec.Struct, frozen=True):
 
 
 class Deal(msgspec.Struct, frozen=True):
-    """With which account of the provider's a license was bought, and how its subscription stands there."""
+    """With which account of the provider's a license was bought, and how its subscription stands there.
+
+    `quantity`: how many are subscribed to, where the subscription is to one thing.
+    """
 
     account: str
     subscription: str | None
+    quantity: int | None = None
 
 
 def find_people(connection: sa.Connection, tenant: str, email: str) -> list[Customer]:
@@ -109,7 +113,9 @@ def deals_of(connection: sa.Connection, purchase_ids: Sequence[str]) -> dict[str
     found = {}
     for id_, account, state in connection.execute(query):
         seen = _purchase(state).subscription
-        found[id_] = Deal(account, seen.status if seen is not None else None)
+        items = seen.items if seen is not None else ()
+        quantity = items[0].quantity if len(items) == 1 else None
+        found[id_] = Deal(account, seen.status if seen is not None else None, quantity)
     return found
 
 
@@ -130,6 +136,8 @@ def machines_of(
             activations.c.name,
             activations.c.activated_at,
             activations.c.last_seen_at,
+            activations.c.seat_until,
+            activations.c.out_until,
             place.label("place"),
         )
         .where(activations.c.license_id.in_(license_ids), activations.c.released_at.is_(None))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from litestar import Response, get, post
 from litestar.params import FromPath, FromQuery
@@ -16,19 +16,20 @@ from keywright.flows.license_views import unknown_license
 from keywright.flows.portal_sign_in import Visitor
 from keywright.flows.return_urls import origin_of
 from keywright.web.portal import words
-from keywright.web.portal.gate import Gate, Web
+from keywright.web.portal.gate import Form, Gate, Web
 from keywright.web.portal.sign_in import LARGEST_FORM, redirect
 from keywright.web.storefront.pages import Pages
 
+T = TypeVar("T")
 _ID: Final = re.compile(r"[a-z]{3}_[0-9a-z_]{1,64}")
-_PATH: Final = "/portal/licenses"
-_REFUSALS: Final = (Unsupported, Conflict, Invalid, ProviderUnavailable)
+PATH: Final = "/portal/licenses"
+REFUSALS: Final = (Unsupported, Conflict, Invalid, ProviderUnavailable)
 
 
 def routes(pages: Pages, gate: Gate) -> list[Any]:
     """`/portal/licenses` and what is posted beneath it."""
 
-    @get(_PATH, include_in_schema=False)
+    @get(PATH, include_in_schema=False)
     async def licenses(request: Web, after: FromQuery[str] = "", done: FromQuery[str] = "") -> Response[Any]:
         visitor = await gate.visitor_of(request)
         if visitor is None:
@@ -45,17 +46,17 @@ def routes(pages: Pages, gate: Gate) -> list[Any]:
 
 def _freeing(pages: Pages, gate: Gate) -> Any:
     @post(
-        f"{_PATH}/{{license_id:str}}/machines/{{machine:str}}/free",
+        f"{PATH}/{{license_id:str}}/machines/{{machine:str}}/free",
         status_code=200,
         include_in_schema=False,
         request_max_body_size=LARGEST_FORM,
     )
     async def free(request: Web, license_id: FromPath[str], machine: FromPath[str]) -> Response[Any]:
-        _check_ids(license_id, machine)
+        check_ids(license_id, machine)
 
         def act(visitor: Visitor) -> str:
             portal.free_machine(gate.context, visitor, license_id, machine)
-            return f"{_PATH}?done=freed"
+            return f"{PATH}?done=freed"
 
         return await _do(pages, gate, request, "free", act)
 
@@ -73,17 +74,17 @@ def _acting(pages: Pages, gate: Gate, name: str) -> Any:
     done, call = _ACTS[name]
 
     @post(
-        f"{_PATH}/{{license_id:str}}/{name}",
+        f"{PATH}/{{license_id:str}}/{name}",
         status_code=200,
         include_in_schema=False,
         request_max_body_size=LARGEST_FORM,
     )
     async def act(request: Web, license_id: FromPath[str]) -> Response[Any]:
-        _check_ids(license_id)
+        check_ids(license_id)
 
         def run(visitor: Visitor) -> str:
             call(gate.context, visitor, license_id)
-            return f"{_PATH}?done={done}"
+            return f"{PATH}?done={done}"
 
         return await _do(pages, gate, request, name, run, mails=license_id if name == "resend" else "")
 
@@ -92,13 +93,13 @@ def _acting(pages: Pages, gate: Gate, name: str) -> Any:
 
 def _managing(pages: Pages, gate: Gate) -> Any:
     @post(
-        f"{_PATH}/{{license_id:str}}/manage",
+        f"{PATH}/{{license_id:str}}/manage",
         status_code=200,
         include_in_schema=False,
         request_max_body_size=LARGEST_FORM,
     )
     async def manage(request: Web, license_id: FromPath[str]) -> Response[Any]:
-        _check_ids(license_id)
+        check_ids(license_id)
 
         def act(visitor: Visitor) -> str:
             return portal.payment_page(gate.context, visitor, license_id)
@@ -111,24 +112,50 @@ def _managing(pages: Pages, gate: Gate) -> Any:
 async def _do(
     pages: Pages, gate: Gate, request: Web, doing: str, act: Callable[[Visitor], str], *, mails: str = ""
 ) -> Response[Any]:
-    """Run an act of whoever is signed in, and go where it leads. A refusal is told on the page it was asked
-    from, with what to do instead. `mails`: the license whose key it sends."""
+    """As `perform`, for acts without fields, which lead somewhere."""
+    return await perform(
+        pages,
+        gate,
+        request,
+        doing,
+        lambda visitor, _form: act(visitor),
+        lambda target: go(pages, target),
+        mails=mails,
+    )
+
+
+async def perform(
+    pages: Pages,
+    gate: Gate,
+    request: Web,
+    doing: str,
+    act: Callable[[Visitor, Form], T],
+    answer: Callable[[T], Response[Any]],
+    refused: Callable[[Visitor, str, int], Response[Any]] | None = None,
+    *,
+    mails: str = "",
+) -> Response[Any]:
+    """Run an act of whoever is signed in, and answer with what came of it. A refusal is told on the page of
+    the licenses, or as `refused` does, with what to do instead. `mails`: the license whose key it sends."""
     visitor = await gate.visitor_of(request)
     if visitor is None:
         return redirect("/portal")
-    await gate.form_of(request, gate.session_of(request))
+    form = await gate.form_of(request, gate.session_of(request))
     gate.count_act(visitor)
     if mails:
         gate.count_key(visitor, mails)
     try:
-        target = await gate.run(lambda: act(visitor))
-    except _REFUSALS as error:
+        done = await gate.run(lambda: act(visitor, form))
+    except REFUSALS as error:
         problem = words.refusal(doing, error, gate.context.master.name)
+        if refused is not None:
+            return refused(visitor, problem, error.status)
         return await _page(pages, gate, request, visitor, problem=problem, status=error.status)
-    return _go(pages, target)
+    return answer(done)
 
 
-def _go(pages: Pages, target: str) -> Response[Any]:
+def go(pages: Pages, target: str) -> Response[Any]:
+    """On to a page of ours, or to the provider's."""
     known = {origin_of(origin) for origin in pages.context.policy.pay_origins}
     if target.startswith("/") or origin_of(target) in known:
         return redirect(target)
@@ -150,7 +177,7 @@ async def _page(
     status: int = 200,
 ) -> Response[str]:
     if after:
-        _check_ids(after)
+        check_ids(after)
     context = gate.context
     found = await asyncio.to_thread(portal.list_held, context, visitor, after=after or None)
     now = context.clock.now()
@@ -168,7 +195,7 @@ async def _page(
     )
 
 
-def _check_ids(*ids: str) -> None:
+def check_ids(*ids: str) -> None:
     """Raises NotFound for what is no id of ours, as for one that leads nowhere."""
     if not all(_ID.fullmatch(one) for one in ids):
         raise unknown_license()

@@ -9,16 +9,20 @@ from typing import Final
 import msgspec
 
 from keywright.delivery.wording import day
+from keywright.domain import seat
 from keywright.domain.activation import Activation
 from keywright.domain.errors import KeywrightError
 from keywright.domain.license import License
 from keywright.domain.plan import FOREVER
 from keywright.flows.portal import HeldLicense
+from keywright.web.storefront.words import label
 
 DONE: Final[Mapping[str, str]] = {
     "freed": "The machine is free. Another one can take its place now.",
     "sent": "The key is on its way to your address.",
     "stopped": "We have asked the payment provider not to renew. It shows here within a minute.",
+    "seats": "We have told the payment provider. It shows here within a minute.",
+    "address": "Your address is changed. Sign in with the new one from now on.",
     "resumed": "We have asked the payment provider to renew again. It shows here within a minute.",
 }
 _BADGES: Final = {"active": "", "grace": "wait", "pending": "wait"}
@@ -33,9 +37,12 @@ _LABELS: Final = {
 
 
 class ShownMachine(msgspec.Struct, frozen=True):
+    """`state`: of a seat that floats, or a machine that is checked out."""
+
     id: str
     name: str
     seen: str
+    state: str = ""
 
 
 class ShownLicense(msgspec.Struct, frozen=True):
@@ -56,6 +63,11 @@ class ShownLicense(msgspec.Struct, frozen=True):
     can_resume: bool
     can_manage: bool
     stop: str
+    limits: list[str]
+    can_add: bool
+    can_file: bool
+    portable: bool
+    has_hmac: bool
 
 
 def shown(held: HeldLicense, seller: str, now: datetime) -> ShownLicense:
@@ -75,7 +87,7 @@ def shown(held: HeldLicense, seller: str, now: datetime) -> ShownLicense:
         label=label,
         sentence=sentence,
         facts=_facts(held, now),
-        machines=[_machine(machine) for machine in held.machines],
+        machines=[_machine(machine, held, now) for machine in held.machines],
         unlisted=held.bound - len(held.machines),
         moves=_moves(held),
         can_free=held.moves_left != 0,
@@ -83,6 +95,11 @@ def shown(held: HeldLicense, seller: str, now: datetime) -> ShownLicense:
         can_resume=held.can_resume,
         can_manage=held.can_manage,
         stop=_stop(held),
+        limits=_limits(held),
+        can_add=held.quantity is not None and held.intact,
+        can_file=held.status in ("active", "grace") and held.intact,
+        portable=held.plan is not None and held.plan.plan.terms.portable_file,
+        has_hmac=held.intact and one.hmac_sealed is not None,
     )
 
 
@@ -160,9 +177,29 @@ def _moves(held: HeldLicense) -> str:
     return f"You can free {held.moves_left} more within {span}."
 
 
-def _machine(machine: Activation) -> ShownMachine:
+def _limits(held: HeldLicense) -> list[str]:
+    """What the plan grants, one short line each."""
+    if held.plan is None:
+        return []
+    terms = held.plan.plan.terms
+    told = [f"Up to {limit:,} {label(name)}" for name, limit in sorted(terms.limits.items())]
+    return told + [f"Includes {label(name)}" for name in terms.entitlements]
+
+
+def _machine(machine: Activation, held: HeldLicense, now: datetime) -> ShownMachine:
     seen = machine.last_seen_at or machine.activated_at
-    return ShownMachine(machine.id, machine.name or "Machine without a name", day(seen))
+    state = _seat(machine, held, now)
+    return ShownMachine(machine.id, machine.name or "Machine without a name", day(seen), state)
+
+
+def _seat(machine: Activation, held: HeldLicense, now: datetime) -> str:
+    if seat.is_out(machine, now):
+        return f"Checked out until {_day(machine.out_until)}: it may be without a network until then"
+    until = seat.until(machine, held.plan.plan) if held.plan is not None else None
+    if until is None:
+        return ""
+    # A floating seat that lapsed is nobody's, though nobody has written so yet.
+    return f"Its seat returns by itself on {day(until)}" if until > now else "Its seat has returned"
 
 
 def _day(moment: datetime | None) -> str:
@@ -177,6 +214,8 @@ _INSTEAD: Final[Mapping[tuple[str, str], str]] = {
     "how you pay, or for an invoice, write to {seller}.",
     ("stop", "UNSUPPORTED_BY_PROVIDER"): "The payment provider does not let us end this renewal. End it on "
     "the provider's own page, or write to {seller}.",
+    ("seats", "UNSUPPORTED_BY_PROVIDER"): "The payment provider cannot change the number of this "
+    "subscription. Buy another one in the store, or write to {seller}.",
     ("resume", "UNSUPPORTED_BY_PROVIDER"): "The payment provider cannot take this renewal up again. The "
     "license works until its end; to go on after it, buy again in the store.",
 }
@@ -187,6 +226,18 @@ _ALWAYS: Final[Mapping[str, str]] = {
     "NOT_A_SUBSCRIPTION": "This license was paid for once. Nothing renews by itself.",
     "SUBSCRIPTION_OVER": _OVER,
     "PURCHASE_MERGED": "This purchase is part of an older one. Look at the other license on this page.",
+    "PREVIEW_CHANGED": "The price has changed meanwhile. Look at it again before you agree.",
+    "NO_FILE": "There is no file for this at the moment: the license must work, and the machine must have "
+    "its seat.",
+    "MACHINE_NOT_HEARD": "Start the program on this machine once, with a network. Then the file can be made.",
+    "FILE_TOO_LARGE": "This plan grants more than fits into a file. Write to {seller}.",
+    "EMAIL_INVALID": "This is no e-mail address that we can write to. Please look at it again.",
+    "EMAIL_SAME": "This is your address already.",
+    "LINK_OVER": "This link is no good any more. Ask for a new one.",
+    "STILL_RENEWS": "A subscription still renews. End it first, with “Do not renew”: without your data "
+    "nobody could end it for you.",
+    "NOT_CONFIRMED": "Nothing was erased: the words were not typed as they are written.",
+    "QUANTITY_INVALID": "Please enter a whole number, 1 or more.",
     "PROVIDER_UNAVAILABLE": "The payment provider does not answer. Please try again in a minute.",
 }
 

@@ -75,9 +75,20 @@ def routes(pages: Pages, till: Till) -> list[Any]:
         return pages.render("storefront.html", products=products)
 
     @get("/buy/{product:str}", include_in_schema=False)
-    async def order_form(request: Web, product: FromPath[str], plan: FromQuery[str] = "") -> Response[str]:
+    async def order_form(
+        request: Web,
+        product: FromPath[str],
+        plan: FromQuery[str] = "",
+        interval: FromQuery[str] = "",
+        quantity: FromQuery[str] = "1",
+        canceled: FromQuery[str] = "",
+    ) -> Response[str]:
         shown = await asyncio.to_thread(_product, till, product)
-        return _form(pages, request, shown, plan=plan)
+        wanted = quantity if _NUMBER.fullmatch(quantity) and 1 <= int(quantity) <= MOST else "1"
+        return _form(
+            pages, request, shown, plan=plan, chosen=_choice(shown, plan, interval), quantity=wanted,
+            canceled=canceled == "yes",
+        )
 
     @post(
         "/buy/{product:str}",
@@ -145,6 +156,19 @@ async def _open(till: Till, request: Web, shown: ShownProduct, form: dict[str, s
     return opened
 
 
+def _choice(shown: ShownProduct, plan: str, interval: str) -> str:
+    """The first price of the plan that is paid so often; empty when there is none."""
+    return next(
+        (
+            f"{one.slug}/{price.id}"
+            for one in shown.plans
+            for price in one.prices
+            if one.slug == plan and interval and price.interval == interval
+        ),
+        "",
+    )
+
+
 def _form(
     pages: Pages,
     request: Web,
@@ -157,6 +181,7 @@ def _form(
     firm: str = "",
     problem: str = "",
     status: int = 200,
+    canceled: bool = False,
 ) -> Response[str]:
     choices = [f"{p.slug}/{price.id}" for p in shown.plans for price in p.prices]
     if chosen not in choices:
@@ -176,6 +201,7 @@ def _form(
         firm=firm[:LONGEST_FIRM],
         longest_firm=LONGEST_FIRM,
         problem=problem,
+        canceled=canceled,
         check=check,
         once=secrets.token_urlsafe(24),
         here=any(channel.inline is not None for channel in pages.context.channels.values()),

@@ -8,9 +8,9 @@ from litestar.exceptions import HTTPException
 from keywright.domain.errors import KeywrightError
 from keywright.flows.context import Context
 from keywright.web.api import public
-from keywright.web.portal import licenses, sign_in
+from keywright.web.portal import files, licenses, seats, sign_in, you
 from keywright.web.portal.gate import Gate
-from keywright.web.storefront import mails, pay, result, shop
+from keywright.web.storefront import button, mails, pay, result, shop
 from keywright.web.storefront.pages import Pages, Web, asset_routes
 from keywright.web.till import Till
 
@@ -20,7 +20,9 @@ def routes(context: Context) -> list[Router]:
     till, pages = Till(context), Pages(context)
     gate = Gate(context)
     handlers = [*shop.routes(pages, till), *result.routes(pages, till), *pay.routes(pages), *asset_routes()]
-    handlers += [*sign_in.routes(pages, gate), *licenses.routes(pages, gate)]
+    handlers += button.routes(pages, till)
+    for part in (sign_in, licenses, seats, files, you):
+        handlers += part.routes(pages, gate)
     if context.policy.sandbox and context.policy.outbox is not None:
         handlers += mails.routes(pages, context.policy.outbox)
 

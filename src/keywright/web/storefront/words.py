@@ -53,6 +53,7 @@ class ShownPrice(msgspec.Struct, frozen=True):
     currency: str
     every: str
     by: str
+    interval: str = "once"
 
 
 def money(amount: int, currency: str) -> str:
@@ -71,6 +72,7 @@ def price_shown(price: Price) -> ShownPrice:
         price.currency,
         _EVERY.get(price.interval, f"every {price.interval}"),
         provider_name(price.provider),
+        price.interval or "once",
     )
 
 
@@ -85,8 +87,8 @@ def facts_of(plan: Plan) -> list[str]:
     facts = [_term(terms), _quantity(terms), _machines(terms)]
     if terms.trial >= _DAY:
         facts.insert(0, f"Free for the first {_count(terms.trial // _DAY, 'day')}")
-    facts += [f"Up to {limit:,}{_NO_BREAK}{_label(name)}" for name, limit in sorted(terms.limits.items())]
-    facts += [f"Includes {_label(name)}" for name in terms.entitlements]
+    facts += [f"Up to {limit:,}{_NO_BREAK}{label(name)}" for name, limit in sorted(terms.limits.items())]
+    facts += [f"Includes {label(name)}" for name in terms.entitlements]
     facts.append(f"Works offline for {_span(terms.offline)} at a time")
     return facts
 
@@ -133,6 +135,6 @@ def _count(number: int, thing: str) -> str:
     return f"{number:,}{_NO_BREAK}{thing}{'' if number == 1 else 's'}"
 
 
-def _label(name: str) -> str:
+def label(name: str) -> str:
     """`export.pdf` as a person reads it: `export pdf`."""
     return name.replace(".", " ").replace("_", " ").replace("-", " ").replace(":", " ")
