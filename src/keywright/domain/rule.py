@@ -43,6 +43,8 @@ _OF_CHANGES: Final[Mapping[str, str]] = {
     "license.transferred": "The newest transfer says who holds the license.",
     "license.imported": "The key was there before us; its line in the file says what it is worth.",
     "license.noted": "Staff wrote this down; it changes nothing.",
+    "license.address_changed": "The customer corrected the address; its owner confirmed it.",
+    "license.holder_erased": "The customer had name and address erased. The license runs on.",
     "license.resent": "Staff had the license mail sent again.",
     "license.key_rotated": "Staff made a new key; the old one is dead at once.",
     "license.file_issued": "A file ends with the plan's longest time offline, or with the license.",
