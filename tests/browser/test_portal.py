@@ -191,6 +191,8 @@ def test_the_buy_button_leads_to_the_order_form(shop: Shop, visit: Open, photogr
         photograph(page, f"33-button-{width}")
         with page.expect_popup() as opening:
             page.get_by_role("link", name="Buy Pro").click()
-        expect(opening.value.get_by_role("radio", checked=True)).to_have_attribute("value", re.compile("^pro/"))
+        expect(opening.value.get_by_role("radio", checked=True)).to_have_attribute(
+            "value", re.compile("^pro/")
+        )
         opening.value.goto(f"{shop.url}/buy/dashcaddy?canceled=yes")
         photograph(opening.value, f"34-canceled-{width}")

@@ -134,8 +134,8 @@ def signed_in(shop: Context) -> str:
         id="pse_1",
         tenant_id=shop.master.id,
         customer_id=held.customer_id or "",
-        email_hash=portal_sign_in._emailblind(shop, "a@example.com"),
-        hash=portal_sign_in._hash(shop, "session", made),
+        email_hash=portal_sign_in._email_hash(shop, "a@example.com"),
+        hash=portal_sign_in.blind(shop, "session", made),
         created_at=now,
         expires_at=now + portal_sign_in.SESSION_LIVES,
     )

@@ -266,7 +266,9 @@ def _request(context: Context, ask: Ask, checkout: Checkout, deal: _Deal) -> Che
     base, price = context.policy.base_url, deal.price
     allowed = (base, *context.policy.return_origins)
     success = f"{base}/checkout/{checkout.reference}" if ask.success_url is None else ask.success_url
-    cancel = f"{base}/buy/{deal.offer.product.slug}?canceled=yes" if ask.cancel_url is None else ask.cancel_url
+    cancel = (
+        f"{base}/buy/{deal.offer.product.slug}?canceled=yes" if ask.cancel_url is None else ask.cancel_url
+    )
     return CheckoutRequest(
         reference=checkout.reference,
         price_external_id=price.external_id,

@@ -151,7 +151,8 @@ def events_of(connection: sa.Connection, purchases: Sequence[str]) -> list[str]:
 def events_naming(connection: sa.Connection, tenant: str, addresses: Sequence[str]) -> list[str]:
     """The events whose kept members hold one of these addresses. Reads the whole inbox: call it outside of a
     transaction that writes."""
-    table, found = metadata.tables["inbox"], set()
+    table = metadata.tables["inbox"]
+    found: set[str] = set()
     for address in addresses:
         query = sa.select(table.c.id).where(
             table.c.tenant_id == tenant,

@@ -40,9 +40,7 @@ def routes(pages: Pages, gate: Gate) -> list[Any]:
         include_in_schema=False,
         request_max_body_size=LARGEST_FORM,
     )
-    async def license_file(
-        request: Web, license_id: FromPath[str], machine: FromPath[str]
-    ) -> Response[Any]:
+    async def license_file(request: Web, license_id: FromPath[str], machine: FromPath[str]) -> Response[Any]:
         check_ids(license_id, machine)
         return await make(request, license_id, machine)
 
@@ -74,7 +72,7 @@ def routes(pages: Pages, gate: Gate) -> list[Any]:
     return [portable_file, license_file, hmac_key, export]
 
 
-def _download(name: str, body: bytes, kind: str = "text/plain; charset=utf-8") -> Response[bytes]:
+def _download(name: str, body: bytes, kind: str = "text/plain") -> Response[bytes]:
     """A file to keep; no browser shows it as a page."""
     headers = {
         "content-disposition": f'attachment; filename="{name}"',

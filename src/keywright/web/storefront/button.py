@@ -31,7 +31,7 @@ def routes(pages: Pages, till: Till) -> list[Any]:
 
     @get("/buy.js", include_in_schema=False)
     async def script() -> Response[bytes]:
-        return Response(_SCRIPT, media_type="text/javascript; charset=utf-8", headers=_HEADERS)
+        return Response(_SCRIPT, media_type="text/javascript", headers=_HEADERS)
 
     @get("/demo/buy-button", include_in_schema=False)
     async def demo() -> Response[str]:

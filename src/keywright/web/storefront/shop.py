@@ -86,7 +86,12 @@ def routes(pages: Pages, till: Till) -> list[Any]:
         shown = await asyncio.to_thread(_product, till, product)
         wanted = quantity if _NUMBER.fullmatch(quantity) and 1 <= int(quantity) <= MOST else "1"
         return _form(
-            pages, request, shown, plan=plan, chosen=_choice(shown, plan, interval), quantity=wanted,
+            pages,
+            request,
+            shown,
+            plan=plan,
+            chosen=_choice(shown, plan, interval),
+            quantity=wanted,
             canceled=canceled == "yes",
         )
 
