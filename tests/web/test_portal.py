@@ -35,6 +35,9 @@ from tests.web.conftest import BASE, Client, IdleEngine
 BUYER = "buyer@example.com"
 ORIGIN = {"origin": BASE}
 
+# What has nothing to do with the database is tried on one of them.
+only_sqlite = pytest.mark.parametrize("prepared", ["sqlite"], indirect=True)
+
 
 class Post:
     """A mailer that keeps what it is given, or raises `trouble`."""
@@ -191,6 +194,7 @@ def test_a_customer_gets_in_by_the_link_in_the_mail(house: House) -> None:
     assert client.get("/portal", follow_redirects=False).headers["location"] == "/portal/licenses"
 
 
+@only_sqlite
 def test_the_cookies_are_for_this_host_and_no_script(house: House) -> None:
     client = house.browser()
     asked = client.get("/portal").headers["set-cookie"]
@@ -246,6 +250,7 @@ def test_of_many_at_once_one_gets_in(house: House) -> None:
     assert set(statuses) <= {303, 410}
 
 
+@only_sqlite
 def test_looking_at_a_link_does_not_use_it_up(house: House) -> None:
     client, scanner = house.browser(), house.browser()
     ask(client, BUYER)
@@ -272,6 +277,7 @@ def test_a_link_lives_ten_minutes(house: House, clock: TurnableClock) -> None:
     assert not is_in(client)
 
 
+@only_sqlite
 def test_another_browser_does_not_get_in_and_uses_nothing_up(house: House) -> None:
     client, thief = house.browser(), house.browser()
     ask(client, BUYER)
@@ -283,6 +289,7 @@ def test_another_browser_does_not_get_in_and_uses_nothing_up(house: House) -> No
     assert confirm(client, link).status_code == 303
 
 
+@only_sqlite
 def test_nobody_gets_in_by_an_altered_link(house: House) -> None:
     client = house.browser()
     ask(client, BUYER)
@@ -317,6 +324,7 @@ def rename(context: Context, before: str, after: str) -> None:
         connection.execute(sa.update(customers).where(customers.c.email == before).values(email=after))
 
 
+@only_sqlite
 def test_a_link_that_is_too_old_is_not_mailed(house: House, clock: TurnableClock) -> None:
     ask(house.browser(), BUYER)
     house.wait_for_links(1)
@@ -325,6 +333,7 @@ def test_a_link_that_is_too_old_is_not_mailed(house: House, clock: TurnableClock
     assert owed(house) == ["outdated"]
 
 
+@only_sqlite
 def test_a_mail_that_is_held_up_brings_a_link_that_still_works(house: House, clock: TurnableClock) -> None:
     client = house.browser()
     house.post.trouble = MailDelayed("the mail server did not answer")
@@ -339,6 +348,7 @@ def test_a_mail_that_is_held_up_brings_a_link_that_still_works(house: House, clo
     assert confirm(client, link).status_code == 303
 
 
+@only_sqlite
 def test_a_link_that_cannot_be_delivered_is_told_to_the_operator(house: House) -> None:
     house.post.trouble = MailRefused("550 5.1.1")
     ask(house.browser(), BUYER)
@@ -425,6 +435,7 @@ def test_nobody_is_flooded_with_mails(house: House, clock: TurnableClock) -> Non
     assert len(house.links(6)) == 6
 
 
+@only_sqlite
 def test_one_address_does_not_ask_without_end(house: House) -> None:
     client = house.browser()
     page = client.get("/portal").text
@@ -447,6 +458,7 @@ def test_a_session_ends_after_half_an_hour(house: House, clock: TurnableClock) -
     assert not house.desk.canceling
 
 
+@only_sqlite
 def test_signing_out_ends_the_session_for_every_copy_of_the_cookie(house: House) -> None:
     client = house.visitor()
     session = client.cookies["keywright_session"]
@@ -461,6 +473,7 @@ def test_signing_out_ends_the_session_for_every_copy_of_the_cookie(house: House)
 @pytest.mark.parametrize(
     "alter", [str.swapcase, lambda s: s[:-1], lambda s: s + "A", lambda _: "", lambda _: "x" * 43]
 )
+@only_sqlite
 def test_an_altered_cookie_opens_nothing(house: House, alter: Callable[[str], str]) -> None:
     client = house.visitor()
     altered = alter(client.cookies["keywright_session"])
@@ -490,6 +503,7 @@ def test_what_is_over_is_forgotten(house: House, clock: TurnableClock) -> None:
     [{}, {"origin": "https://evil.example"}, {"origin": "null"}, {**ORIGIN, "sec-fetch-site": "cross-site"}],
     ids=["no origin", "foreign", "null", "by fetch metadata"],
 )
+@only_sqlite
 def test_forms_from_elsewhere_do_nothing(house: House, headers: dict[str, str]) -> None:
     client = house.visitor()
     page = client.get("/portal/licenses").text
@@ -501,6 +515,7 @@ def test_forms_from_elsewhere_do_nothing(house: House, headers: dict[str, str]) 
     assert not house.desk.canceling
 
 
+@only_sqlite
 def test_forms_without_their_check_do_nothing(house: House) -> None:
     client, other = house.visitor(), house.visitor()
     path = f"/portal/licenses/{house.bought.id}/stop"
@@ -514,6 +529,7 @@ def test_forms_without_their_check_do_nothing(house: House) -> None:
 # -- licenses -----------------------------------------------------------------------------------------
 
 
+@only_sqlite
 def test_the_page_tells_how_a_license_is(house: House) -> None:
     house.bind(house.bought, "Desk <b>", "Laptop")
     page = house.visitor().get("/portal/licenses").text
@@ -563,6 +579,7 @@ def test_a_machine_is_freed_within_the_moves(house: House) -> None:
     assert (kind, by) == ("activation.released", f"customer {house.bought.customer_id}")
 
 
+@only_sqlite
 def test_the_renewal_is_ended_and_taken_up_again(house: House, clock: TurnableClock) -> None:
     client = house.visitor()
     page = client.get("/portal/licenses").text
@@ -580,6 +597,7 @@ def test_the_renewal_is_ended_and_taken_up_again(house: House, clock: TurnableCl
     assert ("billing.asked", f"customer {house.bought.customer_id}") in house.kinds(house.bought)
 
 
+@only_sqlite
 def test_a_subscription_that_is_over_is_neither_ended_nor_taken_up(
     house: House, clock: TurnableClock
 ) -> None:
@@ -596,6 +614,7 @@ def test_a_subscription_that_is_over_is_neither_ended_nor_taken_up(
     assert "buy again in the store" in act(client, house.bought, "resume").text
 
 
+@only_sqlite
 def test_the_payment_is_managed_at_the_provider(house: House) -> None:
     client = house.visitor()
     away = act(client, house.bought, "manage")
@@ -616,6 +635,7 @@ def test_the_payment_is_managed_at_the_provider(house: House) -> None:
         ("stop", ProviderUnavailable("x"), "does not answer"),
     ],
 )
+@only_sqlite
 def test_what_a_provider_cannot_do_is_told_with_what_to_do_instead(
     house: House, name: str, trouble: KeywrightError, told: str
 ) -> None:
@@ -627,6 +647,7 @@ def test_what_a_provider_cannot_do_is_told_with_what_to_do_instead(
     assert trouble.detail not in re.findall(r'role="alert">([^<]*)<', answer.text)
 
 
+@only_sqlite
 def test_a_license_without_a_payment_has_none_to_manage(house: House) -> None:
     given = house.issue("given@example.com")
     client = house.visitor("given@example.com")
@@ -674,6 +695,7 @@ def test_another_customers_license_is_as_unknown_as_none(house: House) -> None:
 # -- pages --------------------------------------------------------------------------------------------
 
 
+@only_sqlite
 def test_every_page_has_the_strict_policy_and_no_script(house: House) -> None:
     client = house.browser()
     seen = [client.get("/portal"), ask(client, BUYER)]
