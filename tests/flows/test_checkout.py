@@ -98,7 +98,7 @@ def test_a_checkout_is_opened_at_the_provider_with_what_it_needs(
         14,
     )
     assert request.success_url == f"http://127.0.0.1:8000/checkout/{opened.reference}"
-    assert request.cancel_url == "http://127.0.0.1:8000/buy/dashcaddy"
+    assert request.cancel_url == "http://127.0.0.1:8000/buy/dashcaddy?canceled=yes"
     assert request.email == "ada@example.com"
     assert checkout.status(shop, opened.reference).status == "open"
 
