@@ -179,6 +179,15 @@ GET /console/events | console | staff:read-only | of the session
 GET /console/events/{event_id:str} | console | staff:read-only | of the session
 POST /console/events/replay | console | staff:admin | of the session
 POST /console/events/{event_id:str}/replay | console | staff:admin | of the session
+GET /console/keys | console | staff:read-only | of the session
+GET /console/keys/rotate | console | staff:admin proven | of the session
+POST /console/keys/rotate | console | staff:admin proven | of the session
+GET /console/keys/{kid:str}/revoke | console | staff:admin proven | of the session
+POST /console/keys/{kid:str}/revoke | console | staff:admin proven | of the session
+GET /console/audit | console | staff:admin | of the session
+GET /console/audit.csv | console | staff:admin | of the session
+GET /console/audit.json | console | staff:admin | of the session
+POST /console/audit/check | console | staff:admin | of the session
 GET /console/staff | console | staff:admin | of the session
 POST /console/staff | console | staff:owner proven | of the session
 POST /console/staff/{staff_id:str}/role | console | staff:owner proven | of the session

@@ -67,9 +67,17 @@ def append(
 
 
 def list_page(
-    connection: sa.Connection, tenant: str, *, filters: Mapping[str, str], before: int | None, limit: int
+    connection: sa.Connection,
+    tenant: str,
+    *,
+    filters: Mapping[str, str],
+    before: int | None,
+    limit: int,
+    since: datetime | None = None,
+    until: datetime | None = None,
 ) -> list[Entry]:
-    """Newest first. `filters`: actor, act (`token` finds `token.created` too), subject."""
+    """Newest first. `filters`: actor, act (`token` finds `token.created` too), subject. `since` is within,
+    `until` is not."""
     query = sa.select(audit).where(audit.c.tenant_id == tenant).order_by(audit.c.seq.desc()).limit(limit)
     for name, value in filters.items():
         column = audit.c[name]
@@ -77,6 +85,10 @@ def list_page(
         query = query.where(sa.or_(column == value, within))
     if before is not None:
         query = query.where(audit.c.seq < before)
+    if since is not None:
+        query = query.where(audit.c.at >= since)
+    if until is not None:
+        query = query.where(audit.c.at < until)
     return [Entry(**row) for row in connection.execute(query).mappings()]
 
 

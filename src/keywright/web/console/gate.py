@@ -182,11 +182,11 @@ class Gate:
 # -- what a handler asks for ----------------------------------------------------------------------------
 
 
-def needs(gate: Gate, deed: Deed, *, proven: bool = False) -> dict[str, Any]:
+def needs(gate: Gate, deed: Deed, *, proven: bool = False, form: bool = False) -> dict[str, Any]:
     """What a handler of the console is declared with: its guard, and the same in words for the route table.
 
     The tenant is always that of the person: no handler takes one from outside. `proven`: the person must have
-    proved to be himself not long ago.
+    proved to be himself not long ago. `form`: the page with its form has the same address.
     """
 
     async def guard(connection: Connection, _handler: BaseRouteHandler) -> None:
@@ -204,7 +204,7 @@ def needs(gate: Gate, deed: Deed, *, proven: bool = False) -> dict[str, Any]:
     guards: list[Guard] = [guard]
     return {
         "guards": guards,
-        "opt": {"role": least_role(deed), "tenant": "of the session", "proven": proven},
+        "opt": {"role": least_role(deed), "tenant": "of the session", "proven": proven, "form": form},
         "include_in_schema": False,
         "request_max_body_size": LARGEST_FORM,
     }

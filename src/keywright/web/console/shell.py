@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
@@ -9,7 +10,7 @@ from urllib.parse import quote
 import structlog
 from litestar import Response
 from litestar.exceptions import HTTPException
-from litestar.response import Redirect
+from litestar.response import Redirect, Stream
 
 from keywright.domain.errors import KeywrightError, Unavailable
 from keywright.domain.staff import Deed, may
@@ -24,6 +25,8 @@ _NAVIGATION: Final[tuple[tuple[str, str, Deed], ...]] = (
     ("/console", "Home", "look"),
     ("/console/licenses", "Licenses", "look"),
     ("/console/events", "Events", "look"),
+    ("/console/keys", "Keys", "look"),
+    ("/console/audit", "Audit", "decide"),
     ("/console/staff", "Staff", "decide"),
 )
 _DOOR: Final = "/console/sign-in"
@@ -58,6 +61,11 @@ class Shell:
             **values,
         )
 
+    def file(self, name: str, kind: str, content: AsyncIterator[bytes]) -> Response[Any]:
+        """A file to keep, as long as it may be: it leaves piece by piece."""
+        headers = {**self._pages.headers(), "content-disposition": f'attachment; filename="{name}"'}
+        return Stream(content, media_type=kind, headers=headers)
+
     def go(self, path: str) -> Response[Any]:
         """After a form: on to a page that can be loaded again."""
         return Redirect(path, status_code=303, headers=self._pages.headers())
@@ -69,7 +77,8 @@ class Shell:
             return self.go(_DOOR)
         if isinstance(error, ProofNeeded):
             # A form is not sent again after the proof: the page that has it is asked for once more.
-            back = request.url.path if reading else "/console/you"
+            has_form = reading or request.route_handler.opt.get("form", False)
+            back = request.url.path if has_form else "/console/you"
             return self.go(f"/console/you/prove?onward={quote(back)}")
         known = _told(error)
         if known.status >= HTTPStatus.INTERNAL_SERVER_ERROR:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from litestar import Response, get, post
@@ -19,6 +20,7 @@ _YOU: Final = "/console/you"
 _ADD: Final = "/console/you/add"
 _PROVE: Final = "/console/you/prove"
 _PASSWORD: Final = "/console/you/password"  # noqa: S105  # an address
+_PAGE: Final = re.compile(r"/console(/[A-Za-z0-9_-]+)*")
 _REFUSED: Final = 403
 
 
@@ -95,8 +97,8 @@ def _proving(shell: Shell) -> list[Any]:
 
 
 def _within(path: str) -> str:
-    """Where to go on, within one's own account and nowhere else."""
-    return path if path in (_YOU, _ADD, _PASSWORD) else _YOU
+    """Where to go on, within the console and nowhere else."""
+    return path if _PAGE.fullmatch(path) else _YOU
 
 
 # -- second factors -------------------------------------------------------------------------------------
