@@ -45,7 +45,9 @@ def framework() -> dict[str, bool]:
     ],
 )
 def test_a_failure_leaves_as_a_problem(name: str, status: int, code: str, wait: str | None) -> None:
-    app = Application([*map(_failing, _FAILURES), framework], logging_config=None)
+    app = Application(
+        [*map(_failing, _FAILURES), framework], logging_config=None, base_url="https://licenses.example.com"
+    )
     with TestClient(app) as client:
         answer = client.post(f"/{name}")
         assert (answer.status_code, answer.json()["code"]) == (status, code)
@@ -55,7 +57,9 @@ def test_a_failure_leaves_as_a_problem(name: str, status: int, code: str, wait: 
 
 
 def test_the_rest_goes_to_the_framework() -> None:
-    app = Application([*map(_failing, _FAILURES), framework], logging_config=None)
+    app = Application(
+        [*map(_failing, _FAILURES), framework], logging_config=None, base_url="https://licenses.example.com"
+    )
     with TestClient(app) as client:
         assert client.get("/framework").json() == {"ok": True}
         assert client.get("/nowhere").status_code == 404

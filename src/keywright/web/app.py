@@ -114,6 +114,7 @@ def create_app(context: Context, engine: WorkflowEngine, *, metrics_token: str |
         openapi_config=_OPENAPI,
         include_in_schema=False,
         request_max_body_size=1 << 20,
+        base_url=context.policy.base_url,
     )
 
 

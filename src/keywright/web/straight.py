@@ -12,6 +12,7 @@ from litestar import Litestar
 from litestar.routes import ASGIRoute
 
 from keywright.web import errors, wire
+from keywright.web.headers import Headers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -21,10 +22,14 @@ STRAIGHT = {"straight": True}
 
 
 class Application(Litestar):
-    """The framework's application, which steps aside for routes marked STRAIGHT."""
+    """The framework's application, which steps aside for routes marked STRAIGHT.
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
+    Everything it answers carries the headers of `web/headers.py`, straight or not.
+    """
+
+    def __init__(self, *arguments: Any, base_url: str, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self._headers = Headers(base_url)
         self._straight: dict[str, Callable[..., Awaitable[None]]] = {
             route.path: route.route_handler.fn
             for route in self.routes
@@ -33,7 +38,9 @@ class Application(Litestar):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one request, or the application's life."""
-        handler = self._straight.get(scope["path"]) if scope["type"] == "http" else None
+        handler = None
+        if scope["type"] == "http":
+            handler, send = self._straight.get(scope["path"]), self._headers.through(send)
         if handler is None:
             await super().__call__(scope, receive, send)
             return

@@ -19,10 +19,9 @@ from keywright.flows import licensing, streams
 from keywright.flows.context import Context
 from keywright.flows.licensing import Ask
 from keywright.flows.streams import Subject
-from keywright.web import wire
+from keywright.web import claim, wire
 from keywright.web.api.licensing import Desk
 from keywright.web.limits import Limit
-from keywright.web.storefront.shop import CLAIM_COOKIE
 from keywright.web.streams import Stream, Streams
 from keywright.web.watch import Watch
 
@@ -109,7 +108,8 @@ class StreamDesk:
             # must not show his order as the reader's own.
             request: Request[Any, Any, Any] = Request(scope)
             reference = reference or str(request.query_params.get("checkout", ""))
-            kind, secret = "claim", request.cookies.get(CLAIM_COOKIE, "") if reference else ""
+            base_url = self._context.policy.base_url
+            kind, secret = "claim", (claim.claim_of(base_url, request, reference) or "") if reference else ""
         if kind != "claim" or not secret:
             raise Unauthorized(_NOTHING)
         found = await asyncio.to_thread(streams.by_claim, self._context, secret, ask, reference or None)

@@ -10,10 +10,9 @@ from litestar.params import FromPath, FromQuery
 
 from keywright.domain.errors import ProviderUnavailable, TooMany, Unauthorized, Unavailable
 from keywright.flows.checkout import Standing
-from keywright.web import wire
+from keywright.web import claim, wire
 from keywright.web.api.public import offers_of
 from keywright.web.storefront.pages import Pages
-from keywright.web.storefront.shop import CLAIM_COOKIE
 from keywright.web.till import Till
 
 Web = Request[Any, Any, Any]
@@ -49,7 +48,7 @@ def routes(pages: Pages, till: Till) -> list[Any]:
 
 async def _look(till: Till, request: Web, reference: str) -> tuple[Standing, bool]:
     """How the checkout stands, and whether this browser holds its claim."""
-    token = request.cookies.get(CLAIM_COOKIE)
+    token = claim.claim_of(till.context.policy.base_url, request, reference)
     if token is not None:
         try:
             return await till.look(reference, token), True

@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 from litestar import Request, Response, get, post
-from litestar.datastructures import Cookie
 from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect
 
@@ -22,7 +21,7 @@ from keywright.flows.checkout import MOST, Ask, Opened
 from keywright.flows.context import Channel
 from keywright.flows.return_urls import origin_of
 from keywright.store.catalog import Offer
-from keywright.web import wire
+from keywright.web import claim, wire
 from keywright.web.api.public import offers_of
 from keywright.web.origin import is_ours
 from keywright.web.proof import proof_of
@@ -36,9 +35,6 @@ from keywright.web.storefront.words import (
 )
 from keywright.web.till import Till
 
-CLAIM_COOKIE = "keywright_claim"
-_FORM_COOKIE = "keywright_form"
-_CLAIM_SECONDS = 14 * 86400  # a bank debit takes days to settle, and the key is shown after that
 _LARGEST_FORM = 8 * 1024
 _LONGEST_EMAIL = 320
 _NUMBER = re.compile(r"[0-9]{1,6}")
@@ -191,7 +187,7 @@ def _form(
     choices = [f"{p.slug}/{price.id}" for p in shown.plans for price in p.prices]
     if chosen not in choices:
         chosen = next((choice for choice in choices if choice.startswith(f"{plan}/")), (choices or [""])[0])
-    check = request.cookies.get(_FORM_COOKIE, "")
+    check = claim.form_of(pages.context.policy.base_url, request)
     if not _TOKEN.fullmatch(check):
         check = secrets.token_urlsafe(24)
     response = pages.render(
@@ -211,15 +207,16 @@ def _form(
         once=secrets.token_urlsafe(24),
         here=any(channel.inline is not None for channel in pages.context.channels.values()),
     )
-    response.cookies.append(_cookie(pages, _FORM_COOKIE, check, path="/buy"))
+    response.cookies.append(claim.form_cookie(pages.context.policy.base_url, check))
     return response
 
 
 def _check_origin(pages: Pages, request: Web, form: dict[str, str]) -> None:
     """The form must come from our own page: by its Origin, and by a cookie that other sites cannot read."""
-    cookie, field = request.cookies.get(_FORM_COOKIE, ""), form.get("check", "")
+    base_url = pages.context.policy.base_url
+    cookie, field = claim.form_of(base_url, request), form.get("check", "")
     paired = bool(cookie) and hmac.compare_digest(cookie.encode(), field.encode())
-    if not is_ours(pages.context.policy.base_url, request) or not paired:
+    if not is_ours(base_url, request) or not paired:
         raise Forbidden("This order did not come from our order form. Please allow cookies and try again.")
 
 
@@ -247,16 +244,9 @@ def _leave(pages: Pages, till: Till, opened: Opened, *, here: bool) -> Response[
     else:
         # A pay page under the seller's own domain: a form may not redirect there, a link may lead there.
         response = pages.render("leave.html", url=opened.url)
-    path = f"/checkout/{opened.reference}"
-    response.cookies.append(
-        _cookie(pages, CLAIM_COOKIE, opened.claim_token, path=path, max_age=_CLAIM_SECONDS)
-    )
+    base_url = till.context.policy.base_url
+    response.cookies.append(claim.claim_cookie(base_url, opened.reference, opened.claim_token))
     return response
-
-
-def _cookie(pages: Pages, name: str, value: str, *, path: str, max_age: int | None = None) -> Cookie:
-    secure = pages.context.policy.base_url.startswith("https://")
-    return Cookie(name, value=value, path=path, max_age=max_age, httponly=True, secure=secure, samesite="lax")
 
 
 def _product(till: Till, slug: str) -> ShownProduct:
