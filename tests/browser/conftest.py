@@ -8,16 +8,17 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import stripe
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from keywright.sandbox.app import SandboxServer
+from tests.browser.watch import Watch
 
 CHROMIUM = Path("/usr/bin/chromium")
 SECRET = "whsec_test_browser_0123456789"
@@ -171,39 +172,37 @@ Open = Callable[..., Page]
 
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[Open]:
-    """`visit(width=…, dark=…)`: a page of its own browser, whose complaints fail the test at its end.
+    """`visit(width=…, dark=…)`: a page of its own browser, whose complaints (see `watch`) fail the test.
 
-    What the console says is a complaint, a violated policy included; `ready_for` is a text that may be in it.
+    `ready_for`: a text that may be in the console. `hosts`: whom the page may ask beside this machine.
     """
-    complaints: list[str] = []
-    expected: list[str] = []
+    watch = Watch()
     contexts = []
 
-    def listen(message: ConsoleMessage) -> None:
-        foreseen = any(text in message.text for text in expected)
-        if message.type in ("error", "warning") and not foreseen:
-            complaints.append(f"{message.text} at {message.location.get('url')}")
-
     def new(
-        *, width: int = 1280, dark: bool = False, scripts: bool = True, ready_for: str | None = None
+        *,
+        width: int = 1280,
+        dark: bool = False,
+        scripts: bool = True,
+        ready_for: str | None = None,
+        hosts: Sequence[str] = (),
     ) -> Page:
-        expected.extend([ready_for] if ready_for else [])
+        if ready_for:
+            watch.expect(ready_for)
+        watch.allow(*hosts)
         context = browser.new_context(
             viewport={"width": width, "height": 900},
             color_scheme="dark" if dark else "light",
             java_script_enabled=scripts,
         )
         contexts.append(context)
-        page = context.new_page()
-        page.on("console", listen)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("response", lambda r: complaints.append(f"{r.status} {r.url}") if r.status >= 500 else None)
-        return page
+        watch.over(context)
+        return context.new_page()
 
     yield new
     for context in contexts:
         context.close()
-    assert complaints == []
+    assert watch.complaints == []
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page, Route
@@ -33,6 +34,8 @@ window.PaystackPop = class {
   }
 };
 """
+# The one page of ours that may ask others, and these alone.
+HOSTS = [urlsplit(one).hostname for one in (SHOP, INLINE_SCRIPT, PAY_PAGES)]
 Serve = Callable[[Page], None]
 
 
@@ -77,7 +80,7 @@ def served(prepared_sqlite: Prepared, tmp_path: Path) -> Serve:
 def test_the_window_opens_by_itself_and_leads_to_the_result(
     served: Serve, visit: Callable[..., Page], photograph: Callable[[Page, str], None]
 ) -> None:
-    page = visit()
+    page = visit(hosts=HOSTS)
     served(page)
     page.goto(f"{SHOP}/buy/dashcaddy")
     page.frame_locator("iframe").get_by_text("Pay here").wait_for()
@@ -88,7 +91,7 @@ def test_the_window_opens_by_itself_and_leads_to_the_result(
 
 
 def test_a_window_that_was_closed_can_be_opened_again(served: Serve, visit: Callable[..., Page]) -> None:
-    page = visit(width=390)
+    page = visit(width=390, hosts=HOSTS)
     served(page)
     page.goto(f"{SHOP}/buy/dashcaddy")
     page.frame_locator("iframe").get_by_text("Pay here").wait_for()
@@ -98,7 +101,7 @@ def test_a_window_that_was_closed_can_be_opened_again(served: Serve, visit: Call
 
 
 def test_whoever_blocks_the_script_has_the_link(served: Serve, visit: Callable[..., Page]) -> None:
-    page = visit(ready_for="net::ERR_FAILED")
+    page = visit(ready_for="net::ERR_FAILED", hosts=HOSTS)
     served(page)
     page.route(INLINE_SCRIPT, lambda route: route.abort())
     page.goto(f"{SHOP}/buy/dashcaddy")

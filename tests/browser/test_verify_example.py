@@ -55,7 +55,7 @@ def page(visit: Callable[..., Page]) -> Page:
         kind = KINDS[name.rsplit(".", 1)[-1]]
         route.fulfill(path=path, content_type=kind, headers={"content-security-policy": POLICY})
 
-    opened = visit(ready_for="favicon.ico")
+    opened = visit(ready_for="favicon.ico", hosts=["verify.shop.example"])
     opened.route(f"{SITE}/**", serve)
     opened.goto(f"{SITE}/")
     return opened
