@@ -88,18 +88,18 @@ def _why_taken(
     disputes: Sequence[DisputeSeen],
 ) -> Cause | None:
     whole = payment.amount
-    told = sum(_standing_refund(one, whole, parts) for one in refunds)
+    told = sum(standing_refund(one, whole, parts) for one in refunds)
     done = sum(one.amount for one in parts if one.state == "done")
     refunded = max(told, done)
     # Of a bill of nothing nothing can be given back in parts.
     if refunded >= whole > 0 or any(one.full and not _undone(one, parts) for one in refunds):
         return "refunded"
-    if disputes and refunded + sum(_contested(one, payment) for one in disputes) >= whole:
+    if disputes and refunded + sum(contested(one, payment) for one in disputes) >= whole:
         return "dispute lost"
     return None
 
 
-def _standing_refund(seen: RefundSeen, whole: int, parts: Iterable[RefundPart]) -> int:
+def standing_refund(seen: RefundSeen, whole: int, parts: Iterable[RefundPart]) -> int:
     """What a cumulative refund still says, after those that failed since it was told."""
     return max(0, (whole if seen.full else seen.amount) - _undone(seen, parts))
 
@@ -122,7 +122,7 @@ def _is_same(seen: RefundSeen, part: RefundPart) -> bool:
     )
 
 
-def _contested(dispute: DisputeSeen, payment: PaymentSeen) -> int:
+def contested(dispute: DisputeSeen, payment: PaymentSeen) -> int:
     """How much of a payment a dispute is about: all of it, where the amounts cannot be compared."""
     if dispute.currency != payment.currency or dispute.amount <= 0:
         return max(payment.amount, 1)

@@ -42,6 +42,7 @@ from keywright.store import (
     licenses,
     personal_data,
     purchases,
+    revenue,
 )
 from keywright.store.checkouts import Checkout
 from keywright.store.customers import Customer
@@ -128,6 +129,8 @@ class Fulfillment:
             self._attach_customers(changed)
             self._write_purchases(changed)
             self._write_licenses(changed, held)
+            # Last of all rows, because others may wait for it.
+            revenue.book(self.connection, self.account, [(d.before, d.state) for d in changed])
         checkouts.settle(self.connection, list(self._checkout_changes.values()))
         self._write_links()
         personal_data.keep_erased(self.connection, [(w.inbox_id, self._final(d).state) for w, d in self._met])
@@ -338,18 +341,10 @@ class Fulfillment:
 
     def _write_purchases(self, drafts: Sequence[_Draft]) -> None:
         tenant, account = self.account.tenant_id, self.account.id
-        new = [
-            StoredPurchase(d.id, tenant, account, d.customer_id, d.state, self.now)
-            for d in drafts
-            if d.stored is None
-        ]
-        old = [
-            StoredPurchase(d.id, tenant, account, d.customer_id, d.state, self.now)
-            for d in drafts
-            if d.stored is not None
-        ]
-        purchases.insert(self.connection, new)
-        purchases.update(self.connection, old, self.now)
+        made = [StoredPurchase(d.id, tenant, account, d.customer_id, d.state, self.now) for d in drafts]
+        known = {d.id for d in drafts if d.stored is not None}
+        purchases.insert(self.connection, [one for one in made if one.id not in known])
+        purchases.update(self.connection, [one for one in made if one.id in known], self.now)
         for draft in drafts:
             purchases.lead(self.connection, draft.absorbed, draft.id)
         purchases.insert_aliases(

@@ -490,6 +490,7 @@ sa.Index("ix_portal_sessions_expires", portal_sessions.c.expires_at)
 import keywright.store.change_tables  # noqa: E402  # it needs the metadata above, and is read for its tables
 import keywright.store.firm_tables  # noqa: E402  # as below
 import keywright.store.machine_tables  # noqa: E402  # as below
+import keywright.store.number_tables  # noqa: E402  # as below
 import keywright.store.operating_tables  # noqa: E402  # it needs the metadata above, and is read for its tables
 import keywright.store.signing_tables  # noqa: E402  # as above
 import keywright.store.staff_tables  # noqa: E402, F401  # as above
