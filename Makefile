@@ -17,7 +17,7 @@ RUN := $(VENV)/.installed-run
 TEST := $(VENV)/.installed-test
 DOCS := $(VENV)/.installed-docs
 
-.PHONY: help install demo serve test lint check bench crash outage fuzz guess lives rotation seats streams docs lock clean
+.PHONY: help install demo serve test lint check bench crash outage fuzz guess lives rotation seats streams reference docs lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -75,19 +75,22 @@ streams: $(TEST) ## Measure a thousand open live streams on both databases
 seats: $(TEST) ## Long run: fifty clients for five floating seats, a hundred times
 	@KEYWRIGHT_SEAT_ROUNDS=$${KEYWRIGHT_SEAT_ROUNDS:-100} $(BIN)/python -m pytest tests/e2e/test_floating.py $(ARGS)
 
+reference: $(TEST) ## Write those parts of docs/reference that the code tells
+	@$(BIN)/python -m tools.reference
+
 docs: $(DOCS) ## Build the documentation into site/
-	@$(BIN)/python -m mkdocs build --strict --site-dir site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --site-dir site
 
 # Needs `uv` on the PATH. The test and docs locks are constrained by the run lock, so all three agree.
 lock: ## Write requirements/*.lock anew from pyproject.toml (needs uv)
 	@compile="uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url --upgrade pyproject.toml"; \
 	$$compile --group build --output-file requirements/run.lock; \
 	$$compile --group build --group test --constraints requirements/run.lock --output-file requirements/test.lock; \
-	$$compile --group build --group docs --constraints requirements/run.lock --output-file requirements/docs.lock
+	$$compile --group build --group docs --constraints requirements/run.lock --constraints requirements/test.lock --output-file requirements/docs.lock
 
 clean: ## Remove .venv and every cache; data/ stays
 	@rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	@find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find src tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---------------------------------------------------------------------------------------------------------- set-up
 

@@ -1,0 +1,146 @@
+"""What events and entries mean, in words. A new type without its words stops the generator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+STRIPE: Final[Mapping[str, str]] = {
+    "charge.dispute.closed": "A chargeback is decided: lost ends what the payment paid for, won restores it.",
+    "charge.dispute.created": "A chargeback suspends the license. An inquiry changes nothing.",
+    "charge.dispute.funds_reinstated": "The bank gave the money back: the payment counts again.",
+    "charge.dispute.funds_withdrawn": "The bank took the money for as long as the dispute lasts.",
+    "charge.dispute.updated": "The dispute moved on, from an inquiry to a chargeback for one.",
+    "charge.refund.updated": "`refund.updated`, as accounts of before October 2024 hear of it.",
+    "charge.refunded": "How much of a payment was given back. All of it: the payment stops counting.",
+    "checkout.session.async_payment_failed": "A slow way of paying came to nothing. The checkout has failed.",
+    "checkout.session.async_payment_succeeded": "A slow way of paying has paid: the license is made.",
+    "checkout.session.completed": "The buyer is through. Paid, or free: the license is made. Else it waits.",
+    "checkout.session.expired": "The buyer never finished. The checkout is over, and nothing was owed.",
+    "customer.subscription.created": "A subscription as it is: status, items, seats, period.",
+    "customer.subscription.deleted": "It has ended. What was paid for stays to its end.",
+    "customer.subscription.paused": "It is paused, by you or because collecting was given up.",
+    "customer.subscription.pending_update_applied": "A change that waited for its payment holds now.",
+    "customer.subscription.pending_update_expired": "A change that waited for its payment never came.",
+    "customer.subscription.resumed": "The pause is over.",
+    "customer.subscription.trial_will_end": "The subscription as it is, three days before its trial ends.",
+    "customer.subscription.updated": "Seats, plan, period, a cancellation to come: the newest snapshot wins.",
+    "customer.updated": "The buyer has another e-mail address.",
+    "invoice.marked_uncollectible": "You gave this bill up: its period is not paid.",
+    "invoice.paid": "A period is paid, with the lines it pays for. This renews.",
+    "invoice.payment_failed": "A renewal was declined. Grace follows the paid time.",
+    "invoice.voided": "The bill is void: its period is not paid.",
+    "invoice_payment.paid": "Ties an invoice to its payment, so that a refund finds the period.",
+    "payment_intent.processing": "A one-off order with our reference is being paid. It waits.",
+    "payment_intent.succeeded": "A one-off order with our reference is paid, if the amount is as ordered.",
+    "radar.early_fraud_warning.created": "The card's bank suspects fraud. Noted on the purchase.",
+    "refund.created": "One refund, with how it stands.",
+    "refund.failed": "The money came back to you: the payment counts again.",
+    "refund.updated": "One refund, with how it stands by now.",
+    "account.application.deauthorized": "About your account.",
+    "account.updated": "About your account.",
+    "capability.updated": "About your account.",
+    "customer.deleted": "Ends subscriptions, each of which says so itself.",
+    "customer.source.expiring": "About a card. Nothing of cards is kept.",
+    "invoice.finalization_failed": "Nothing has been decided about money yet.",
+    "invoice.overdue": "Nothing has been decided about money yet.",
+    "invoice.payment_action_required": "The buyer has something to do. What comes of it, other events tell.",
+    "invoice.payment_succeeded": "Says what `invoice.paid` says. Acting on both would count twice.",
+    "invoice.upcoming": "About a bill that is not there yet.",
+    "payment_intent.payment_failed": "A card was declined on a checkout that goes on.",
+    "payment_method.automatically_updated": "About a card. Nothing of cards is kept.",
+    "price.deleted": "About your shelf. What was sold, the sale's own events tell.",
+    "price.updated": "About your shelf. What was sold, the sale's own events tell.",
+    "product.updated": "About your shelf. What was sold, the sale's own events tell.",
+}
+
+_REFUND: Final = "A refund was asked for, or has moved on: the refunds of its payment are fetched."
+PAYSTACK: Final[Mapping[str, str]] = {
+    "charge.success": "A payment: once, the first of a plan, or a renewal. The transaction is fetched.",
+    "charge.dispute.create": "A chargeback began: the dispute is fetched. Open, it suspends.",
+    "charge.dispute.remind": "The dispute still waits for you.",
+    "charge.dispute.resolve": "Decided. Accepted: what the payment paid for ends. Declined: it counts again.",
+    "invoice.create": "A renewal is three days away: the subscription is fetched.",
+    "invoice.payment_failed": "A renewal was declined: the subscription is fetched. Grace follows.",
+    "invoice.update": "A renewal's outcome. It alone names subscription and payment: both are fetched.",
+    "refund.failed": _REFUND,
+    "refund.needs-attention": _REFUND,
+    "refund.pending": _REFUND,
+    "refund.processed": _REFUND,
+    "refund.processing": _REFUND,
+    "subscription.create": "A subscription began. It grants nothing without its payment.",
+    "subscription.disable": "It is canceled, or has had all its payments. Paid time stays.",
+    "subscription.not_renew": "It will not renew. Paid time stays.",
+}
+
+_SUBSCRIPTION: Final = "The subscription is fetched, with its payments."
+_SALE: Final = "The payment is fetched, and the subscription it belongs to."
+_CAPTURE: Final = "The order is fetched, with what was captured of it and given back."
+_DISPUTE: Final = (
+    "The dispute is fetched. An inquiry changes nothing, a chargeback suspends, a lost one revokes."
+)
+PAYPAL: Final[Mapping[str, str]] = {
+    "BILLING.SUBSCRIPTION.ACTIVATED": f"It began. {_SUBSCRIPTION}",
+    "BILLING.SUBSCRIPTION.CANCELLED": f"It ended for good; paid time stays. {_SUBSCRIPTION}",
+    "BILLING.SUBSCRIPTION.CREATED": "The buyer has not agreed yet: nothing, until the answer says otherwise.",
+    "BILLING.SUBSCRIPTION.EXPIRED": f"It had all its cycles. {_SUBSCRIPTION}",
+    "BILLING.SUBSCRIPTION.PAYMENT.FAILED": f"A payment failed: grace follows. {_SUBSCRIPTION}",
+    "BILLING.SUBSCRIPTION.RE-ACTIVATED": f"It goes on. {_SUBSCRIPTION}",
+    "BILLING.SUBSCRIPTION.RENEWED": f"It goes on. {_SUBSCRIPTION}",
+    "BILLING.SUBSCRIPTION.SUSPENDED": f"Unpaid, or paused by you or the buyer. {_SUBSCRIPTION}",
+    "BILLING.SUBSCRIPTION.UPDATED": f"Another plan, or other seats. {_SUBSCRIPTION}",
+    "CHECKOUT.ORDER.APPROVED": "The buyer agreed, and nobody has paid: our own order is captured now, once.",
+    "CHECKOUT.ORDER.COMPLETED": f"The order is done. {_CAPTURE}",
+    "CUSTOMER.DISPUTE.CREATED": _DISPUTE,
+    "CUSTOMER.DISPUTE.RESOLVED": _DISPUTE,
+    "CUSTOMER.DISPUTE.UPDATED": _DISPUTE,
+    "PAYMENT.CAPTURE.COMPLETED": f"A one-off order is paid. {_CAPTURE}",
+    "PAYMENT.CAPTURE.DECLINED": f"It is not paid. {_CAPTURE}",
+    "PAYMENT.CAPTURE.DENIED": f"It is not paid. {_CAPTURE}",
+    "PAYMENT.CAPTURE.PENDING": f"The money is on its way. {_CAPTURE}",
+    "PAYMENT.CAPTURE.REFUNDED": f"Money went back. {_CAPTURE}",
+    "PAYMENT.CAPTURE.REVERSED": f"The bank took the money back. {_CAPTURE}",
+    "PAYMENT.SALE.COMPLETED": f"A period is paid. {_SALE}",
+    "PAYMENT.SALE.DENIED": f"A payment came to nothing. {_SALE}",
+    "PAYMENT.SALE.PENDING": f"The money is on its way, from a bank account for one. {_SALE}",
+    "PAYMENT.SALE.REFUNDED": f"Money went back. {_SALE}",
+    "PAYMENT.SALE.REVERSED": f"The bank took the money back. {_SALE}",
+    "RISK.DISPUTE.CREATED": f"The old name of `CUSTOMER.DISPUTE.CREATED`. {_DISPUTE}",
+}
+
+BY_REASON: Final[Mapping[str, str]] = {
+    "license.revoked": "Money went back, a newer purchase replaced it, or staff decided: the reason tells.",
+    "license.suspended": "A dispute is open, the provider paused, or staff decided it: the reason tells.",
+}
+
+AUDIT: Final[Mapping[str, str]] = {
+    "catalog.applied": "The catalog was made to agree with a file.",
+    "event.replayed": "Kept events were applied again from the console.",
+    "firm.secret_shown": "A firm's secret was shown, or changed and shown.",
+    "key.revoked": "A signing key counts no longer.",
+    "key.rotated": "The next signing key signs.",
+    "key_set.signed": "The offline root signed for the present keys.",
+    "keys.imported": "Keys that existed already were taken over.",
+    "mail.tried": "A mail was sent to try the mail server.",
+    "provider.set_up": "A webhook endpoint was registered, or credentials were kept.",
+    "root.pinned": "An offline root was made, and its public half kept.",
+    "staff.closed": "An account was closed.",
+    "staff.codes_made": "New recovery codes were made.",
+    "staff.created": "An account was made.",
+    "staff.factor_added": "A passkey, or an authenticator app, was added.",
+    "staff.factor_removed": "One was removed.",
+    "staff.link_made": "A new set-up link was made.",
+    "staff.password_changed": "Somebody changed the password.",
+    "staff.proof_failed": "Somebody could not prove to be himself before an act that asks for it.",
+    "staff.proved": "Somebody proved it.",
+    "staff.role_changed": "Somebody has another role.",
+    "staff.second_factor_failed": "The password was right, and the second factor was not.",
+    "staff.session_ended": "A session was ended by hand.",
+    "staff.set_up": "An account's password and second factor were set.",
+    "staff.signed_in": "Somebody signed in.",
+    "staff.signed_out": "Somebody signed out.",
+    "token.created": "An API token was made.",
+    "token.revoked": "An API token was ended.",
+    "workflow.canceled": "Background work was ended.",
+    "workflow.retried": "Background work was taken up again.",
+}
