@@ -110,13 +110,18 @@ POST /api/checkout/session | checkout | nobody | master
 GET /api/checkout/session/{reference:str} | checkout | nobody, or claim for keys | of the checkout
 POST /api/checkout/session/{reference:str}/verify | checkout | nobody | of the checkout
 GET / | storefront | nobody | master
+GET /products/{product:str} | storefront | nobody | master
+GET /products/{product:str}/{plan:str} | storefront | nobody | master
 GET /buy/{product:str} | storefront | nobody | master
 POST /buy/{product:str} | storefront | nobody | master
 GET /checkout/{reference:str} | storefront | nobody, or claim for keys | of the checkout
 GET /checkout/{reference:str}/state | storefront | nobody, or claim for keys | of the checkout
 GET /checkout/{reference:str}/pay | storefront | nobody | of the checkout
+POST /checkout/{reference:str}/licenses/{license_id:str}/file | storefront | claim | of the checkout
+POST /checkout/{reference:str}/licenses/{license_id:str}/mail | storefront | claim | of the checkout
 GET /buy.js | storefront | nobody | none
 GET /demo/buy-button | sandbox | nobody, in sandbox mode alone | master
+GET /demo/design | sandbox | nobody, in sandbox mode alone | none
 GET /demo/mails | sandbox | nobody, in sandbox mode alone | master
 GET /demo/mails/{name:str} | sandbox | nobody, in sandbox mode alone | master
 GET /api/openapi.json | admin API | nobody | none
@@ -184,6 +189,15 @@ GET /console/keys/rotate | console | staff:admin proven | of the session
 POST /console/keys/rotate | console | staff:admin proven | of the session
 GET /console/keys/{kid:str}/revoke | console | staff:admin proven | of the session
 POST /console/keys/{kid:str}/revoke | console | staff:admin proven | of the session
+GET /console/settings | console | staff:admin | of the session
+POST /console/settings/providers/{provider:str}/test | console | staff:admin | of the session
+GET /console/settings/providers/{provider:str} | console | staff:owner proven | of the session
+POST /console/settings/providers/{provider:str} | console | staff:owner proven | of the session
+POST /console/settings/mail/test | console | staff:admin | of the session
+GET /console/settings/tokens/new | console | staff:owner proven | of the session
+POST /console/settings/tokens/new | console | staff:owner proven | of the session
+GET /console/settings/tokens/{token_id:str}/revoke | console | staff:admin | of the session
+POST /console/settings/tokens/{token_id:str}/revoke | console | staff:admin | of the session
 GET /console/audit | console | staff:admin | of the session
 GET /console/audit.csv | console | staff:admin | of the session
 GET /console/audit.json | console | staff:admin | of the session

@@ -176,12 +176,28 @@ def test_a_button_pressed_twice_opens_one_checkout(shop: Context, client: Client
     assert world.count(shop, checkouts) == 2
 
 
-def test_a_paid_order_is_not_offered_again(shop: Context, client: Client, desk: PayDesk) -> None:
+def test_whoever_has_paid_is_told_so_and_not_led_to_pay_again(
+    shop: Context, client: Client, desk: PayDesk
+) -> None:
     page = client.get("/buy/dashcaddy").text
     same = {"check": field(page, "check"), "once": field(page, "once")}
     first = order(client, **same)
-    world.outcome(shop, desk.paid(reference_of(first)))
+    reference = reference_of(first)
+    world.outcome(shop, desk.paid(reference))
+    again = order(client, **same)
+    assert again.status_code == 200
+    assert "You have paid this order already." in again.text
+    assert f'href="/checkout/{reference}"' in again.text
+    assert world.count(shop, checkouts) == 1
+
+
+def test_an_order_that_failed_is_opened_anew(shop: Context, client: Client, clock: TurnableClock) -> None:
+    page = client.get("/buy/dashcaddy").text
+    same = {"check": field(page, "check"), "once": field(page, "once")}
+    first = order(client, **same)
+    clock.turn(hours=23)
     assert order(client, **same).headers["location"] != first.headers["location"]
+    assert world.count(shop, checkouts) == 2
 
 
 @pytest.mark.parametrize(

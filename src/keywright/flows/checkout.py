@@ -369,7 +369,7 @@ def claim_hash_of(claim_token: str) -> str:
 
 def status(context: Context, reference: str) -> Standing:
     """How a checkout stands. Raises NotFound."""
-    checkout = _get(context, reference)
+    checkout = get_checkout(context, reference)
     return Standing(reference, _status_of(checkout, context.clock.now()))
 
 
@@ -380,7 +380,7 @@ def claim(context: Context, reference: str, claim_token: str) -> Standing:
         NotFound: no such checkout.
         Unauthorized: not its claim token.
     """
-    checkout = _get(context, reference)
+    checkout = get_checkout(context, reference)
     if not is_claim_of(context, reference, claim_token):
         raise Unauthorized("This is not the claim token of this checkout.")
     return standing_of(context, checkout, context.clock.now())
@@ -406,7 +406,7 @@ def verify_now(context: Context, reference: str) -> Standing:
         NotFound: no such checkout.
         ProviderUnavailable: no usable answer.
     """
-    checkout = _get(context, reference)
+    checkout = get_checkout(context, reference)
     if checkout.session is None or _is_done(context, checkout):
         return status(context, reference)
     channel = _channel_of(context, checkout)
@@ -441,7 +441,8 @@ def _fetch(channel: Channel, session: str) -> tuple[bytes, ...]:
     raise ProviderUnavailable("The payment provider did not tell how this checkout stands.")
 
 
-def _get(context: Context, reference: str) -> Checkout:
+def get_checkout(context: Context, reference: str) -> Checkout:
+    """The checkout of a reference. Raises NotFound."""
     found = None
     if _REFERENCE.fullmatch(reference):
         with context.database.read() as connection:

@@ -12,7 +12,7 @@ from keywright.flows.portal_sign_in import Visitor
 from keywright.web.portal.gate import Gate, Web
 from keywright.web.portal.licenses import PATH, check_ids, perform
 from keywright.web.portal.sign_in import LARGEST_FORM
-from keywright.web.storefront.pages import Pages
+from keywright.web.storefront.pages import Pages, download
 
 
 def routes(pages: Pages, gate: Gate) -> list[Any]:
@@ -22,7 +22,7 @@ def routes(pages: Pages, gate: Gate) -> list[Any]:
         def act(visitor: Visitor, _form: dict[str, str]) -> bytes:
             return portal.license_file(gate.context, visitor, license_id, machine).file.encode()
 
-        return await perform(pages, gate, request, "file", act, lambda body: _download("license.lic", body))
+        return await perform(pages, gate, request, "file", act, lambda body: download("license.lic", body))
 
     @post(
         f"{PATH}/{{license_id:str}}/file",
@@ -57,7 +57,7 @@ def routes(pages: Pages, gate: Gate) -> list[Any]:
             firm, key = portal.hmac_key(gate.context, visitor, license_id)
             return f"{firm}\n{key}\n".encode()
 
-        return await perform(pages, gate, request, "hmac", act, lambda body: _download("hmac-key.txt", body))
+        return await perform(pages, gate, request, "hmac", act, lambda body: download("hmac-key.txt", body))
 
     @post("/portal/you/export", status_code=200, include_in_schema=False, request_max_body_size=LARGEST_FORM)
     async def export(request: Web) -> Response[Any]:
@@ -66,19 +66,7 @@ def routes(pages: Pages, gate: Gate) -> list[Any]:
 
         kind = "application/json"
         return await perform(
-            pages, gate, request, "export", act, lambda body: _download("personal-data.json", body, kind)
+            pages, gate, request, "export", act, lambda body: download("personal-data.json", body, kind)
         )
 
     return [portable_file, license_file, hmac_key, export]
-
-
-def _download(name: str, body: bytes, kind: str = "text/plain") -> Response[bytes]:
-    """A file to keep; no browser shows it as a page."""
-    headers = {
-        "content-disposition": f'attachment; filename="{name}"',
-        "cache-control": "no-store",
-        "x-content-type-options": "nosniff",
-        "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
-        "referrer-policy": "no-referrer",
-    }
-    return Response(body, media_type=kind, headers=headers)

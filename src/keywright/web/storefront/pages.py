@@ -116,6 +116,18 @@ class Pages:
         return self.render("refused.html", status=status, title=title, detail=detail, code=code)
 
 
+def download(name: str, body: bytes, kind: str = "text/plain") -> Response[Any]:
+    """A file to keep; no browser shows it as a page."""
+    headers = {
+        "content-disposition": f'attachment; filename="{name}"',
+        "cache-control": "no-store",
+        "x-content-type-options": "nosniff",
+        "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+        "referrer-policy": "no-referrer",
+    }
+    return Response(body, media_type=kind, headers=headers)
+
+
 def asset_routes() -> list[HTTPRouteHandler]:
     """One route for each file of `web/static`; no path from outside ever meets the file system."""
     return [_asset_route(name, body) for name, body in _ASSETS.items()]

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 from litestar import Request, Response, get
 from litestar.params import FromPath, FromQuery
 
-from keywright.domain.errors import ProviderUnavailable, TooMany, Unauthorized, Unavailable
+from keywright.domain.errors import NotFound, ProviderUnavailable, TooMany, Unauthorized, Unavailable
+from keywright.flows import ordered
 from keywright.flows.checkout import Standing
+from keywright.flows.ordered import Order
+from keywright.flows.portal_sign_in import form_check
 from keywright.web import claim, wire
 from keywright.web.api.public import offers_of
+from keywright.web.storefront import shelf
 from keywright.web.storefront.pages import Pages
+from keywright.web.storefront.words import every, money
 from keywright.web.till import Till
+
+_DONE: Final = {"mailed": "The mail with the key is on its way to you once more."}
 
 Web = Request[Any, Any, Any]
 
@@ -22,19 +29,29 @@ def routes(pages: Pages, till: Till) -> list[Any]:
     """`/checkout/{reference}`, and beneath it, within reach of the claim cookie, what its script asks for."""
 
     @get("/checkout/{reference:str}", include_in_schema=False)
-    async def result(request: Web, reference: FromPath[str], look: FromQuery[str] = "") -> Response[str]:
+    async def result(
+        request: Web, reference: FromPath[str], look: FromQuery[str] = "", done: FromQuery[str] = ""
+    ) -> Response[str]:
         if look == "again":
             await _verify(till, reference)
-        standing, claimed = await _look(till, request, reference)
+        standing, token = await _look(till, request, reference)
+        claimed = token is not None
         names = await asyncio.to_thread(_names, till) if standing.licenses else {}
+        order = await _order(till, reference)
         return pages.render(
             "result.html",
+            refer=bool(standing.licenses),
             reference=reference,
             standing=standing,
             names=names,
             claimed=claimed,
             state=_state(standing),
             waiting=_is_waiting(standing, claimed=claimed),
+            order=order,
+            total=_total(order) if claimed and order is not None else "",
+            again=_again(order) if claimed and order is not None else "/",
+            check="" if token is None else form_check(pages.context, token),
+            notice=_DONE.get(done, ""),
         )
 
     @get("/checkout/{reference:str}/state", include_in_schema=False)
@@ -46,15 +63,15 @@ def routes(pages: Pages, till: Till) -> list[Any]:
     return [result, state]
 
 
-async def _look(till: Till, request: Web, reference: str) -> tuple[Standing, bool]:
-    """How the checkout stands, and whether this browser holds its claim."""
+async def _look(till: Till, request: Web, reference: str) -> tuple[Standing, str | None]:
+    """How the checkout stands, and its claim token if this browser holds it."""
     token = claim.claim_of(till.context.policy.base_url, request, reference)
     if token is not None:
         try:
-            return await till.look(reference, token), True
+            return await till.look(reference, token), token
         except Unauthorized:
             pass
-    return await till.look(reference, None), False
+    return await till.look(reference, None), None
 
 
 async def _verify(till: Till, reference: str) -> None:
@@ -63,6 +80,30 @@ async def _verify(till: Till, reference: str) -> None:
         await till.verify(reference)
     except (TooMany, ProviderUnavailable, Unavailable):
         return
+
+
+async def _order(till: Till, reference: str) -> Order | None:
+    try:
+        return await asyncio.to_thread(ordered.get_order, till.context, reference)
+    except NotFound:
+        return None
+
+
+def _total(order: Order) -> str:
+    """What it costs, and how often where it is more than once."""
+    amount = money(order.amount, order.currency)
+    return amount if order.interval is None else f"{amount} {every(order.interval)}"
+
+
+def _again(order: Order) -> str:
+    """The order form as it was filled in."""
+    told = {
+        "plan": order.plan_slug,
+        "interval": order.interval or "once",
+        "currency": order.currency,
+        "quantity": str(order.quantity) if order.quantity > 1 else "",
+    }
+    return shelf.address(f"/buy/{order.product_slug}", told)
 
 
 def _names(till: Till) -> dict[str, str]:

@@ -10,7 +10,7 @@ from keywright.flows.context import Context
 from keywright.web.api import public
 from keywright.web.portal import files, licenses, seats, sign_in, you
 from keywright.web.portal.gate import Gate
-from keywright.web.storefront import button, mails, pay, result, shop
+from keywright.web.storefront import button, claimed, design, mails, order, pay, result, shop
 from keywright.web.storefront.pages import Pages, Web, asset_routes
 from keywright.web.till import Till
 
@@ -19,8 +19,10 @@ def routes(context: Context) -> list[Router]:
     """The public API, the pages, and their stylesheet and script."""
     till, pages = Till(context), Pages(context)
     gate = Gate(context)
-    handlers = [*shop.routes(pages, till), *result.routes(pages, till), *pay.routes(pages), *asset_routes()]
-    handlers += button.routes(pages, till)
+    handlers = [*shop.routes(pages, till), *order.routes(pages, till), *pay.routes(pages), *asset_routes()]
+    handlers += [*result.routes(pages, till), *claimed.routes(pages, till), *button.routes(pages, till)]
+    if context.policy.sandbox:
+        handlers += design.routes(pages)
     for part in (sign_in, licenses, seats, files, you):
         handlers += part.routes(pages, gate)
     if context.policy.sandbox and context.policy.outbox is not None:

@@ -42,11 +42,26 @@ _EVERY: Final[Mapping[str | None, str]] = {
     "year": "a year",
 }
 _PROVIDERS: Final[Mapping[str, str]] = {"stripe": "Stripe", "paystack": "Paystack", "paypal": "PayPal"}
+# What a buyer finds on the page of each, so that he can choose before he is there.
+_WAYS: Final[Mapping[str, str]] = {
+    "stripe": "Card, wallet, or what Stripe offers where you are",
+    "paystack": "Card, bank, transfer, USSD or mobile money",
+    "paypal": "Your PayPal account, or a card there",
+}
+_HOW_OFTEN: Final[Mapping[str, str]] = {
+    "once": "Once",
+    "day": "Daily",
+    "week": "Weekly",
+    "month": "Monthly",
+    "quarter": "Every 3 months",
+    "year": "Yearly",
+}
 _DAY: Final = 86400
 
 
 class ShownPrice(msgspec.Struct, frozen=True):
-    """`amount` like `$50`, `every` like `a month`; `id` names it in a form, `by` takes the money."""
+    """`amount` like `$50`, `every` like `a month`; `id` names it in a form, `by` takes the money, `ways` says
+    how. `minor`, `sign` and `digits` are what a total is made of."""
 
     id: str
     amount: str
@@ -54,6 +69,15 @@ class ShownPrice(msgspec.Struct, frozen=True):
     every: str
     by: str
     interval: str = "once"
+    ways: str = ""
+    minor: int = 0
+    sign: str = ""
+    digits: int = 2
+
+
+def sign_of(currency: str) -> str:
+    """What is written before an amount."""
+    return _SIGNS.get(currency, f"{currency}{_NO_BREAK}")
 
 
 def money(amount: int, currency: str) -> str:
@@ -61,7 +85,7 @@ def money(amount: int, currency: str) -> str:
     digits = iso_exponent(currency)
     whole, part = divmod(abs(amount), 10**digits)
     fraction = f".{part:0{digits}d}" if part else ""
-    sign = _SIGNS.get(currency, f"{currency}{_NO_BREAK}")
+    sign = sign_of(currency)
     return f"{'−' if amount < 0 else ''}{sign}{whole:,}{fraction}"  # noqa: RUF001  # the minus sign is meant
 
 
@@ -70,10 +94,24 @@ def price_shown(price: Price) -> ShownPrice:
         f"{price.provider}/{price.external_id or price.key}",
         money(price.amount, price.currency),
         price.currency,
-        _EVERY.get(price.interval, f"every {price.interval}"),
+        every(price.interval),
         provider_name(price.provider),
         price.interval or "once",
+        _WAYS.get(price.provider, ""),
+        price.amount,
+        sign_of(price.currency),
+        iso_exponent(price.currency),
     )
+
+
+def every(interval: str | None) -> str:
+    """How often, behind an amount: `a month`."""
+    return _EVERY.get(interval, f"every {interval}")
+
+
+def how_often(interval: str) -> str:
+    """How often, as a choice: `Monthly`."""
+    return _HOW_OFTEN.get(interval, f"Every {interval}")
 
 
 def provider_name(provider: str) -> str:
@@ -91,6 +129,18 @@ def facts_of(plan: Plan) -> list[str]:
     facts += [f"Includes {label(name)}" for name in terms.entitlements]
     facts.append(f"Works offline for {_span(terms.offline)} at a time")
     return facts
+
+
+def baseline_of(baseline: Mapping[str, object]) -> list[str]:
+    """What a product does without a license. The catalog has checked what is in there."""
+    limits, entitlements = baseline.get("limits"), baseline.get("entitlements")
+    lines = []
+    if isinstance(limits, Mapping):
+        counted = {name: most for name, most in limits.items() if isinstance(most, int)}
+        lines += [f"Up to {most:,}{_NO_BREAK}{label(name)}" for name, most in sorted(counted.items())]
+    if isinstance(entitlements, list | tuple):
+        lines += [f"Includes {label(str(name))}" for name in entitlements]
+    return lines
 
 
 def quantity_label(plans: list[Plan]) -> str:
