@@ -19,9 +19,11 @@ from dotenv import dotenv_values
 from pydantic import ValidationError
 
 from keywright.delivery.email import OutboxMailer, SmtpMailer
+from keywright.delivery.knock import knock
 from keywright.delivery.letters import Stationery
+from keywright.delivery.smtp_url import read_smtp_url
 from keywright.domain.errors import Misconfigured
-from keywright.flows.context import Channel, Context, Inline, Policy, new_id
+from keywright.flows.context import Channel, Context, Door, Inline, Policy, new_id
 from keywright.flows.credentials import Credentials, Kinds, complete
 from keywright.flows.license_keys import Schemes
 from keywright.flows.provider_setup import setting_of
@@ -126,7 +128,8 @@ def build(settings: Settings, database: Database) -> Context:
         raise Misconfigured("This database was never prepared. Run: keywright migrate")
     keyring = Keyring(_master_key(settings, database), database)
     keyring.active_key(master.id, "lease+jwt")  # a wrong master key is told at once, not at the first sale
-    channels = _channels(settings, database, keyring, master, clock)
+    doors = _doors(settings, database, keyring, master)
+    channels = _channels(settings, database, master, clock, doors)
     return Context(
         database=database,
         clock=clock,
@@ -140,6 +143,8 @@ def build(settings: Settings, database: Database) -> Context:
         policy=_policy(settings, channels),
         schemes=_schemes(database),
         firm_secrets=_firm_secrets(settings),
+        doors=doors,
+        knock=knock,
     )
 
 
@@ -188,6 +193,7 @@ def _policy(settings: Settings, channels: Mapping[str, Channel]) -> Policy:
         ),
         publishable_keys={provider: key for provider, key in publishable.items() if key},
         outbox=settings.data_dir / "outbox" if settings.smtp_url is None else None,
+        mail_server=read_smtp_url(settings.smtp_url.get_secret_value()).shown if settings.smtp_url else None,
     )
 
 
@@ -201,13 +207,33 @@ def _pay_origins(settings: Settings, account: ProviderAccount) -> tuple[str, ...
     return pages[account.provider] if settings.is_sandbox else pages[account.provider][:1]
 
 
+def _doors(settings: Settings, database: Database, vault: Vault, master: Tenant) -> dict[str, Door]:
+    """The way to each provider. Raises Misconfigured as `check_mode` does."""
+
+    def door(provider: str) -> Door:
+        def typed(keys: tuple[str, ...]) -> Credentials:
+            made = typed_credentials(settings, provider, keys)
+            check_mode(settings, made)
+            return made
+
+        def find() -> Credentials:
+            return find_credentials(settings, database, vault, master, provider)
+
+        given = is_given(settings, provider)
+        return Door(
+            CREDENTIAL_KINDS[provider], given, find(), find, typed, lambda found: open_setup(settings, found)
+        )
+
+    return {provider: door(provider) for provider in CREDENTIAL_KINDS}
+
+
 def _channels(
-    settings: Settings, database: Database, keyring: Keyring, master: Tenant, clock: Clock
+    settings: Settings, database: Database, master: Tenant, clock: Clock, doors: Mapping[str, Door]
 ) -> dict[str, Channel]:
     """A channel for each provider that the environment or the vault has credentials for."""
     channels: dict[str, Channel] = {}
     for provider, build_channel in _CHANNELS.items():
-        found = find_credentials(settings, database, keyring, master, provider)
+        found = doors[provider].started_with
         if not found.keys and not found.secrets:
             continue
         with database.write() as connection:

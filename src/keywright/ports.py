@@ -208,6 +208,14 @@ class Delivery(msgspec.Struct, frozen=True):
 
 class ProviderSetup(Protocol):
     """What it takes to go live at a provider. All raise Misconfigured for a key that is wrong, revoked, or of
+class Knocked(msgspec.Struct, frozen=True):
+    """What came back. `status` None: nobody answered, and `problem` names the kind of trouble."""
+
+    status: int | None
+    told: Mapping[str, object] = {}
+    problem: str = ""
+
+
     the other mode; Forbidden for one that may not do this; ProviderUnavailable, Invalid as above."""
 
     def whose(self) -> str:

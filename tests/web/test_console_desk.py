@@ -7,17 +7,23 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import pytest
 import sqlalchemy as sa
 
-from keywright.flows import admin_views, signing_keys, staff_factors
+from keywright import bootstrap
+from keywright.domain.errors import MailDelayed
+from keywright.flows import admin_views, signing_keys, staff_factors, tokens
 from keywright.flows.context import Context
+from keywright.ports import Mail
+from keywright.sandbox.app import SandboxServer
 from keywright.store import audit
 from keywright.store.operating_tables import audit as audit_table
 from keywright.web.console import sheets
-from tests.conftest import TurnableClock
+from tests.conftest import Prepared, TurnableClock, test_settings
 from tests.web.test_console import OWNER, PASSWORD, House, send
 
 only_sqlite = pytest.mark.parametrize("prepared", ["sqlite"], indirect=True)
@@ -237,3 +243,177 @@ def test_keys_are_seen_by_all_and_changed_by_those_who_decide(house: House) -> N
         answer = send(colleague.client, "/console/keys/rotate", page, step="do")
         assert answer.status_code == 403
     assert set(states(house)["lease+jwt"]) == {"active", "next"}
+
+
+# -- settings -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Iterator[SandboxServer]:
+    folder = tmp_path / "sandbox"
+    folder.mkdir()
+    with SandboxServer(data_dir=folder) as running:
+        yield running
+
+
+@pytest.fixture
+def bare(
+    prepared: Prepared, clock: TurnableClock, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[House]:
+    """An installation in sandbox mode that nobody has told a provider's credentials."""
+    mode = {"keywright_mode": "sandbox", "stripe_secret_key": None, "stripe_webhook_secret": None}
+    made = test_settings(prepared.url, prepared.folder, **mode, stripe_api_base=sandbox.url)
+    database = bootstrap.open_database(made)
+    context = replace(bootstrap.build(made, database), clock=clock)
+    with ExitStack() as stack:
+        of = House(context, stack)
+        monkeypatch.setattr(staff_factors, "phone_time", lambda: of.phone)
+        yield of
+    database.dispose()
+
+
+STRIPE = "/console/settings/providers/stripe"
+
+
+def test_a_provider_is_set_up_and_its_key_never_shown(bare: House, sandbox: SandboxServer) -> None:
+    owner = bare.colleague()
+    page = owner.client.get("/console/settings")
+    assert text_of(page).count("Not set up") == 3
+    form = owner.client.get(STRIPE)
+    assert 'type="password"' in form.text
+    page = send(owner.client, STRIPE, form, STRIPE_SECRET_KEY=sandbox.api_key, reason="going live soon")
+    shown = text_of(page)
+    assert "Kept the credentials in the vault" in shown
+    assert "made the endpoint we_" in shown.replace("Made", "made")
+    assert "Restart the server" in shown
+    (secret,) = sandbox.sandbox.state.endpoint_secrets.values()
+    settings = owner.client.get("/console/settings")
+    assert "Secret key In the vault, test, since" in text_of(settings)
+    assert "Restart the server" in settings.text
+    again = owner.client.get(STRIPE)
+    for told in (page, settings, again):
+        assert sandbox.api_key not in told.text
+        assert secret not in told.text
+    (first, *_) = admin_views.list_audit(bare.context, bare.context.master.id, {"act": "provider"}).items
+    assert first.detail["why"] == "going live soon"
+    assert first.actor.startswith("staff stf_")
+    # What is there stays when nothing is typed.
+    page = send(owner.client, STRIPE, again)
+    assert "Nothing: the endpoint we_" in text_of(page)
+
+
+@only_sqlite
+def test_what_is_no_key_is_told_apart(bare: House, sandbox: SandboxServer) -> None:
+    owner = bare.colleague()
+    form = owner.client.get(STRIPE)
+    for typed, told in (
+        ("", "set STRIPE_SECRET_KEY"),
+        ("whsec_0123456789abcdef", "That is a webhook secret"),
+        ("pk_test_0123456789", "That is the publishable key"),
+        ("rk_live_0123456789", "KEYWRIGHT_MODE=sandbox refuses live keys"),
+        ("dk_test_0123456789", "begins with sk_ or rk_"),
+        ("sk_test one two", "That is no key"),
+        ("sk_test_of_nobody", "key"),
+    ):
+        page = send(owner.client, STRIPE, form, STRIPE_SECRET_KEY=typed)
+        problem = re.search(r'<p class="problem" role="alert">([^<]*)', page.text)
+        assert page.status_code == 422, typed
+        assert problem, typed
+        assert told in problem[1], typed
+        assert not typed or typed not in page.text, typed
+    page = send(owner.client, f"{STRIPE.replace('stripe', 'paypal')}", form, PAYPAL_CLIENT_ID="abc")
+    assert "All parts of the credentials are needed together" in page.text
+    assert not sandbox.sandbox.state.endpoint_secrets
+    assert owner.client.get(STRIPE.replace("stripe", "nobody")).status_code == 404
+
+
+def test_a_test_tells_mistakes_apart(bare: House, sandbox: SandboxServer) -> None:
+    owner = bare.colleague()
+    before = send(owner.client, f"{STRIPE}/test", owner.client.get("/console/settings"))
+    assert "Not set up: set STRIPE_SECRET_KEY" in text_of(before)
+    send(owner.client, STRIPE, owner.client.get(STRIPE), STRIPE_SECRET_KEY=sandbox.api_key)
+    page = send(owner.client, f"{STRIPE}/test", before)
+    shown = text_of(page)
+    assert "Something is wrong" in shown
+    assert "stripe Well Test mode" in shown
+    assert "stripe server Wrong The credentials were changed since this server started" in shown
+    assert "stripe webhook Wrong" in shown  # nobody serves the address in here
+    assert "is sent exactly what is read" in shown
+    assert sandbox.api_key not in page.text
+
+
+@only_sqlite
+def test_credentials_are_for_owners_alone(bare: House) -> None:
+    bare.colleague()
+    admin = bare.colleague("admin@example.com", "admin")
+    page = admin.client.get("/console/settings")
+    assert "Set up" not in page.text.partition("<main")[2]
+    assert admin.client.get(STRIPE).status_code == 403
+    assert send(admin.client, STRIPE, page, STRIPE_SECRET_KEY="sk_test_1").status_code == 403
+    assert send(admin.client, "/console/settings/tokens/new", page, step="do").status_code == 403
+    helper = bare.colleague("helper@example.com", "support")
+    assert helper.client.get("/console/settings").status_code == 403
+
+
+@only_sqlite
+def test_a_test_mail_goes_to_whoever_asks(house: House) -> None:
+    owner = house.colleague()
+    page = send(owner.client, "/console/settings/mail/test", owner.client.get("/console/settings"))
+    assert "The mail left this server" in page.text
+    (mail,) = house.post.sent
+    assert mail.to == OWNER
+    assert house.context.master.name in mail.subject
+    assert house.acts()[-1] == "mail.tried"
+
+
+class Deaf:
+    """A mail server that takes nothing."""
+
+    def send(self, mail: Mail) -> None:
+        raise MailDelayed("the mail server cannot be used: 535 5.7.8")
+
+
+@only_sqlite
+def test_a_mail_that_does_not_leave_is_told(house: House) -> None:
+    house.context = replace(house.context, mailer=Deaf())
+    owner = house.colleague()
+    page = send(owner.client, "/console/settings/mail/test", owner.client.get("/console/settings"))
+    assert page.status_code == 409
+    assert "The mail did not leave: the mail server cannot be used: 535 5.7.8." in page.text
+
+
+def test_a_token_is_shown_once_and_revoked(house: House) -> None:
+    owner = house.colleague()
+    path = "/console/settings/tokens/new"
+    fields = {"name": "the <shop>", "scope": "write", "reason": "T-7"}
+    page = send(owner.client, path, owner.client.get(path), **fields)
+    assert "Token “the &lt;shop&gt;”" in page.text
+    assert tokens.list_all(house.context, house.context.master.id) == []
+    page = send(owner.client, path, page, **fields, step="do")
+    found = re.search(r">(kw_[0-9a-z]{59})</pre>", page.text)
+    assert found
+    made = tokens.find(house.context, found[1])
+    assert made is not None
+    assert (made.name, made.scope) == ("the <shop>", "write")
+    listed = owner.client.get("/console/settings")
+    assert made.id in listed.text
+    assert found[1] not in listed.text
+    path = f"/console/settings/tokens/{made.id}/revoke"
+    page = send(owner.client, path, owner.client.get(path), reason="lost")
+    assert tokens.find(house.context, found[1]) is not None
+    page = send(owner.client, path, page, reason="lost", step="do")
+    assert "The token is revoked" in page.text
+    assert tokens.find(house.context, found[1]) is None
+    assert house.acts()[-2:] == ["token.created", "token.revoked"]
+    assert owner.client.get(path).status_code == 404
+
+
+@only_sqlite
+def test_a_token_that_is_none_is_not_made(house: House) -> None:
+    owner = house.colleague()
+    path = "/console/settings/tokens/new"
+    form = owner.client.get(path)
+    for fields in ({"name": " ", "scope": "read"}, {"name": "x", "scope": "root"}, {"scope": "read"}):
+        for step in ("", "do"):
+            assert send(owner.client, path, form, **fields, step=step).status_code == 422, fields
+    assert tokens.list_all(house.context, house.context.master.id) == []

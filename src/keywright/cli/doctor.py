@@ -12,7 +12,9 @@ import typer
 
 from keywright.cli.backup import last_backup
 from keywright.cli.key import signed_set_line
-from keywright.cli.provider_checks import (
+from keywright.cli.session import AsJson, missing_file, print_json
+from keywright.domain.errors import KeywrightError, Misconfigured
+from keywright.flows.provider_checks import (
     Asked,
     Line,
     check_provider,
@@ -20,8 +22,6 @@ from keywright.cli.provider_checks import (
     quiet_probes,
     webhook_url,
 )
-from keywright.cli.session import AsJson, missing_file, print_json
-from keywright.domain.errors import KeywrightError, Misconfigured
 
 if TYPE_CHECKING:
     from keywright.flows.context import Context
@@ -173,9 +173,9 @@ def _of_database(settings: Settings, database: Database) -> Iterator[Line]:
     yield Line("vault", "ok", "the master key opens it")
     yield _clock(context, settings)
     if not context.channels:
-        yield from (not_set_up(provider, "note") for provider in bootstrap.CREDENTIAL_KINDS)
+        yield from (not_set_up(context, provider, "note") for provider in bootstrap.CREDENTIAL_KINDS)
     for provider in context.channels:
-        yield from check_provider(Asked(context, settings, provider, strict=False))
+        yield from check_provider(Asked(context, provider, strict=False))
     if (line := _firms(context)) is not None:
         yield line
     for check in (signed_set_line, _catalog, _inbox, _owed):

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from keywright.cli.provider_checks import Line
 from keywright.cli.session import (
     AsJson,
     TenantSlug,
@@ -22,6 +21,7 @@ from keywright.cli.session import (
     tenant_of,
 )
 from keywright.domain.errors import Misconfigured
+from keywright.flows.provider_checks import Line
 
 if TYPE_CHECKING:
     from keywright.flows.context import Context

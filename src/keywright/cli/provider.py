@@ -11,20 +11,21 @@ from urllib.parse import urlsplit
 
 import typer
 
-from keywright.cli.provider_checks import (
+from keywright.cli.session import AsJson, opened, print_json
+from keywright.domain.errors import Invalid, KeywrightError, ProviderUnavailable
+from keywright.flows.provider_checks import (
     Asked,
     Line,
+    account_of,
     check_provider,
     check_secret,
     not_set_up,
     quiet_probes,
     webhook_url,
 )
-from keywright.cli.session import AsJson, opened, print_json
-from keywright.domain.errors import Invalid, KeywrightError, ProviderUnavailable
 
 if TYPE_CHECKING:
-    from keywright.flows.context import Context
+    from keywright.flows.context import Context, Door
     from keywright.flows.credentials import Credentials
     from keywright.flows.provider_setup import Done
     from keywright.settings import Settings
@@ -66,31 +67,21 @@ def set_up(
     """Register our webhook endpoint, keep its secret in the vault, and compare the prices. Idempotent."""
     from keywright import bootstrap
     from keywright.flows import provider_setup
-    from keywright.flows.context import new_id
     from keywright.flows.provider_setup import Wish
-    from keywright.store import tenants
 
     settings = bootstrap.read_settings()
-    kinds = bootstrap.CREDENTIAL_KINDS[provider]
     with opened() as context:
         quiet_probes()
-        found, typed = _credentials(context, settings, provider)
-        setup = bootstrap.open_setup(settings, found)
-        with context.database.write() as connection:
-            account = tenants.get_account(
-                connection,
-                context.master.id,
-                provider.value,
-                live=bool(found.live),
-                new_id=new_id("pac"),
-                now=context.clock.now(),
-            )
+        door = context.doors[provider.value]
+        found, typed = _credentials(door)
+        setup = door.open(found)
+        account = account_of(context, found)
         wish = Wish(
             url=_address(url or settings.base_url, provider),
-            kinds=kinds,
-            given=bootstrap.is_given(settings, provider.value)[1],
+            kinds=door.kinds,
+            given=door.given[1],
             replace=replace,
-            keys=tuple(zip(kinds.keys, found.keys, strict=False)) if typed or store_key else (),
+            keys=tuple(zip(door.kinds.keys, found.keys, strict=False)) if typed or store_key else (),
         )
         done = provider_setup.set_up(context, setup, account, wish)
     if json:
@@ -103,21 +94,15 @@ def set_up(
         raise typer.Exit(1)
 
 
-def _credentials(context: Context, settings: Settings, provider: Provider) -> tuple[Credentials, bool]:
+def _credentials(door: Door) -> tuple[Credentials, bool]:
     """Those of the environment and the vault; else they are asked for, hidden, where somebody can answer."""
-    from keywright import bootstrap
     from keywright.flows.provider_setup import setting_of
 
-    found = bootstrap.find_credentials(
-        settings, context.database, context.vault, context.master, provider.value
-    )
+    found = door.find()
     if found.keys or not _can_answer():
         return found, False
-    names = [setting_of(kind) for kind in bootstrap.CREDENTIAL_KINDS[provider].keys]
-    keys = tuple(typer.prompt(name, hide_input=True, err=True).strip() for name in names)
-    typed = bootstrap.typed_credentials(settings, provider.value, keys)
-    bootstrap.check_mode(settings, typed)
-    return typed, True
+    names = [setting_of(kind) for kind in door.kinds.keys]
+    return door.typed(tuple(typer.prompt(name, hide_input=True, err=True).strip() for name in names)), True
 
 
 def _can_answer() -> bool:
@@ -178,21 +163,21 @@ def try_out(
 def _lines(context: Context, settings: Settings, provider: Provider | None) -> Iterator[Line]:
     names = [provider.value] if provider is not None else list(context.channels)
     if not names:
-        yield from (not_set_up(one.value, "note") for one in Provider)
+        yield from (not_set_up(context, one.value, "note") for one in Provider)
         yield Line("providers", "wrong", "none is set up.")
     for name in names:
-        asked = Asked(context, settings, name, strict=True)
+        asked = Asked(context, name, strict=True)
         fine = True
         for line in check_provider(asked, secret=False):
             fine = fine and line.state != "wrong"
             yield line
         channel = context.channels.get(name)
         if channel is not None and channel.api is not None and channel.secrets:
-            yield _walk(asked, fine=fine)
+            yield _walk(asked, settings, fine=fine)
             yield check_secret(asked)  # last, because the walk may have proven it
 
 
-def _walk(asked: Asked, *, fine: bool) -> Line:
+def _walk(asked: Asked, settings: Settings, *, fine: bool) -> Line:
     """Open a checkout for the cheapest plan; pay it where the provider is our own sandbox."""
     from keywright import bootstrap
     from keywright.flows import provider_walk
@@ -210,7 +195,7 @@ def _walk(asked: Asked, *, fine: bool) -> Line:
         return Line(check, "wrong", f"it could not be opened: {error.detail}")
     if walked is None:
         return Line(check, "note", "no plan has a price there. Run: keywright catalog apply FILE")
-    sandbox = bootstrap.sandbox_address(asked.settings, asked.provider)
+    sandbox = bootstrap.sandbox_address(settings, asked.provider)
     if sandbox is None:
         return Line(check, "ok", f"{walked.reference} for {walked.plan} is open. Pay it with a test card at "
                     f"{walked.url} and then see: keywright event list")  # fmt: skip

@@ -23,6 +23,12 @@ class SmtpServer:
     user: str | None
     password: str | None = field(repr=False)
 
+    @property
+    def shown(self) -> str:
+        """Where mails go, for people; nothing secret."""
+        secured = {"plain": "not encrypted", "starttls": "STARTTLS", "tls": "TLS"}[self.security]
+        return f"{self.host}:{self.port}, {secured}"
+
 
 def read_smtp_url(url: str) -> SmtpServer:
     """Read `smtp://user:pass@host:587?starttls=1` or `smtps://user:pass@host:465`.

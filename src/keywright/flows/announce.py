@@ -154,9 +154,9 @@ def _send_one(context: Context, owed: Announcement, source: LetterSource | None)
     try:
         if source is not None and notices.is_outdated(owed, source.license, context.clock.now()):
             return _Result("outdated")
-        written = _letter(context, owed, source)
-        message_id = _message_id(context, owed.id)
-        context.mailer.send(Mail(to, written.subject, written.text, written.html, message_id))
+        written = _letter(context, owed, source, look)
+        named = message_id(context, owed.id)
+        context.mailer.send(Mail(to, written.subject, written.text, written.html, named, written.logo))
     except MailRefused as error:
         return _Result("failed", f"{error.code}: {error.detail}", domain)
     except MailDelayed as error:
@@ -227,7 +227,8 @@ def _license_letter(context: Context, source: LetterSource) -> LicenseLetter:
     )
 
 
-def _message_id(context: Context, announcement: str) -> str:
+def message_id(context: Context, announcement: str) -> str:
+    """What a mail is called on its way, from its own id."""
     host = urlsplit(context.policy.base_url).hostname or "localhost"
     # RFC 5322 3.6.4: an IPv6 address stands in brackets.
     return f"<{announcement}@[{host}]>" if ":" in host else f"<{announcement}@{host}>"

@@ -9,17 +9,21 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from keywright.flows.credentials import Credentials, Kinds
 from keywright.flows.gather import Traffic
 from keywright.flows.license_keys import Schemes
 from keywright.ports import (
     BillingApi,
     Clock,
+    Delivery,
     FirmSecrets,
     Followups,
+    Knocked,
     Letters,
     Mailer,
     PaymentApi,
     PaymentEvents,
+    ProviderSetup,
     Signer,
     Vault,
 )
@@ -58,6 +62,27 @@ class Channel:
 
 
 @dataclass(frozen=True, slots=True)
+class Door:
+    """The way to a provider for going live there: with the environment's credentials, completed by the vault.
+
+    `started_with`: what this process runs with, whatever was kept since. `given`: whether the environment has
+    keys, and whether it has webhook secrets. `find` and `typed` raise Misconfigured for credentials of a mode
+    that cannot be here; `open` without a key, or for an impossible one.
+    """
+
+    kinds: Kinds
+    given: tuple[bool, bool]
+    started_with: Credentials
+    find: Callable[[], Credentials]
+    typed: Callable[[tuple[str, ...]], Credentials]
+    open: Callable[[Credentials], ProviderSetup]
+
+
+def _nobody_answers(_url: str, _delivery: Delivery) -> Knocked:
+    return Knocked(None, problem="NotConnected")
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """What the operator set. Secrets are not in here."""
 
@@ -70,6 +95,7 @@ class Policy:
     pay_origins: tuple[str, ...] = ("https://checkout.stripe.com",)  # where a buyer may be sent to pay
     publishable_keys: Mapping[str, str] = field(default_factory=dict)  # by provider
     outbox: Path | None = None  # where mails are files, when they are
+    mail_server: str | None = None  # host and port, when they are not
     claim_for: timedelta = timedelta(hours=24)
     # Stripe takes 24 hours at the most, by its own clock: an hour is left for the difference.
     checkout_for: timedelta = timedelta(hours=23)
@@ -99,6 +125,8 @@ class Context:
     new_id: Callable[[str], str] = field(default=new_id)
     traffic: Traffic = field(default_factory=Traffic)
     schemes: Schemes = field(default_factory=Schemes)  # keys that are not of our kind
+    doors: Mapping[str, Door] = field(default_factory=dict)  # by provider: every one that there is
+    knock: Callable[[str, Delivery], Knocked] = _nobody_answers
 
     def find_channel(self, account: str) -> Channel | None:
         """The channel of a provider account, by the account's id."""

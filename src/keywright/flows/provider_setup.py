@@ -66,7 +66,7 @@ class Done(msgspec.Struct, frozen=True):
 class Wish(msgspec.Struct, frozen=True):
     """`given`: the environment has a webhook secret. `replace`: make a new endpoint in the place of the old.
 
-    `keys`: credentials to keep in the vault, by kind.
+    `keys`: credentials to keep in the vault, by kind. `by`, `why`: for the audit.
     """
 
     url: str
@@ -74,6 +74,11 @@ class Wish(msgspec.Struct, frozen=True):
     given: bool = False
     replace: bool = False
     keys: tuple[tuple[str, str], ...] = ()
+    by: str = "command line"
+    why: str | None = None
+
+    def __repr__(self) -> str:  # the credentials never reach a log
+        return f"Wish({self.url!r}, ...)"
 
 
 class _Report:
@@ -101,7 +106,7 @@ def set_up(context: Context, setup: ProviderSetup, account: ProviderAccount, wis
     told = _Report()
     whose = _whose(setup)
     if wish.keys:
-        _keep(context, account, dict(wish.keys))
+        _keep(context, account, dict(wish.keys), wish)
         told.did.append("kept the credentials in the vault")
     by_hand = setup.clicks(wish.url)
     endpoint = None if by_hand else _endpoint(context, setup, account, wish, told)
@@ -179,7 +184,7 @@ def _learn_secret(
     if kept == endpoint.id:
         return
     if endpoint.secret is not None:
-        _remember(context, account, wish.kinds, endpoint, endpoint.secret)
+        _remember(context, account, wish, endpoint, endpoint.secret)
         told.did.append(f"kept what tells the deliveries of {endpoint.id}")
     elif wish.given:
         told.notes.append(f"{name} is taken for the secret of {endpoint.id}; `provider test` says more")
@@ -196,7 +201,7 @@ def _new(
     endpoint = setup.register(wish.url, None)
     if endpoint.secret is None:
         raise Invalid("The provider made an endpoint and did not tell its secret. Remove it there.")
-    _remember(context, account, wish.kinds, endpoint, endpoint.secret)
+    _remember(context, account, wish, endpoint, endpoint.secret)
     told.did.append(f"made the endpoint {endpoint.id} and kept its secret in the vault")
     return endpoint
 
@@ -207,17 +212,18 @@ def setting_of(kind: str) -> str:
 
 
 def _remember(
-    context: Context, account: ProviderAccount, kinds: Kinds, endpoint: Endpoint, secret: str
+    context: Context, account: ProviderAccount, wish: Wish, endpoint: Endpoint, secret: str
 ) -> None:
-    _keep(context, account, {kinds.secret: secret, endpoint_kind(account.provider): endpoint.id})
+    kept = {wish.kinds.secret: secret, endpoint_kind(account.provider): endpoint.id}
+    _keep(context, account, kept, wish)
 
 
-def _keep(context: Context, account: ProviderAccount, secrets: dict[str, str]) -> None:
+def _keep(context: Context, account: ProviderAccount, secrets: dict[str, str], wish: Wish) -> None:
     with context.database.write() as connection:
         now = context.clock.now()
         credentials.keep(connection, context.vault, account, secrets, now)
-        kept = {"kinds": sorted(secrets), "live": account.live}
-        audit.append(connection, account.tenant_id, "command line", "provider.set_up", account.id, kept, now)
+        told = {"kinds": sorted(secrets), "live": account.live, **({"why": wish.why} if wish.why else {})}
+        audit.append(connection, account.tenant_id, wish.by, "provider.set_up", account.id, told, now)
 
 
 def compare_prices(context: Context, account: ProviderAccount, seen: Iterable[PriceSeen]) -> PriceMap:

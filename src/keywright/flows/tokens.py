@@ -11,6 +11,7 @@ from keywright.domain.errors import Invalid, NotFound
 from keywright.flows.context import Context
 from keywright.store import audit, tenants, token_rows
 from keywright.store.tenants import Tenant, Token
+from keywright.store.token_rows import TokenSeen
 
 Scope = Literal["read", "checkout", "write", "admin"]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
@@ -29,24 +30,37 @@ _CHECK: Final = 7  # 32 bits in base32
 _LONGEST_NAME: Final = 100
 
 
-def create(
-    context: Context, tenant: Tenant, name: str, scope: str, *, by: str = "command line"
-) -> tuple[Token, str]:
-    """Make a token. Returns its row and the token itself, which nobody can show again.
-
-    `by`: who, for the audit. Raises Invalid when the name or the scope is none.
-    """
+def check(name: str, scope: str) -> None:
+    """Raises Invalid when the name or the scope is none."""
     if scope not in SCOPES:
         raise Invalid(f"`scope` must be one of {', '.join(SCOPES)}.")
     if not name.strip() or len(name) > _LONGEST_NAME or not name.isprintable():
         raise Invalid("`name` must be 1 to 100 printable characters.")
+
+
+def create(
+    context: Context, tenant: Tenant, name: str, scope: str, *, by: str = "command line"
+) -> tuple[Token, str]:
+    """`issue`, for a tenant at hand."""
+    return issue(context, tenant.id, name, scope, by=by)
+
+
+def issue(
+    context: Context, tenant: str, name: str, scope: str, *, by: str, why: str | None = None
+) -> tuple[Token, str]:
+    """Make a token. Returns its row and the token itself, which nobody can show again.
+
+    `by`, `why`: for the audit. Raises Invalid when the name or the scope is none.
+    """
+    check(name, scope)
     text = make(os.urandom(32))
-    made = Token(context.new_id("tok"), tenant.id, name.strip(), scope)
+    made = Token(context.new_id("tok"), tenant, name.strip(), scope)
     with context.database.write() as connection:
         now = context.clock.now()
         tenants.insert_token(connection, made, _hash(text), now)
         # Not its name: tokens are named after people.
-        audit.append(connection, tenant.id, by, "token.created", made.id, {"scope": scope}, now)
+        told = {"scope": scope, **({"why": why} if why else {})}
+        audit.append(connection, tenant, by, "token.created", made.id, told, now)
     return made, text
 
 
@@ -67,13 +81,21 @@ def list_all(context: Context, tenant: str) -> list[Token]:
         return token_rows.list_tokens(connection, tenant)
 
 
-def revoke(context: Context, tenant: str, token_id: str, *, by: str = "command line") -> None:
-    """End a token. `by`: who, for the audit. Raises NotFound."""
+def list_seen(context: Context, tenant: str) -> list[TokenSeen]:
+    """The tenant's good tokens for people, oldest first."""
+    with context.database.read() as connection:
+        return token_rows.list_seen(connection, tenant)
+
+
+def revoke(
+    context: Context, tenant: str, token_id: str, *, by: str = "command line", why: str | None = None
+) -> None:
+    """End a token. `by`, `why`: for the audit. Raises NotFound."""
     now = context.clock.now()
     with context.database.write() as connection:
         if not token_rows.revoke(connection, tenant, token_id, now):
             raise NotFound("There is no such token.", code="TOKEN_UNKNOWN")
-        audit.append(connection, tenant, by, "token.revoked", token_id, {}, now)
+        audit.append(connection, tenant, by, "token.revoked", token_id, {"why": why} if why else {}, now)
 
 
 def may(token: Token, scope: Scope) -> bool:

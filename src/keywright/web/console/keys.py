@@ -195,8 +195,8 @@ def _revoke_deal(context: Context, asked: Asked) -> Deal:
     return Deal(
         title="Revoke the key",
         meaning=f"The key {key.kid} is for {what}. {told} No token of a revoked key counts any longer, and "
-        "that cannot be taken back: programs ask for new ones when they are online, and those that never are stop "
-        "with their lease or file.",
+        "that cannot be taken back: programs ask for new ones when they are online, and those that never are "
+        "stop with their lease or file.",
         back=_PAGE,
         above=_ABOVE,
     )

@@ -26,6 +26,7 @@ _NAVIGATION: Final[tuple[tuple[str, str, Deed], ...]] = (
     ("/console/licenses", "Licenses", "look"),
     ("/console/events", "Events", "look"),
     ("/console/keys", "Keys", "look"),
+    ("/console/settings", "Settings", "decide"),
     ("/console/audit", "Audit", "decide"),
     ("/console/staff", "Staff", "decide"),
 )

@@ -9,7 +9,7 @@ from litestar.exceptions import HTTPException
 
 from keywright.domain.errors import KeywrightError
 from keywright.flows.context import Context
-from keywright.web.console import events, home, keys, licenses, people, sign_in, trail, you
+from keywright.web.console import events, home, keys, licenses, people, settings, sign_in, trail, you
 from keywright.web.console.gate import Gate, Web
 from keywright.web.console.shell import Shell
 from keywright.web.storefront.pages import Pages
@@ -24,6 +24,7 @@ def routes(context: Context) -> list[Any]:
         *licenses.routes(shell),
         *events.routes(shell),
         *keys.routes(shell),
+        *settings.routes(shell),
         *trail.routes(shell),
         *people.routes(shell),
         *you.routes(shell),

@@ -1,4 +1,7 @@
-"""What `doctor` and `provider test` find out about a provider: key, mode, webhook, secret, prices."""
+"""What `doctor`, `provider test` and the console find out of a provider: key, mode, webhook, secret, prices.
+
+Commands that have nothing to do with it import this module, too: what is heavy is imported where it is used.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,14 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from keywright.domain.errors import Forbidden, KeywrightError, Unsupported
+from keywright.domain.errors import Forbidden, KeywrightError, Misconfigured, Unsupported
 
 if TYPE_CHECKING:
-    import httpx
-
-    from keywright.flows.context import Channel, Context
+    from keywright.flows.context import Context
+    from keywright.flows.credentials import Credentials
     from keywright.ports import Delivery, Endpoint, ProviderSetup
-    from keywright.settings import Settings
+    from keywright.store.tenants import ProviderAccount
 
-_SECONDS = 5.0
 _LOOKED_AT = 50
 _RECENT = timedelta(days=1)
 State = Literal["ok", "note", "wrong"]
@@ -36,13 +37,12 @@ class Asked(msgspec.Struct, frozen=True):
     """What is looked at. `strict`: a server must be running, and credentials must be there."""
 
     context: Context
-    settings: Settings
     provider: str
     strict: bool
 
     @property
     def url(self) -> str:
-        return webhook_url(self.settings.base_url, self.provider)
+        return webhook_url(self.context.policy.base_url, self.provider)
 
     @property
     def less(self) -> State:
@@ -64,50 +64,79 @@ def webhook_url(base: str, provider: str) -> str:
 def check_provider(asked: Asked, *, secret: bool = True) -> Iterator[Line]:
     """All there is to say about one provider, the key first. Later lines are left out where they would only
     repeat an earlier one. `secret` False: leave that line to `check_secret`, after something was sold."""
-    channel = asked.context.channels.get(asked.provider)
-    if channel is None:
-        yield not_set_up(asked.provider, asked.less)
+    found = _found(asked)
+    if isinstance(found, Line):
+        yield found
         return
-    setup, who = _open(asked, channel)
+    account = account_of(asked.context, found)
+    setup, who = _open(asked, found)
     yield who
     reachable = who.state != "wrong"
-    if not channel.secrets:
-        name = _names(asked.provider)[1]
+    if found != asked.context.doors[asked.provider].started_with:
+        yield Line(f"{asked.provider} server", "wrong", "the credentials were changed since this server "
+                   "started: restart it, so that it takes the present ones.")  # fmt: skip
+    if not found.secrets:
+        name = _names(asked)[1]
         yield Line(_hook(asked), "wrong", f"no webhook is believed: set {name}, or run: keywright provider "
                    f"setup {asked.provider}")  # fmt: skip
     elif setup is None:
         yield Line(_hook(asked), "ok", f"point {asked.provider.capitalize()} at {asked.url}")
     else:
-        yield knock(asked, setup.greeting(channel.secrets[0], asked.context.clock.now()))
+        yield knock(asked, setup.greeting(found.secrets[0], asked.context.clock.now()))
     if setup is not None and reachable:
         endpoint, line = _endpoint(asked, setup)
         yield line
         if secret:
-            yield _secret(asked, setup, channel, endpoint)
-        yield _prices(asked, setup, channel)
+            yield _secret(asked, setup, found, account, endpoint)
+        yield _prices(asked, setup, account)
 
 
 def check_secret(asked: Asked) -> Line:
     """Whether what the provider signs with is what we check with, as far as can be known from here."""
-    channel = asked.context.channels[asked.provider]
-    setup, who = _open(asked, channel)
-    if setup is None or who.state == "wrong":
+    found = _found(asked)
+    setup, who = (None, found) if isinstance(found, Line) else _open(asked, found)
+    if setup is None or who.state == "wrong" or isinstance(found, Line):
         return Line(f"{asked.provider} secret", "note", "not known without the provider.")
     endpoint, _ = _endpoint(asked, setup)
-    return _secret(asked, setup, channel, endpoint)
+    return _secret(asked, setup, found, account_of(asked.context, found), endpoint)
 
 
-def not_set_up(provider: str, state: State) -> Line:
-    names = ", ".join(_names(provider)[0])
+def not_set_up(context: Context, provider: str, state: State) -> Line:
+    names = ", ".join(_names(Asked(context, provider, strict=True))[0])
     return Line(provider, state, f"not set up: set {names}, and run: keywright provider setup {provider}")
 
 
-def _names(provider: str) -> tuple[list[str], str]:
+def account_of(context: Context, found: Credentials) -> ProviderAccount:
+    """The master tenant's account that these credentials open."""
+    from keywright.store import tenants
+
+    with context.database.write() as connection:
+        return tenants.get_account(
+            connection,
+            context.master.id,
+            found.provider,
+            live=bool(found.live),
+            new_id=context.new_id("pac"),
+            now=context.clock.now(),
+        )
+
+
+def _found(asked: Asked) -> Credentials | Line:
+    """What there is of credentials, or what is to be said instead."""
+    try:
+        found = asked.context.doors[asked.provider].find()
+    except Misconfigured as error:
+        return Line(asked.provider, "wrong", error.detail)
+    if not found.keys and not found.secrets:
+        return not_set_up(asked.context, asked.provider, asked.less)
+    return found
+
+
+def _names(asked: Asked) -> tuple[list[str], str]:
     """The settings of a provider's keys, and that of its webhook secret."""
-    from keywright import bootstrap
     from keywright.flows.provider_setup import setting_of
 
-    kinds = bootstrap.CREDENTIAL_KINDS[provider]
+    kinds = asked.context.doors[asked.provider].kinds
     return [setting_of(kind) for kind in kinds.keys], setting_of(kinds.secret)
 
 
@@ -115,64 +144,46 @@ def _hook(asked: Asked) -> str:
     return f"{asked.provider} webhook"
 
 
-def _open(asked: Asked, channel: Channel) -> tuple[ProviderSetup | None, Line]:
+def _open(asked: Asked, found: Credentials) -> tuple[ProviderSetup | None, Line]:
     """The way to the provider, and what its key is worth."""
-    from keywright import bootstrap
-
     context, provider = asked.context, asked.provider
-    names = " and ".join(_names(provider)[0])
-    found = bootstrap.find_credentials(
-        asked.settings, context.database, context.vault, context.master, provider
-    )
+    names = " and ".join(_names(asked)[0])
     if not found.keys:
         return None, Line(provider, "note", f"webhooks only: set {names} to sell from here.")
     setup = None
     try:
-        setup = bootstrap.open_setup(asked.settings, found)
+        setup = context.doors[provider].open(found)
         who = setup.whose()
     except Forbidden as error:
         return setup, Line(provider, "note", f"the key works, and may not say whose it is: {error.detail}")
     except KeywrightError as error:
         says = error.detail if error.detail.endswith(".") else f"{error.detail}."
         return setup, Line(provider, "wrong", f"{says} See {names}.")
-    if not channel.account.live and not context.policy.sandbox:
+    if not found.live and not context.policy.sandbox:
         return setup, Line(provider, "ok", f"test mode, {who}: no real money moves")
-    return setup, Line(provider, "ok", f"{'live' if channel.account.live else 'test'} mode, {who}")
+    return setup, Line(provider, "ok", f"{'live' if found.live else 'test'} mode, {who}")
 
 
 def knock(asked: Asked, greeting: Delivery) -> Line:
     """Deliver something harmless to ourselves, the way the provider would, and judge the answer."""
-    import httpx
-
     check, url = _hook(asked), asked.url
-    headers = {"content-type": "application/json", **greeting.headers}
-    try:
-        answer = httpx.post(url, content=greeting.raw, headers=headers, timeout=_SECONDS)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        says = f"{url} cannot be reached ({type(error).__name__}): start the server, or set APP_BASE_URL."
+    answer = asked.context.knock(url, greeting)
+    if answer.status is None:
+        says = f"{url} cannot be reached ({answer.problem}): start the server, or set APP_BASE_URL."
         return Line(check, asked.less, says)
-    told = _told(answer)
-    if answer.status_code == 200 and told.get("received") is True:
-        if told.get("reason") == "WRONG_MODE":
+    if answer.status == 200 and answer.told.get("received") is True:
+        if answer.told.get("reason") == "WRONG_MODE":
             return Line(check, "wrong", f"the server at {url} runs with a key of the other mode: restart it.")
         return Line(check, "ok", f"{url} answers, and believes what our secret signed")
-    if told.get("code") == "BAD_SIGNATURE":
+    if answer.told.get("code") == "BAD_SIGNATURE":
         if greeting.genuine:
             return Line(check, "wrong", f"the server at {url} checks with another secret: restart it, so "
                         "that it takes the present one.")  # fmt: skip
         return Line(check, "ok", f"{url} answers, and refuses what is not signed")
-    if answer.is_redirect:
+    if 300 <= answer.status < 400:
         return Line(check, "wrong", f"{url} leads elsewhere, and providers do not follow: set APP_BASE_URL.")
-    return Line(check, "wrong", f"{url} answers {answer.status_code}: something else is there, or a proxy "
+    return Line(check, "wrong", f"{url} answers {answer.status}: something else is there, or a proxy "
                 "keeps webhooks away.")  # fmt: skip
-
-
-def _told(answer: httpx.Response) -> dict[str, object]:
-    try:
-        told = answer.json()
-    except ValueError:
-        return {}
-    return told if isinstance(told, dict) else {}
 
 
 def _endpoint(asked: Asked, setup: ProviderSetup) -> tuple[Endpoint | None, Line]:
@@ -199,18 +210,24 @@ def _endpoint(asked: Asked, setup: ProviderSetup) -> tuple[Endpoint | None, Line
     return first, Line(check, "ok", f"{first.id} is sent exactly what is read")
 
 
-def _secret(asked: Asked, setup: ProviderSetup, channel: Channel, endpoint: Endpoint | None) -> Line:
+def _secret(
+    asked: Asked,
+    setup: ProviderSetup,
+    held: Credentials,
+    account: ProviderAccount,
+    endpoint: Endpoint | None,
+) -> Line:
     from keywright.flows import provider_evidence
 
-    check, name = f"{asked.provider} secret", _names(asked.provider)[1]
+    check, name = f"{asked.provider} secret", _names(asked)[1]
     now = asked.context.clock.now()
-    found = provider_evidence.gather(asked.context, channel.account, _LOOKED_AT)
-    if endpoint is not None and endpoint.secret is not None and endpoint.secret not in channel.secrets:
+    found = provider_evidence.gather(asked.context, account, _LOOKED_AT)
+    if endpoint is not None and endpoint.secret is not None and endpoint.secret not in held.secrets:
         return Line(check, "wrong", f"{name} is not that of {endpoint.id}: every event is refused. "
                     f"Run: keywright provider setup {asked.provider}")  # fmt: skip
     if found.wrong_mode:
         return Line(check, "wrong", "events of the other mode arrive: the endpoint was made in one mode, and "
-                    f"the key is of the other. See {_names(asked.provider)[0][0]}.")  # fmt: skip
+                    f"the key is of the other. See {_names(asked)[0][0]}.")  # fmt: skip
     known = [at for at in (found.believed_at, found.kept_at) if at is not None]
     since = max([now - _RECENT, *known])
     failed = _undelivered(setup, since)
@@ -235,15 +252,15 @@ def _undelivered(setup: ProviderSetup, since: datetime) -> int:
         return 0
 
 
-def _prices(asked: Asked, setup: ProviderSetup, channel: Channel) -> Line:
+def _prices(asked: Asked, setup: ProviderSetup, account: ProviderAccount) -> Line:
     from keywright.flows import provider_setup
 
     check = f"{asked.provider} prices"
     try:
-        found = provider_setup.compare_prices(asked.context, channel.account, setup.list_prices())
+        found = provider_setup.compare_prices(asked.context, account, setup.list_prices())
     except KeywrightError as error:
         return Line(check, "note", f"they cannot be looked at: {error.detail}")
-    mode = "live" if channel.account.live else "test"
+    mode = "live" if account.live else "test"
     if found.unknown:
         names = ", ".join(price.external_id for price in found.unknown)
         return Line(check, "wrong", f"{names}: not on sale there in {mode} mode; of the other mode, "
