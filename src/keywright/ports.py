@@ -206,8 +206,6 @@ class Delivery(msgspec.Struct, frozen=True):
     genuine: bool
 
 
-class ProviderSetup(Protocol):
-    """What it takes to go live at a provider. All raise Misconfigured for a key that is wrong, revoked, or of
 class Knocked(msgspec.Struct, frozen=True):
     """What came back. `status` None: nobody answered, and `problem` names the kind of trouble."""
 
@@ -216,6 +214,8 @@ class Knocked(msgspec.Struct, frozen=True):
     problem: str = ""
 
 
+class ProviderSetup(Protocol):
+    """What it takes to go live at a provider. All raise Misconfigured for a key that is wrong, revoked, or of
     the other mode; Forbidden for one that may not do this; ProviderUnavailable, Invalid as above."""
 
     def whose(self) -> str:

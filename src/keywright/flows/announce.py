@@ -154,9 +154,9 @@ def _send_one(context: Context, owed: Announcement, source: LetterSource | None)
     try:
         if source is not None and notices.is_outdated(owed, source.license, context.clock.now()):
             return _Result("outdated")
-        written = _letter(context, owed, source, look)
+        written = _letter(context, owed, source)
         named = message_id(context, owed.id)
-        context.mailer.send(Mail(to, written.subject, written.text, written.html, named, written.logo))
+        context.mailer.send(Mail(to, written.subject, written.text, written.html, named))
     except MailRefused as error:
         return _Result("failed", f"{error.code}: {error.detail}", domain)
     except MailDelayed as error:
