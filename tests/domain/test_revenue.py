@@ -6,6 +6,9 @@ from datetime import UTC, datetime
 from itertools import permutations
 from typing import Literal
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from keywright.domain.facts import (
     DisputeSeen,
     Fact,
@@ -134,3 +137,38 @@ def test_two_purchases_that_turn_out_to_be_one_bring_in_no_more() -> None:
     pairs = [(one, merge(one, other)), (other, Purchase())]
     assert changed(pairs) == {Slot("2026-01", "USD"): Money(-5000, 0)}
     assert changed([(one, one), (other, absorb(other, PaymentLinked("pi_9", "in_9")))]) == {}
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("abcdef"),
+            st.integers(1, 12),
+            st.integers(0, 3),
+            st.sampled_from([None, "pi_1", "pi_2"]),
+            st.sampled_from([None, "ch_1", "ch_2"]),
+        ),
+        max_size=8,
+    ),
+    st.integers(0, 8),
+)
+def test_what_changes_is_the_difference_of_before_and_after(
+    told: list[tuple[str, int, int, str | None, str | None]], known: int
+) -> None:
+    """Also where only some of the payments are looked at."""
+    facts = [paid(name, month, amount, intent=pi, charge=ch) for name, month, amount, pi, ch in told]
+    before, after = of(*facts[:known]), of(*facts)
+    differ = {slot: (money.paid, money.given_back) for slot, money in revenue_of(after).items()}
+    for slot, money in revenue_of(before).items():
+        had = differ.get(slot, (0, 0))
+        differ[slot] = (had[0] - money.paid, had[1] - money.given_back)
+    # As the server has it: the payments known before are the same objects.
+    assert changed([(before, absorbed(before, facts[known:]))]) == {
+        k: v for k, v in differ.items() if v != (0, 0)
+    }
+
+
+def absorbed(purchase: Purchase, facts: list[PaymentSeen]) -> Purchase:
+    for fact in facts:
+        purchase = absorb(purchase, fact)
+    return purchase

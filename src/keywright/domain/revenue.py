@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from keywright.domain.facts import DisputeSeen, PaymentSeen, RefundPart, RefundSeen
 from keywright.domain.money_back import contested, standing_refund
 from keywright.domain.purchase import Purchase, payments_of, settled_at
@@ -64,11 +66,35 @@ def changed(pairs: Iterable[tuple[Purchase, Purchase]]) -> dict[Slot, Money]:
     for before, after in pairs:
         if all(getattr(before, name) is getattr(after, name) for name in _MONEY):
             continue
-        for slot, money in revenue_of(after).items():
+        had, has = _what_differs(before, after)
+        for slot, money in revenue_of(has).items():
             total[slot] = _sum(total.get(slot, _NOTHING), money)
-        for slot, money in revenue_of(before).items():
+        for slot, money in revenue_of(had).items():
             total[slot] = _sum(total.get(slot, _NOTHING), Money(-money.paid, -money.given_back))
     return {slot: money for slot, money in total.items() if money != _NOTHING}
+
+
+def _what_differs(before: Purchase, after: Purchase) -> tuple[Purchase, Purchase]:
+    """Both with only the payments that differ, where those stand alone.
+
+    A renewal costs the same whether it is the first or the hundredth.
+    """
+    if before.links is not after.links or _claims(before) or _claims(after):
+        return before, after
+    differ, same = set(before.payments.keys() - after.payments.keys()), []
+    for name, payment in after.payments.items():
+        kept = before.payments.get(name) is payment
+        if kept and before.settled.get(name) == after.settled.get(name):
+            same.append(payment)
+        else:
+            differ.add(name)
+    sides = tuple(
+        {name: side.payments[name] for name in differ & side.payments.keys()} for side in (before, after)
+    )
+    names = {one for side in sides for payment in side.values() for one in _names(after, payment)}
+    if any(not names.isdisjoint(_names(after, payment)) for payment in same):
+        return before, after
+    return replace(before, payments=sides[0]), replace(after, payments=sides[1])
 
 
 def _claims(purchase: Purchase) -> list[Claim]:
