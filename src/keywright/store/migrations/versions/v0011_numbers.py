@@ -42,12 +42,14 @@ def upgrade() -> None:
         sqlite_where=apart,
         postgresql_where=apart,
     )
+    op.create_index("ix_licenses_last5", "licenses", ["key_last5", "tenant_id"])
     # By the code of today: it reads the same document as the server, and what that is like does not change
     # without another migration.
     revenue.recount(op.get_bind())
 
 
 def downgrade() -> None:
+    op.drop_index("ix_licenses_last5", table_name="licenses")
     op.drop_index("ix_announcements_apart", table_name="announcements")
     op.drop_index("ix_timeline_revoked", table_name="timeline")
     op.drop_table("revenue")
