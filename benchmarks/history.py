@@ -26,7 +26,7 @@ from keywright.domain.facts import PaidLine, PaymentSeen, PaymentState, Stamp
 from keywright.domain.license import License
 from keywright.flows.context import Context
 from keywright.flows.license_writes import clocks_of, sealed
-from keywright.store import audit, licenses, purchases, rows, tables, timeline
+from keywright.store import audit, licenses, purchases, revenue, rows, tables, timeline
 from keywright.store.announcements import Announcement
 from keywright.store.announcements import insert as owe
 from keywright.store.operating_tables import audit as audit_table
@@ -66,8 +66,12 @@ class Historian:
             born = self._now - _YEARS * self._dice.random()
             lived = _LONG_LIFE if self._number == 1 else self._per_license
             after, told = self._lived(one, born, lived)
+            after = self._fate(after, born)
+            if after.standing == "revoked":
+                after, last = timeline.append(after, "license.revoked", {"by": "staff stf_1"}, self._now)
+                told.append(last)
             entries += told
-            changed.append(self._aged(after, born))
+            changed.append({**self._row(after), "created_at": micros(born)})
             mails += self._mails(one, born)
             if self._number % 2:
                 events.append(self._event(born))
@@ -92,7 +96,7 @@ class Historian:
             told.append(entry)
         return held, told
 
-    def _aged(self, held: License, born: datetime) -> dict[str, Any]:
+    def _fate(self, held: License, born: datetime) -> License:
         """A third is over, a tenth late, a few revoked or suspended: the counts have something to count."""
         chance = self._dice.random()
         changes: dict[str, Any] = {}
@@ -106,9 +110,12 @@ class Historian:
             changes = {"standing": "revoked"}
         elif chance < 0.48:
             changes = {"standing": "suspended"}
-        held = sealed(self._context, msgspec.structs.replace(held, created_at=born, **changes))
+        return msgspec.structs.replace(held, **changes)
+
+    def _row(self, held: License) -> dict[str, Any]:
+        held = sealed(self._context, held)
         row = licenses.to_row(held)
-        names = ("id", "created_at", "entitled_until", "active_until", "grace_until", "past_due", "standing")
+        names = ("id", "entitled_until", "active_until", "grace_until", "past_due", "standing")
         return {
             **{name: row[name] for name in names},
             "mac": held.mac,
@@ -263,6 +270,8 @@ def main() -> None:
             if number == 0:
                 _machines(context, connection, page[0])
                 _acts(context, connection)
+    with database.write() as connection:
+        revenue.recount(connection)
     settle(database)
     database.dispose()
     print(f"{held} licenses, {written} timeline entries")

@@ -43,7 +43,7 @@ _LINKS_OF_A_PAGE = 4
 class Page(msgspec.Struct, frozen=True):
     """One address. `median_ms`, `slowest_ms`: of the rounds. `first_ms`: of the first time it was asked.
 
-    `kb`: of HTML; None for a file or a redirect, which have no goal.
+    `kb`: of HTML, 0 for a redirect; None for a file, which has no goal.
     """
 
     path: str
@@ -132,7 +132,7 @@ class Visit:
             round(statistics.median(rest), 1),
             round(max(rest), 1),
             round(first, 1),
-            round(len(body) / 1000, 1) if "html" in kind and body else None,
+            round(len(body) / 1000, 1) if "html" in kind or status in (302, 303) else None,
         )
         return page, _links(body.decode(errors="replace")) if "html" in kind else []
 
