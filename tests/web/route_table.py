@@ -184,6 +184,12 @@ GET /console/events | console | staff:read-only | of the session
 GET /console/events/{event_id:str} | console | staff:read-only | of the session
 POST /console/events/replay | console | staff:admin | of the session
 POST /console/events/{event_id:str}/replay | console | staff:admin | of the session
+GET /console/catalog | console | staff:read-only | of the session
+GET /console/catalog.toml | console | staff:read-only | of the session
+GET /console/catalog/edit | console | staff:admin | of the session
+POST /console/catalog/edit | console | staff:admin | of the session
+GET /console/catalog/plans/{product:str}/{plan:str} | console | staff:admin | of the session
+POST /console/catalog/plans/{product:str}/{plan:str} | console | staff:admin | of the session
 GET /console/keys | console | staff:read-only | of the session
 GET /console/keys/rotate | console | staff:admin proven | of the session
 POST /console/keys/rotate | console | staff:admin proven | of the session

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import re
 from collections.abc import Iterator
@@ -16,7 +17,8 @@ import sqlalchemy as sa
 
 from keywright import bootstrap
 from keywright.domain.errors import MailDelayed
-from keywright.flows import admin_views, signing_keys, staff_factors, tokens
+from keywright.flows import admin_views, catalog, catalog_file, signing_keys, staff_factors, tokens
+from keywright.flows.catalog_file import Catalog
 from keywright.flows.context import Context
 from keywright.ports import Mail
 from keywright.sandbox.app import SandboxServer
@@ -24,7 +26,7 @@ from keywright.store import audit
 from keywright.store.operating_tables import audit as audit_table
 from keywright.web.console import sheets
 from tests.conftest import Prepared, TurnableClock, test_settings
-from tests.web.test_console import OWNER, PASSWORD, House, send
+from tests.web.test_console import OWNER, PASSWORD, Colleague, House, send
 
 only_sqlite = pytest.mark.parametrize("prepared", ["sqlite"], indirect=True)
 
@@ -369,7 +371,7 @@ def test_a_test_mail_goes_to_whoever_asks(house: House) -> None:
 class Deaf:
     """A mail server that takes nothing."""
 
-    def send(self, mail: Mail) -> None:
+    def send(self, _mail: Mail) -> None:
         raise MailDelayed("the mail server cannot be used: 535 5.7.8")
 
 
@@ -417,3 +419,193 @@ def test_a_token_that_is_none_is_not_made(house: House) -> None:
         for step in ("", "do"):
             assert send(owner.client, path, form, **fields, step=step).status_code == 422, fields
     assert tokens.list_all(house.context, house.context.master.id) == []
+
+
+# -- catalog --------------------------------------------------------------------------------------------
+
+CATALOG = """
+[[product]]
+slug = "app"
+name = "The <App>"
+key_prefix = "APP"
+[[product.plan]]
+slug = "pro"
+name = "Pro"
+code = 3
+entitlements = ["export"]
+limits = { projects = 5 }
+slack = "5h"
+notices = { renewed = true }
+[[product.plan.prices]]
+key = "monthly"
+provider = "stripe"
+id = "price_1"
+amount = 4900
+currency = "USD"
+interval = "month"
+"""
+EDIT = "/console/catalog/edit"
+PLAN = "/console/catalog/plans/app/pro"
+
+
+def typed_in(page: httpx.Response) -> str:
+    """What is in the editor."""
+    found = re.search(r"<textarea[^>]*>\n(.*?)</textarea>", page.text, re.DOTALL)
+    assert found, page.text
+    return html.unescape(found[1])
+
+
+def hidden(page: httpx.Response) -> dict[str, str]:
+    """What a preview sends on."""
+    found = re.findall(r'<input type="hidden" name="(mark|reason)" value="([^"]*)"', page.text)
+    return {**dict(found), "text": typed_in(page), "step": "do"}
+
+
+def on_sale(house: House) -> Catalog:
+    found = catalog.load(house.context)
+    assert found is not None
+    return found
+
+
+def stocked(house: House) -> Colleague:
+    catalog.apply(house.context, catalog_file.parse(CATALOG, source="test", environment={}))
+    return house.colleague()
+
+
+def test_the_catalog_is_edited_as_text(house: House) -> None:
+    owner = house.colleague()
+    page = owner.client.get("/console/catalog")
+    assert "Nothing is on sale yet" in page.text
+    page = send(owner.client, EDIT, owner.client.get(EDIT), text=CATALOG, reason="T-1")
+    assert "app/pro New" in text_of(page)
+    assert catalog.load(house.context) is None
+    page = send(owner.client, EDIT, page, **hidden(page))
+    assert "The catalog is changed" in page.text
+    assert "The &lt;App&gt;" in page.text
+    assert "$49 a month, Stripe" in text_of(page)
+    before = on_sale(house)
+    exported = owner.client.get("/console/catalog.toml")
+    assert exported.headers["content-disposition"] == 'attachment; filename="catalog.toml"'
+    assert catalog_file.parse(exported.text, source="test", environment={}) == before
+    assert typed_in(owner.client.get(EDIT)).strip() == exported.text.strip()
+    changed = exported.text.replace("projects = 5", "projects = 7").replace("\n", "\r\n")
+    page = send(owner.client, EDIT, page, text=changed)
+    assert "app/pro.limits.projects Changed 5 7" in text_of(page)
+    send(owner.client, EDIT, page, **hidden(page))
+    assert on_sale(house).products[0].plans[0].terms.limits == {"projects": 7}
+    (newer, older) = admin_views.list_audit(house.context, house.context.master.id, {"act": "catalog"}).items
+    assert older.detail["why"] == "T-1"
+    assert newer.detail["changes"] == ["changed app/pro.limits.projects"]
+    page = send(owner.client, EDIT, page, text=changed)
+    assert "Nothing would change" in page.text
+
+
+@only_sqlite
+def test_what_is_wrong_in_the_text_is_told_with_its_lines(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEYWRIGHT_TEST_SECRET", "a secret of the server")
+    owner = stocked(house)
+    page = owner.client.get(EDIT)
+    for text, told in (
+        (
+            CATALOG.replace('"Pro"', '"Pro"\ngrase = "3d"'),
+            'Line 9: Unknown member "grase", did you mean grace?',
+        ),
+        (CATALOG.replace('"USD"', '"usd"'), "Line 19: Currency must be an ISO 4217 currency code"),
+        ("", "No [[product]] in this file"),
+        ("[[product", "Line 1: Not TOML"),
+        (CATALOG.replace("code = 3", "code = 4"), "App/pro: code is 3 and never changes"),
+        (CATALOG.replace('"Pro"', '"$KEYWRIGHT_TEST_SECRET"'), "KEYWRIGHT_TEST_SECRET is not set"),
+        ("#" * 262_145, "The text is longer than"),
+    ):
+        answer = send(owner.client, EDIT, page, text=text)
+        assert answer.status_code == 422, told
+        assert told in html.unescape(text_of(answer)), told
+        assert typed_in(answer) == text
+        assert "a secret of the server" not in answer.text
+        assert send(owner.client, EDIT, page, text=text, mark="x", step="do").status_code == 422
+    assert send(owner.client, EDIT, page, text="#" * 900_000).status_code == 413
+    assert "catalog.applied" not in house.acts()[1:]
+
+
+@only_sqlite
+def test_what_was_not_looked_at_is_not_done(house: House) -> None:
+    owner = stocked(house)
+    dearer = CATALOG.replace("4900", "5900")
+    looked = send(owner.client, EDIT, owner.client.get(EDIT), text=dearer)
+    with_more = CATALOG.replace("projects = 5", "projects = 9")
+    catalog.apply(house.context, catalog_file.parse(with_more, source="test", environment={}))
+    page = send(owner.client, EDIT, looked, **hidden(looked))
+    assert page.status_code == 409
+    assert "The catalog was changed meanwhile" in page.text
+    assert "app/pro.limits.projects Changed 9 5" in text_of(page)
+    assert on_sale(house).products[0].plans[0].terms.limits == {"projects": 9}
+
+
+def test_a_plan_is_edited_in_a_form(house: House) -> None:
+    owner = stocked(house)
+    page = owner.client.get(PLAN)
+    assert 'value="Pro"' in page.text
+    assert "projects = 5" in page.text
+    fields = {
+        "name": 'Pro "plus" \\ #1',
+        "grace": "3d",
+        "entitlements": "export\r\nsync",
+        "limits": "seats = 9",
+    }
+    price = {"key-0": "monthly", "provider-0": "stripe", "id-0": "price_1", "amount-0": "5900"}
+    price |= {"currency-0": "USD", "interval-0": "month"}
+    more = {"key-1": "yearly", "provider-1": "stripe", "id-1": "price_2", "amount-1": "59000"}
+    more |= {"currency-1": "USD", "interval-1": "year"}
+    page = send(owner.client, PLAN, page, **fields, **price, **more)
+    shown = text_of(page)
+    assert "app/pro.grace Changed" in shown
+    assert "app/pro.limits.projects Off sale" in shown
+    assert "app/pro.prices[yearly stripe USD year] New" in shown
+    before = on_sale(house).products[0].plans[0]
+    page = send(owner.client, EDIT, page, **hidden(page))
+    assert "The catalog is changed" in page.text
+    plan = on_sale(house).products[0].plans[0]
+    assert (plan.name, plan.terms.grace) == ('Pro "plus" \\ #1', 3 * 86400)
+    assert (plan.terms.entitlements, plan.terms.limits) == (("export", "sync"), {"seats": 9})
+    assert sorted((one.key, one.amount) for one in plan.prices) == [("monthly", 5900), ("yearly", 59000)]
+    # What is not in the form stays.
+    assert (plan.code, plan.terms.slack, plan.terms.notices) == (3, 5 * 3600, before.terms.notices)
+    page = send(owner.client, PLAN, page, **fields, **price, **more, **{"drop-1": "yes"})
+    assert "app/pro.prices[yearly stripe USD year] Off sale" in text_of(page)
+    assert owner.client.get("/console/catalog/plans/app/none").status_code == 404
+
+
+@only_sqlite
+def test_what_is_wrong_in_a_plan_is_told_in_the_same_words(house: House) -> None:
+    owner = stocked(house)
+    form = owner.client.get(PLAN)
+    usual = {"name": "Pro", "key-0": "m", "provider-0": "stripe", "id-0": "price_1", "amount-0": "4900"}
+    usual |= {"currency-0": "USD", "interval-0": "month"}
+    for changed, told in (
+        ({"name": ""}, "Name must be 1 to 200 printable characters"),
+        ({"grace": "soon"}, 'Grace must be a duration such as "12h", "14d" or "1y", not "soon"'),
+        ({"amount-0": "49.00"}, "Amount must be a whole number, not a text"),
+        ({"limits": "projects"}, "Projects must be a whole number, not a text"),
+        ({"limits": "a = 1\na = 2"}, "Not TOML"),
+        ({"term": "perpetual"}, 'Interval needs term = "subscription", the plan has "perpetual"'),
+        ({"quantity": '"; drop'}, "Quantity must be one of seats, keys"),
+    ):
+        answer = send(owner.client, PLAN, form, **{**usual, **changed})
+        assert answer.status_code == 422, told
+        assert told in html.unescape(text_of(answer)), told
+    assert on_sale(house).products[0].plans[0].terms.grace == 14 * 86400
+
+
+@only_sqlite
+def test_the_catalog_is_seen_by_all_and_changed_by_those_who_decide(house: House) -> None:
+    stocked(house)
+    helper = house.colleague("helper@example.com", "support")
+    page = helper.client.get("/console/catalog")
+    assert "Pro" in page.text
+    assert EDIT not in page.text
+    assert helper.client.get("/console/catalog.toml").status_code == 200
+    for path in (EDIT, PLAN):
+        assert helper.client.get(path).status_code == 403
+        assert send(helper.client, path, page, text=CATALOG, step="do").status_code == 403

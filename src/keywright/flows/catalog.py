@@ -6,6 +6,7 @@ retired: it is not on sale any more, and still means what it meant. An edit gran
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,6 +16,7 @@ import msgspec
 import sqlalchemy as sa
 import structlog
 
+from keywright.domain.errors import Conflict
 from keywright.domain.plan import Terms
 from keywright.flows import intake
 from keywright.flows.catalog_file import (
@@ -84,15 +86,21 @@ def apply(
     *,
     tenant: Tenant | None = None,
     dry_run: bool = False,
+    only: str | None = None,
     by: str = "command line",
+    why: str | None = None,
 ) -> Applied:
-    """Make the catalog agree with a file, in one transaction. `by`: who, for the audit.
+    """Make the catalog agree with a file, in one transaction. `by`, `why`: for the audit.
 
     New prices apply the events that were parked for them, in the same transaction. Applying a file again
     changes nothing. A dry run writes nothing.
 
+    Args:
+        only: the `mark` of the changes that were looked at: nothing else is done.
+
     Raises:
         CatalogRefused: with every member that this release cannot keep, and every code that would change.
+        Conflict: the catalog was changed meanwhile, so that these would not be the changes.
     """
     owner = tenant or context.master
     with context.database.write() as connection:
@@ -102,22 +110,37 @@ def apply(
         editor.edit(wanted)
         if dry_run:
             return Applied(changes)
+        if only is not None and mark(changes) != only:
+            raise Conflict("The catalog was changed meanwhile. Look at the difference again.")
         editor.write()
         plans = [plan for product in wanted.products for plan in product.plans]
         for scheme in sorted({plan.terms.key_scheme for plan in plans if plan.terms.key_scheme}):
             key_schemes.use(connection, owner.id, scheme, context.clock.now())
         applied = Applied(changes, _release(context, connection, owner, editor.mapped))
         if changes:
-            _audit(connection, owner.id, by, changes, context.clock.now())
+            _audit(connection, owner.id, by, why, changes, context.clock.now())
     context.schemes.learn(context.database)
     return applied
 
 
-def _audit(connection: sa.Connection, tenant: str, by: str, changes: Sequence[Change], now: datetime) -> None:
+def mark(changes: Sequence[Change]) -> str:
+    """What tells one set of changes from another: SHA-256, hex."""
+    return hashlib.sha256(msgspec.json.encode(changes)).hexdigest()
+
+
+def _audit(
+    connection: sa.Connection,
+    tenant: str,
+    by: str,
+    why: str | None,
+    changes: Sequence[Change],
+    now: datetime,
+) -> None:
     """What was changed, in short: a catalog of a thousand prices must not fill the audit."""
     kinds = Counter[str](change.kind for change in changes)
-    told = [f"{change.kind} {change.path}" for change in changes[:_MOST_TOLD]]
-    audit.append(connection, tenant, by, "catalog.applied", "catalog", {**kinds, "changes": told}, now)
+    lines = [f"{change.kind} {change.path}" for change in changes[:_MOST_TOLD]]
+    told = {**kinds, "changes": lines, **({"why": why} if why else {})}
+    audit.append(connection, tenant, by, "catalog.applied", "catalog", told, now)
 
 
 def _load(connection: sa.Connection, tenant: str) -> Catalog | None:

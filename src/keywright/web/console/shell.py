@@ -25,6 +25,7 @@ _NAVIGATION: Final[tuple[tuple[str, str, Deed], ...]] = (
     ("/console", "Home", "look"),
     ("/console/licenses", "Licenses", "look"),
     ("/console/events", "Events", "look"),
+    ("/console/catalog", "Catalog", "look"),
     ("/console/keys", "Keys", "look"),
     ("/console/settings", "Settings", "decide"),
     ("/console/audit", "Audit", "decide"),

@@ -9,7 +9,18 @@ from litestar.exceptions import HTTPException
 
 from keywright.domain.errors import KeywrightError
 from keywright.flows.context import Context
-from keywright.web.console import events, home, keys, licenses, people, settings, sign_in, trail, you
+from keywright.web.console import (
+    catalog,
+    events,
+    home,
+    keys,
+    licenses,
+    people,
+    settings,
+    sign_in,
+    trail,
+    you,
+)
 from keywright.web.console.gate import Gate, Web
 from keywright.web.console.shell import Shell
 from keywright.web.storefront.pages import Pages
@@ -23,6 +34,7 @@ def routes(context: Context) -> list[Any]:
         *home.routes(shell),
         *licenses.routes(shell),
         *events.routes(shell),
+        *catalog.routes(shell),
         *keys.routes(shell),
         *settings.routes(shell),
         *trail.routes(shell),
