@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -11,6 +11,8 @@ from sqlalchemy import Connection
 
 from keywright.domain.facts import Projected, Reading, Refetch
 from keywright.domain.license_token import VerifyFn
+from keywright.domain.logo import Logo
+from keywright.domain.look import PLAIN, Look
 from keywright.domain.plan import NoticeKind
 
 
@@ -253,13 +255,17 @@ class ProviderSetup(Protocol):
 
 
 class Mail(msgspec.Struct, frozen=True):
-    """A mail ready to send. `message_id` is stable over retries, so a doubled mail is recognizable."""
+    """A mail ready to send. `message_id` is stable over retries, so a doubled mail is recognizable.
+
+    `logo`: what the HTML shows as `cid:{its digest}@logo`.
+    """
 
     to: str
     subject: str
     text: str
     html: str
     message_id: str
+    logo: Logo | None = None
 
 
 class Mailer(Protocol):
@@ -286,7 +292,7 @@ class LicenseLetter(msgspec.Struct, frozen=True):
     `machines` None: no limit. `valid_until` FOREVER: never ends; None: not valid at present. `device`: the
     machine it was bought for, by a name that `domain/device.py` has made harmless, empty for one without a
     name; None: for none. `manage_url`: where the customer frees machines. `hmac_key`: of a firm's license,
-    for machines that ask nobody; `hmac_until`: its last day in words.
+    for machines that ask nobody; `hmac_last_day`: None when it has none.
     """
 
     seller: str
@@ -301,7 +307,7 @@ class LicenseLetter(msgspec.Struct, frozen=True):
     device: str | None = None
     manage_url: str = ""
     hmac_key: str | None = None
-    hmac_until: str = ""
+    hmac_last_day: date | None = None
 
 
 class NoticeLetter(msgspec.Struct, frozen=True):
@@ -337,35 +343,40 @@ class PortalLetter(msgspec.Struct, frozen=True):
 
 
 class Letter(msgspec.Struct, frozen=True):
-    """The words of a mail, without the envelope."""
+    """The words of a mail, without the envelope. `logo`: the picture that the HTML shows."""
 
     subject: str
     text: str
     html: str
+    logo: Logo | None = None
 
 
 class Letters(Protocol):
-    def license_issued(self, told: LicenseLetter) -> Letter:
+    """Every letter in the language of its `look`, and dressed by it."""
+
+    def license_issued(self, told: LicenseLetter, look: Look = PLAIN) -> Letter:
         """The letter that brings a license key."""
         ...
 
-    def notice(self, told: NoticeLetter) -> Letter:
+    def notice(self, told: NoticeLetter, look: Look = PLAIN) -> Letter:
         """The letter that tells of one thing that became of a license, and what to do about it."""
         ...
 
-    def portal_link(self, told: PortalLetter) -> Letter:
+    def portal_link(self, told: PortalLetter, look: Look = PLAIN) -> Letter:
         """The letter that lets a customer into the portal."""
         ...
 
-    def address_link(self, told: PortalLetter) -> Letter:
+    def address_link(self, told: PortalLetter, look: Look = PLAIN) -> Letter:
         """The letter to an address that a customer says is his: opening its link makes it his."""
         ...
 
-    def address_moved(self, told: PortalLetter) -> Letter:
+    def address_moved(self, told: PortalLetter, look: Look = PLAIN) -> Letter:
         """The letter to the address that was a customer's until now."""
         ...
 
-    def alarm(self, kind: str, subject: str, detail: Mapping[str, Any]) -> Letter:
+    def alarm(
+        self, kind: str, subject: str, detail: Mapping[str, Any], seller: str = "", look: Look = PLAIN
+    ) -> Letter:
         """The letter that tells the operator of trouble. `subject` is the id of what it is about."""
         ...
 

@@ -121,9 +121,12 @@ def test_names_cannot_break_out_of_their_line() -> None:
 def test_pages_need_no_images_scripts_or_style_sheets() -> None:
     for letter in (LETTERS.license_issued(TOLD), LETTERS.alarm("dead_letter", "evt_1", {})):
         seen = Seen(letter.html)
-        assert not {"img", "script", "link", "style", "iframe"} & set(seen.tags)
+        assert not {"img", "script", "link", "iframe"} & set(seen.tags)
         assert not {"src", "href"} & set(seen.attributes)
         assert "http-equiv" not in letter.html
+        # The one style sheet is for dark mode, and fetches nothing.
+        assert seen.tags.count("style") == 1
+        assert not [word for word in ("url(", "@import", "@font-face") if word in letter.html]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +142,7 @@ def test_alarms_say_what_to_do(kind: str, words: str) -> None:
     letter = LETTERS.alarm(kind, "evt_1", {"count": 12, "error": "<b>{0}</b>\nBcc: x"})
     assert letter.subject.startswith("Keywright: ")
     for form in (letter.text, Seen(letter.html).text):
-        assert words in form
+        assert words in " ".join(form.split())
         assert "<b>{0}</b> Bcc: x" in form
         assert "12" in form
         assert "https://licenses.example.com" in form
@@ -194,7 +197,7 @@ def test_notices_load_nothing_and_link_to_our_own_pages_only(kind: str, works: b
     told = msgspec.structs.replace(NOTICED, kind=kind, works=works, product=odd, plan=odd, seller=odd)
     letter = LETTERS.notice(told)
     seen = Seen(letter.html)
-    assert not {"img", "script", "link", "style", "iframe"} & set(seen.tags)
+    assert not {"img", "script", "link", "iframe"} & set(seen.tags)
     assert "\n" not in letter.subject
     links = [words for words in letter.text.split() if "://" in words]
     assert set(links) <= {NOTICED.manage_url, NOTICED.shop_url}
@@ -209,6 +212,6 @@ def test_the_link_to_sign_in_says_how_long_and_where_it_works() -> None:
     for words in (letter.text, " ".join(Seen(letter.html).words)):
         assert "10 minutes" in words
         assert "in the browser that asked" in " ".join(words.split())
-        assert "If you did not ask, do nothing" in words
+        assert "If you did not ask, do nothing" in " ".join(words.split())
     assert "Acme &lt;b&gt; &amp; Co" in letter.html
     assert letter.html.count(url) == 2

@@ -120,6 +120,7 @@ AUDIT: Final[Mapping[str, str]] = {
     "key.revoked": "A signing key counts no longer.",
     "key.rotated": "The next signing key signs.",
     "key_set.signed": "The offline root signed for the present keys.",
+    "look.changed": "Color, logo or language of the mails was changed.",
     "keys.imported": "Keys that existed already were taken over.",
     "mail.tried": "A mail was sent to try the mail server.",
     "provider.set_up": "A webhook endpoint was registered, or credentials were kept.",

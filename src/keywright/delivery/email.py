@@ -9,6 +9,7 @@ import smtplib
 import ssl
 import threading
 import time
+from base64 import encodebytes
 from binascii import b2a_qp
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from typing import Final
 
 from keywright.delivery.smtp_url import SmtpServer, read_smtp_url
 from keywright.domain.errors import MailDelayed, MailRefused, Misconfigured
+from keywright.domain.logo import Logo
 from keywright.ports import Mail
 
 TIMEOUT: Final = 20.0
@@ -268,7 +270,7 @@ def _compose(mail: Mail, sender: Address, now: datetime) -> tuple[str, bytes]:
         to, to_line = address.addr_spec, _header("To", str(address))
     else:
         to_line = f"To: {to}\r\n"
-    # Text keeps RFC 2046's multipart/alternative; `=_` cannot stand in quoted-printable, so it ends no part.
+    # Neither quoted-printable nor base64 can have `=_`, so no part ends early.
     boundary = f"=_{hashlib.sha256(mail.message_id.encode()).hexdigest()[:32]}"
     head = (
         _header("From", str(sender))
@@ -280,15 +282,33 @@ def _compose(mail: Mail, sender: Address, now: datetime) -> tuple[str, bytes]:
         + "Auto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\n"
         + f'Content-Type: multipart/alternative;\r\n boundary="{boundary}"\r\n\r\n'
     )
-    parts = [head.encode("ascii")]
-    for subtype, content in (("plain", mail.text), ("html", mail.html)):
-        parts.append(
-            f'--{boundary}\r\nContent-Type: text/{subtype}; charset="utf-8"\r\n'
-            "Content-Transfer-Encoding: quoted-printable\r\n\r\n".encode()
-        )
-        parts.append(_quoted(content) + b"\r\n")  # this line end is the boundary's
-    parts.append(f"--{boundary}--\r\n".encode())
-    return to, b"".join(parts)
+    text, html = _part("plain", mail.text), _part("html", mail.html)
+    if mail.logo is not None:
+        html = _related(html, mail.logo, f"{boundary}r")
+    edge = f"--{boundary}".encode()
+    return to, b"".join((head.encode("ascii"), edge, b"\r\n", text, edge, b"\r\n", html, edge, b"--\r\n"))
+
+
+def _part(subtype: str, content: str) -> bytes:
+    kind = f'Content-Type: text/{subtype}; charset="utf-8"\r\n'
+    head = f"{kind}Content-Transfer-Encoding: quoted-printable\r\n\r\n"
+    return head.encode() + _quoted(content) + b"\r\n"  # this line end is the boundary's
+
+
+def _related(html: bytes, logo: Logo, boundary: str) -> bytes:
+    """The HTML with the picture it shows (RFC 2387): nothing is fetched when the mail is opened."""
+    edge = f"--{boundary}"
+    head = f'Content-Type: multipart/related; type="text/html";\r\n boundary="{boundary}"\r\n\r\n{edge}\r\n'
+    return head.encode() + html + f"{edge}\r\n".encode() + _picture(logo) + f"{edge}--\r\n\r\n".encode()
+
+
+@lru_cache(maxsize=16)
+def _picture(logo: Logo) -> bytes:
+    head = (
+        "Content-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n"
+        f'Content-ID: <{logo.digest}@logo>\r\nContent-Disposition: inline; filename="logo.png"\r\n\r\n'
+    )
+    return head.encode() + encodebytes(logo.png).replace(b"\n", b"\r\n") + b"\r\n"
 
 
 def _quoted(content: str) -> bytes:

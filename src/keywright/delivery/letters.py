@@ -1,199 +1,188 @@
-"""The words of our mails: templates filled from plain values. Nothing here reads or writes anything else."""
+"""Our mails: words from the catalogs, dressed as the seller chose. Nothing here reads or writes a row."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
-import msgspec
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from keywright.delivery import notice_words
-from keywright.delivery.wording import day, line
+from keywright.delivery.sheet import Block, Sheet, code, facts, link, plain, quiet, strong, text
+from keywright.delivery.speech import Speech, speech
+from keywright.delivery.wording import line
+from keywright.domain.look import NIGHT, PAPER, PLAIN, Look, paint
 from keywright.domain.plan import FOREVER
 from keywright.ports import Letter, LicenseLetter, NoticeLetter, PortalLetter
 
-
-class _Alarm(msgspec.Struct, frozen=True):
-    """What an alarm says. `{subject}` becomes the id of what it is about."""
-
-    title: str
-    meaning: str
-    advice: tuple[str, ...]
-
-
-def _of_account(title: str, meaning: str) -> _Alarm:
-    """A mail to staff about their own account."""
-    unless = "If it was not you, tell an owner at once. Whoever runs the server can close the account:"
-    return _Alarm(title, f"{meaning} {unless}", ("keywright staff close {subject}",))
-
-
-_ALARMS: Final[Mapping[str, _Alarm]] = {
-    "dead_letter": _Alarm(
-        "An event could not be applied",
-        "A payment event was tried until its last attempt and is now kept aside. A customer may be waiting "
-        "for a license, or may hold one that should have changed.",
-        ("keywright event show {subject}", "keywright event replay {subject}"),
+ADVICE: Final[Mapping[str, tuple[str, ...]]] = {
+    "dead_letter": ("keywright event show {subject}", "keywright event replay {subject}"),
+    "bad_signatures": ("keywright doctor",),
+    "hmac_key_missing": ("keywright doctor", "keywright license firm LICENSE --firm FIRM"),
+    "repurchase_unproven": ("keywright license explain {subject}", "keywright license revoke OLDER"),
+    "renewal_refused": (
+        *("keywright integrity", "keywright license extend LICENSE"),
+        "keywright event list",
     ),
-    "bad_signatures": _Alarm(
-        "Many webhooks with a wrong signature",
-        "Webhooks arrive whose signature does not match. Either the webhook secret was changed at the "
-        "provider and not here, or somebody sends forged events. Forged events were refused; nothing of "
-        "them was stored.",
-        ("keywright doctor",),
-    ),
-    "hmac_key_missing": _Alarm(
-        "A license has no HMAC key",
-        "A license was sold whose plan comes with an HMAC key, and the key could not be made. The customer "
-        "has the ordinary license key, and cannot use it where no network is.",
-        ("keywright doctor", "keywright license firm LICENSE --firm FIRM"),
-    ),
-    "repurchase_unproven": _Alarm(
-        "A purchase may have been meant for an older license",
-        "The same customer or firm holds an older license of this product, and the plan would have extended "
-        "or ended it. Nobody proved to own it, so the purchase made a new license and left the old alone.",
-        ("keywright license explain {subject}", "keywright license revoke OLDER"),
-    ),
-    "renewal_refused": _Alarm(
-        "A renewal was paid and could not be done",
-        "A purchase was made for an older license, and that license is not as it should be. The buyer has "
-        "paid and has nothing new.",
-        ("keywright integrity", "keywright license extend LICENSE", "keywright event list"),
-    ),
-    "mail_undeliverable": _Alarm(
-        "A mail could not be delivered",
-        "A mail was refused, or could not be handed over until its last attempt. If it carried a license "
-        "key, the customer does not have it yet.",
-        ("keywright doctor", "keywright license resend LICENSE"),
-    ),
-    "staff_set_up": _of_account(
-        "Your account for the console is set up",
-        "You can sign in now, with your password and the second factor that you chose.",
-    ),
-    "staff_password_changed": _of_account(
-        "Your password was changed",
-        "The password of your account for the console was changed. All other sessions have ended.",
-    ),
-    "staff_factor_added": _of_account(
-        "A second factor was added",
-        "One can now sign in to your account for the console with another second factor.",
-    ),
-    "staff_factor_removed": _of_account(
-        "A second factor was removed",
-        "A second factor of your account for the console is good for nothing any more.",
-    ),
-    "staff_codes_made": _of_account(
-        "New recovery codes were made",
-        "The recovery codes of your account for the console were made again. The old ones are over.",
-    ),
-    "staff_code_used": _of_account(
-        "A recovery code was used",
-        "Somebody proved to be you with a recovery code. That code is over.",
-    ),
+    "mail_undeliverable": ("keywright doctor", "keywright license resend LICENSE"),
 }
-_UNNAMED: Final = _Alarm("Something needs attention", "Details follow.", ("keywright doctor",))
+"""What an operator may type on an alarm of this kind."""
+
+_OF_ACCOUNT: Final = "staff_"
+_CLOSE: Final = ("keywright staff close {subject}",)
+_DOCTOR: Final = ("keywright doctor",)
 
 
 class Stationery:
-    """Implements the port Letters with the templates beside this module."""
+    """Implements the port Letters: one layout for every mail, as text and as HTML."""
 
     def __init__(self, base_url: str) -> None:
         """`base_url`: where this server is found; named at the foot of an alarm."""
         self._base_url = base_url
-        self._templates = Environment(
+        templates = Environment(
             loader=PackageLoader("keywright.delivery"),
-            autoescape=select_autoescape(["html"], default=False),
+            autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
+        self._layout = templates.get_template("mail.html")
 
-    def license_issued(self, told: LicenseLetter) -> Letter:
+    def license_issued(self, told: LicenseLetter, look: Look = PLAIN) -> Letter:
         """Product, plan, key, seats, machines, validity, how to activate, and who sells."""
-        product, seller = line(told.product), line(told.seller)
-        return self._letter(
-            "license_issued",
-            f"Your {product} license key",
-            product=product,
-            seller=seller,
-            key=told.key,
-            hmac_key=told.hmac_key,
-            hmac_until=told.hmac_until,
-            facts=_facts(told),
-            device=None if told.device is None else line(told.device) or "a machine that gave no name",
-            manage_url=told.manage_url,
-        )
+        spoken, product = speech(look.language), line(told.product)
+        say = spoken.say
+        blocks = [
+            text(say("license.thanks", product=product)),
+            Block("key", told.key),
+            *_activation(spoken, told, product),
+        ]
+        if told.hmac_key is not None:
+            blocks += [text(say("license.hmac")), code(told.hmac_key)]
+            blocks.append(text(say("license.hmac_until", until=_last_day(spoken, told))))
+        blocks += [facts(_facts(spoken, told)), quiet(say("license.keep"))]
+        subject, heading = say("license.subject", product=product), say("license.heading", product=product)
+        return self._letter(Sheet(subject, heading, tuple(blocks)), told.seller, spoken, look)
 
-    def notice(self, told: NoticeLetter) -> Letter:
+    def notice(self, told: NoticeLetter, look: Look = PLAIN) -> Letter:
         """What happened to a license, what follows, what to do, and which license it is."""
-        words = notice_words.words_of(told)
-        return self._letter(
-            "notice",
-            words.subject,
-            heading=words.heading,
-            paragraphs=words.paragraphs,
-            action=words.action,
-            url=words.url,
-            facts=notice_words.facts_of(told),
-            seller=line(told.seller),
-        )
+        spoken = speech(look.language)
+        return self._letter(notice_words.sheet_of(spoken, told), told.seller, spoken, look)
 
-    def portal_link(self, told: PortalLetter) -> Letter:
+    def portal_link(self, told: PortalLetter, look: Look = PLAIN) -> Letter:
         """The way in, for how long and where it works, and what to do for somebody who did not ask."""
-        seller = line(told.seller)
-        return self._letter(
-            "portal_link", f"Sign in at {seller}", seller=seller, url=told.url, minutes=told.minutes
-        )
+        return self._link_letter("portal_link", told, look)
 
-    def address_link(self, told: PortalLetter) -> Letter:
+    def address_link(self, told: PortalLetter, look: Look = PLAIN) -> Letter:
         """How to confirm the address, and what to do for somebody who knows nothing of it."""
-        seller = line(told.seller)
-        subject = f"Confirm your address at {seller}"
-        return self._letter("address_link", subject, seller=seller, url=told.url, minutes=told.minutes)
+        return self._link_letter("address_link", told, look)
 
-    def address_moved(self, told: PortalLetter) -> Letter:
+    def _link_letter(self, kind: str, told: PortalLetter, look: Look) -> Letter:
+        spoken, seller = speech(look.language), line(told.seller)
+        say = spoken.say
+        blocks = (
+            text(say(f"{kind}.asked", seller=seller)),
+            link(say(f"{kind}.action"), told.url),
+            text(spoken.count("link.lives", told.minutes)),
+            quiet(say(f"{kind}.stranger")),
+        )
+        sheet = Sheet(say(f"{kind}.subject", seller=seller), say(f"{kind}.heading"), blocks)
+        return self._letter(sheet, seller, spoken, look)
+
+    def address_moved(self, told: PortalLetter, look: Look = PLAIN) -> Letter:
         """What happened, and what to do for who did not ask for it. The new address is not named."""
-        seller = line(told.seller)
-        return self._letter(
-            "address_moved", f"Your address at {seller} was changed", seller=seller, url=told.url
+        spoken, seller = speech(look.language), line(told.seller)
+        say = spoken.say
+        blocks = (
+            text(say("address_moved.happened", seller=seller)),
+            text(say("address_moved.fine")),
+            strong(say("address_moved.stranger", seller=seller)),
+            link(say("address_moved.action"), told.url),
         )
+        sheet = Sheet(say("address_moved.subject", seller=seller), say("address_moved.heading"), blocks)
+        return self._letter(sheet, seller, spoken, look)
 
-    def alarm(self, kind: str, subject: str, detail: Mapping[str, Any]) -> Letter:
+    def alarm(
+        self, kind: str, subject: str, detail: Mapping[str, Any], seller: str = "", look: Look = PLAIN
+    ) -> Letter:
         """What happened, what it means, what to type. An unknown kind is told with its details alone."""
-        known = _ALARMS.get(kind, _UNNAMED)
-        facts = [("What", line(kind)), ("Which", line(subject))]
-        facts += [(line(name), line(str(value))) for name, value in detail.items()]
-        return self._letter(
-            "alarm",
-            f"Keywright: {known.title}",
-            title=known.title,
-            meaning=known.meaning,
-            advice=[command.format(subject=line(subject)) for command in known.advice],
-            facts=facts,
-            base_url=self._base_url,
+        spoken, about = speech(look.language), line(subject)
+        say, of_account = spoken.say, kind.startswith(_OF_ACCOUNT)
+        known = kind if f"alarm.{kind}.title" in spoken else "unnamed"
+        title = say(f"alarm.{known}.title")
+        rows = [(say("fact.kind"), line(kind)), (say("fact.subject"), about)]
+        rows += [(_name(spoken, name), _value(spoken, value)) for name, value in detail.items()]
+        blocks = [text(say(f"alarm.{known}.meaning"))]
+        if of_account:
+            blocks.append(strong(say("alarm.not_you")))
+        blocks += [facts(rows), text(say("alarm.todo"))]
+        advice = _CLOSE if of_account else ADVICE.get(kind, _DOCTOR)
+        blocks += [code(command.format(subject=about)) for command in advice]
+        blocks.append(quiet(say("alarm.sent", url=self._base_url)))
+        sheet = Sheet(f"Keywright: {title}", title, tuple(blocks), urgent=True)
+        return self._letter(sheet, seller, spoken, look)
+
+    def _letter(self, sheet: Sheet, seller: str, spoken: Speech, look: Look) -> Letter:
+        name = line(seller)
+        html = self._layout.render(
+            sheet=sheet,
+            seller=name,
+            language=spoken.tag,
+            paint=paint(look.color),
+            logo=look.logo,
+            paper=PAPER,
+            night=NIGHT,
         )
-
-    def _letter(self, template: str, subject: str, **values: Any) -> Letter:
-        text = self._templates.get_template(f"{template}.txt").render(values)
-        html = self._templates.get_template(f"{template}.html").render(values, subject=subject)
-        return Letter(subject, text, html)
+        return Letter(sheet.subject, plain(sheet, name), html, look.logo)
 
 
-def _facts(told: LicenseLetter) -> list[tuple[str, str]]:
-    facts = [("Product", line(told.product)), ("Plan", line(told.plan))]
-    facts.append(("Seats", str(told.seats)))
-    facts.append(("Machines", "any number" if told.machines is None else f"{told.machines} at a time"))
-    facts.append(("Valid", _validity(told)))
-    return facts
+def _activation(spoken: Speech, told: LicenseLetter, product: str) -> list[Block]:
+    say = spoken.say
+    if told.device is None:
+        return [text(say("license.activate", product=product))]
+    return [
+        text(say("license.from_inside", product=product)),
+        strong(line(told.device) or say("license.nameless")),
+        text(say("license.stranger")),
+        link(say("license.free"), told.manage_url),
+        text(say("license.elsewhere", product=product)),
+    ]
 
 
-def _validity(told: LicenseLetter) -> str:
+def _last_day(spoken: Speech, told: LicenseLetter) -> str:
+    if told.hmac_last_day is None:
+        return spoken.say("value.for_ever")
+    return spoken.say("value.through", day=spoken.day(told.hmac_last_day))
+
+
+def _facts(spoken: Speech, told: LicenseLetter) -> list[tuple[str, str]]:
+    say = spoken.say
+    machines = (
+        say("value.any_number") if told.machines is None else say("value.machines", count=told.machines)
+    )
+    return [
+        (say("fact.product"), line(told.product)),
+        (say("fact.plan"), line(told.plan)),
+        (say("fact.seats"), str(told.seats)),
+        (say("fact.machines"), machines),
+        (say("fact.valid"), _validity(spoken, told)),
+    ]
+
+
+def _validity(spoken: Speech, told: LicenseLetter) -> str:
     if told.valid_until is None:
-        return "not at present"
+        return spoken.say("value.not_valid")
     if told.valid_until == FOREVER:
-        return "does not expire"
-    until = f"until {day(told.valid_until)}"
-    if told.trial:
-        return f"{until} (trial)"
-    return f"{until}, extended with each payment" if told.renews else until
+        return spoken.say("value.unlimited")
+    kind = "trial" if told.trial else "renews" if told.renews else "until"
+    return spoken.say(f"value.{kind}", day=spoken.moment(told.valid_until))
+
+
+def _name(spoken: Speech, name: str) -> str:
+    return spoken.say(f"fact.{name}") if f"fact.{name}" in spoken else line(name)
+
+
+def _value(spoken: Speech, value: Any) -> str:
+    return spoken.moment(value) if isinstance(value, datetime) else line(str(value))

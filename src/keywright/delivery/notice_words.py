@@ -1,4 +1,4 @@
-"""What each notice says: a subject, a heading, what happened, what to do, and where."""
+"""What each notice says: what happened, what to do, and which license it is."""
 
 from __future__ import annotations
 
@@ -6,183 +6,149 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-import msgspec
-
-from keywright.delivery.wording import day, line
-from keywright.domain.money import iso_exponent
+from keywright.delivery.sheet import Block, Sheet, facts, link, text
+from keywright.delivery.speech import Speech
+from keywright.delivery.wording import line
 from keywright.domain.plan import FOREVER, NoticeKind
 from keywright.ports import NoticeLetter
 
 
-class Words(msgspec.Struct, frozen=True):
-    """`action` names the link to `url`; "" where there is nothing to click."""
-
-    subject: str
-    heading: str
-    paragraphs: tuple[str, ...]
-    action: str = ""
-    url: str = ""
+def sheet_of(speech: Speech, told: NoticeLetter) -> Sheet:
+    """A notice. Only names from the seller's catalog, numbers and dates are filled in."""
+    subject, heading, blocks = _WORDS[told.kind](speech, told, line(told.product))
+    return Sheet(subject, heading, (*blocks, facts(_facts(speech, told))))
 
 
-def words_of(told: NoticeLetter) -> Words:
-    """The words of a notice. Only names from the seller's catalog, numbers and dates are filled in."""
-    return _WORDS[told.kind](told, line(told.product))
+_Words = tuple[str, str, list[Block]]
 
 
-def facts_of(told: NoticeLetter) -> list[tuple[str, str]]:
-    """The rows below the words: which license it is."""
+def _facts(speech: Speech, told: NoticeLetter) -> list[tuple[str, str]]:
+    say = speech.say
     return [
-        ("Product", line(told.product)),
-        ("Plan", line(told.plan)),
-        ("Seats", str(told.seats)),
-        ("Key", f"ends in {told.key_last5}"),
-        ("Valid", _validity(told)),
+        (say("fact.product"), line(told.product)),
+        (say("fact.plan"), line(told.plan)),
+        (say("fact.seats"), str(told.seats)),
+        (say("fact.key"), say("value.ends_in", key=told.key_last5)),
+        (say("fact.valid"), _validity(speech, told)),
     ]
 
 
-def _validity(told: NoticeLetter) -> str:
+def _validity(speech: Speech, told: NoticeLetter) -> str:
     if told.entitled_until == FOREVER and told.works:
-        return "does not expire"
+        return speech.say("value.unlimited")
     # What comes after the paid time is told only to those who need it.
     end = told.stops_at if told.kind in ("payment_failed", "grace_ending") else told.entitled_until
-    return f"until {day(end)}" if end is not None and told.works else "not at present"
+    if end is None or not told.works:
+        return speech.say("value.not_valid")
+    return speech.say("value.until", day=speech.moment(end))
 
 
-def _payment_failed(told: NoticeLetter, product: str) -> Words:
-    asked = _money(told.detail)
+def _payment_failed(speech: Speech, told: NoticeLetter, product: str) -> _Words:
+    say, asked = speech.say, _money(speech, told.detail)
     failed = (
-        f"The payment of {asked} for {product} did not go through."
+        say("payment_failed.failed_of", product=product, money=asked)
         if asked
-        else (f"The last payment for {product} did not go through.")
+        else say("payment_failed.failed", product=product)
     )
-    if told.works:
-        until = _until(told)
-        effect = f"Your license works on until {until}. If the payment arrives before then, nothing changes."
-    else:
-        effect = "Your license does not work at the moment. It works again as soon as the payment arrives."
-    return Words(
-        f"Payment for {product} failed",
-        f"A payment for {product} failed",
-        (failed, effect, "Please look whether your payment method is still good, or choose another one."),
-        "Check your payment method",
-        told.manage_url,
+    effect = (
+        say("payment_failed.works", until=_until(speech, told.stops_at))
+        if told.works
+        else say("payment_failed.stopped")
     )
-
-
-def _grace_ending(told: NoticeLetter, product: str) -> Words:
-    return Words(
-        f"Your {product} license stops on {_until(told, short=True)}",
-        f"Your {product} license is about to stop",
-        (
-            f"The payment for {product} has not arrived. Your license still works, until {_until(told)}.",
-            "After that it stops, and works again as soon as the payment arrives. The key stays the same.",
-        ),
-        "Check your payment method",
-        told.manage_url,
+    return (
+        say("payment_failed.subject", product=product),
+        say("payment_failed.heading", product=product),
+        [
+            text(failed),
+            text(effect),
+            text(say("payment_failed.todo")),
+            link(say("action.payment"), told.manage_url),
+        ],
     )
 
 
-def _trial_ending(told: NoticeLetter, product: str) -> Words:
+def _grace_ending(speech: Speech, told: NoticeLetter, product: str) -> _Words:
+    say = speech.say
+    return (
+        _subject(speech, "grace_ending", told.stops_at, product),
+        say("grace_ending.heading", product=product),
+        [
+            text(say("grace_ending.works", product=product, until=_until(speech, told.stops_at))),
+            text(say("grace_ending.then")),
+            link(say("action.payment"), told.manage_url),
+        ],
+    )
+
+
+def _trial_ending(speech: Speech, told: NoticeLetter, product: str) -> _Words:
+    say, until = speech.say, _until(speech, told.entitled_until)
+    blocks = [
+        text(say("trial_ending.paid", until=until)),
+        text(say("trial_ending.todo")),
+        link(say("action.subscription"), told.manage_url),
+    ]
     if not told.becomes_paid:
-        return Words(
-            f"Your {product} trial ends on {_until(told, short=True, paid=True)}",
-            f"Your trial of {product} is about to end",
-            (f"Your trial ends on {_until(told, paid=True)}. Nothing is charged. To go on, get a license.",),
-            f"Get {product}",
-            told.shop_url,
-        )
-    return Words(
-        f"Your {product} trial ends on {_until(told, short=True, paid=True)}",
-        f"Your trial of {product} is about to end",
-        (
-            f"Your trial ends on {_until(told, paid=True)}. Then the paid subscription begins.",
-            "If you want to go on, there is nothing to do. If not, cancel before then: nothing is charged.",
-        ),
-        "See your subscription",
-        told.manage_url,
-    )
+        blocks = [
+            text(say("trial_ending.free", until=until)),
+            link(say("action.shop", product=product), told.shop_url),
+        ]
+    subject = _subject(speech, "trial_ending", told.entitled_until, product)
+    return subject, say("trial_ending.heading", product=product), blocks
 
 
-_ENDS: Final[Mapping[str, str]] = {
-    "trial": "Your trial of {product} is over, and with it your license.",
-    "canceled": "Your subscription to {product} was canceled, and the time that was paid for is over."
-    " Thank you for having used {product}.",
-    "unpaid": "The payment for the next period of {product} has not arrived, and your license has stopped.",
-    "over": "The time that you bought {product} for is over, and your license has ended.",
-}
+def _expired(speech: Speech, told: NoticeLetter, product: str) -> _Words:
+    say = speech.say
+    cause = told.cause if told.cause in ("trial", "canceled", "unpaid") else "over"
+    happened = text(say(f"expired.{cause}", product=product))
+    if cause == "unpaid":
+        title = say("expired.stopped", product=product)
+        blocks = [happened, text(say("expired.again")), link(say("action.payment"), told.manage_url)]
+    else:
+        title = say("expired.ended", product=product)
+        shop = link(say("action.shop", product=product), told.shop_url)
+        blocks = [happened, text(say("expired.welcome")), shop]
+    return title, title, blocks
 
 
-def _expired(told: NoticeLetter, product: str) -> Words:
-    happened = _ENDS.get(told.cause, _ENDS["over"]).format(product=product)
-    if told.cause == "unpaid":
-        return Words(
-            f"Your {product} license has stopped",
-            f"Your {product} license has stopped",
-            (happened, "It works again as soon as the payment arrives. The key stays the same."),
-            "Check your payment method",
-            told.manage_url,
-        )
-    return Words(
-        f"Your {product} license has ended",
-        f"Your {product} license has ended",
-        (happened, "If you would like to go on, or come back one day, you are welcome."),
-        f"Get {product}",
-        told.shop_url,
-    )
+def _renewed(speech: Speech, told: NoticeLetter, product: str) -> _Words:
+    say, paid = speech.say, _money(speech, told.detail)
+    until = _until(speech, told.entitled_until)
+    thanks = say("renewed.thanks_of", money=paid, until=until) if paid else say("renewed.thanks", until=until)
+    title = say("renewed.subject", product=product)
+    return title, title, [text(thanks), link(say("action.subscription"), told.manage_url)]
 
 
-def _renewed(told: NoticeLetter, product: str) -> Words:
-    paid = _money(told.detail)
-    thanks = f"Your payment of {paid} has arrived." if paid else "Your payment has arrived."
-    return Words(
-        f"Your {product} license was renewed",
-        f"Your {product} license was renewed",
-        (f"{thanks} Your license runs until {_until(told, paid=True)}. There is nothing to do.",),
-        "See your subscription",
-        told.manage_url,
-    )
-
-
-def _seats_changed(told: NoticeLetter, product: str) -> Words:
+def _seats_changed(speech: Speech, told: NoticeLetter, product: str) -> _Words:
+    say = speech.say
     before, seats = int(told.detail.get("before", told.seats)), int(told.detail.get("seats", told.seats))
     begins = told.detail.get("from")
+    counted = speech.count("value.seats", seats)
     if begins is None:
-        happened = f"Your {product} license now has {_seats(seats)} instead of {before}."
+        happened = say("seats_changed.now", product=product, seats=counted, before=before)
     else:
-        when = day(datetime.fromtimestamp(int(begins), UTC))
-        happened = (
-            f"From {when} on, your {product} license will have {_seats(seats)}. Until then it has {before}."
-        )
-    after = "There is nothing to do: the new seats can be used now."
-    if seats < before:
-        after = "Machines that run go on. A new one is admitted when the number of machines fits the seats."
-    return Words(
-        f"Your {product} license: {_seats(seats)}",
-        f"Your {product} license: {_seats(seats)}",
-        (happened, after),
-        "See your subscription",
-        told.manage_url,
-    )
+        day = speech.moment(datetime.fromtimestamp(int(begins), UTC))
+        happened = speech.count("seats_changed.from", seats, day=day, product=product, before=before)
+    after = say("seats_changed.fewer" if seats < before else "seats_changed.more")
+    title = say("seats_changed.subject", product=product, seats=counted)
+    return title, title, [text(happened), text(after), link(say("action.subscription"), told.manage_url)]
 
 
-def _refunded(told: NoticeLetter, product: str) -> Words:
+def _refunded(speech: Speech, told: NoticeLetter, product: str) -> _Words:
+    say = speech.say
     before = int(told.detail.get("before", 0))
     back = int(told.detail.get("amount", 0)) - before
     currency = str(told.detail.get("currency", ""))
-    happened = f"We have given you {_amount(back, currency)} back for {product}."
+    money = speech.money(back, currency)
+    happened = say("refunded.back", money=money, product=product)
     if before:
-        total = _amount(back + before, currency)
-        happened = f"We have given you another {_amount(back, currency)} back for {product}: {total} in all."
-    arrives = "How long it takes until you see it is up to your bank; a week is usual."
-    effect = "Your license works on." if told.works else "Your license is not valid any more."
-    return Words(
-        f"Your refund for {product}",
-        f"Your refund for {product}",
-        (f"{happened} {arrives}", effect),
-    )
+        total = speech.money(back + before, currency)
+        happened = say("refunded.another", money=money, product=product, total=total)
+    title = say("refunded.subject", product=product)
+    effect = say("refunded.works" if told.works else "refunded.stopped")
+    return title, title, [text(f"{happened} {say('refunded.arrives')}"), text(effect)]
 
 
-_WORDS: Final[Mapping[NoticeKind, Callable[[NoticeLetter, str], Words]]] = {
+_WORDS: Final[Mapping[NoticeKind, Callable[[Speech, NoticeLetter, str], _Words]]] = {
     "payment_failed": _payment_failed,
     "grace_ending": _grace_ending,
     "trial_ending": _trial_ending,
@@ -193,25 +159,19 @@ _WORDS: Final[Mapping[NoticeKind, Callable[[NoticeLetter, str], Words]]] = {
 }
 
 
-def _until(told: NoticeLetter, *, short: bool = False, paid: bool = False) -> str:
-    """The day the license stops, or, with `paid`, the end of its period."""
-    moment = told.entitled_until if paid else told.stops_at
+def _subject(speech: Speech, kind: str, end: datetime | None, product: str) -> str:
+    if end is None or end == FOREVER:
+        return speech.say(f"{kind}.subject_soon", product=product)
+    return speech.say(f"{kind}.subject", product=product, day=speech.day(end))
+
+
+def _until(speech: Speech, moment: datetime | None) -> str:
     if moment is None or moment == FOREVER:
-        return "further notice"
-    return day(moment).partition(",")[0] if short else day(moment)
+        return speech.say("value.further_notice")
+    return speech.moment(moment)
 
 
-def _seats(count: int) -> str:
-    return "1 seat" if count == 1 else f"{count} seats"
-
-
-def _money(detail: Mapping[str, str | int]) -> str:
+def _money(speech: Speech, detail: Mapping[str, str | int]) -> str:
     if "currency" not in detail or not int(detail.get("amount", 0)):
         return ""
-    return _amount(int(detail["amount"]), str(detail["currency"]))
-
-
-def _amount(amount: int, currency: str) -> str:
-    """Money for people: `1,234.50 EUR`, with the decimals that the currency has."""
-    places = iso_exponent(currency)
-    return f"{amount / 10**places:,.{places}f} {currency}"
+    return speech.money(int(detail["amount"]), str(detail["currency"]))

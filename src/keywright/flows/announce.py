@@ -20,9 +20,11 @@ from keywright.domain import device
 from keywright.domain.email_address import is_erased
 from keywright.domain.errors import MailDelayed, MailRefused
 from keywright.domain.license import License, seats_at
+from keywright.domain.look import Look
 from keywright.flows import (
     alarms,
     firm_keys,
+    letter_looks,
     license_keys,
     notices,
     portal_address,
@@ -124,12 +126,15 @@ def _send(context: Context, due: Sequence[Announcement]) -> tuple[list[Announcem
     """Try the announcements in turn until it takes too long. Returns those tried and what became of them."""
     with context.database.read() as connection:
         known = letters.sources(connection, due)
+        worn = letter_looks.of(connection, due)
     results: dict[str, _Result] = {}
     tried = []
     started = time.monotonic()
     for owed in due:
         context.traffic.give_way()
-        results[owed.id] = _send_one(context, owed, known.get(owed.license_id or ""))
+        source = known.get(owed.license_id or "")
+        look = letter_looks.spoken(worn[owed.tenant_id], owed, source)
+        results[owed.id] = _send_one(context, owed, source, look)
         tried.append(owed)
         if time.monotonic() - started > _MARK_WITHIN:
             break
@@ -144,7 +149,7 @@ def _warn(batch: str, results: Mapping[str, _Result]) -> None:
         log.warning("mails_not_sent", batch=batch, mails=len(errors), error=errors[0])
 
 
-def _send_one(context: Context, owed: Announcement, source: LetterSource | None) -> _Result:
+def _send_one(context: Context, owed: Announcement, source: LetterSource | None, look: Look) -> _Result:
     to = _address(context, owed, source)
     if is_erased(to) or (to is None and owed.kind in _PORTAL):
         return _Result("outdated")
@@ -154,9 +159,9 @@ def _send_one(context: Context, owed: Announcement, source: LetterSource | None)
     try:
         if source is not None and notices.is_outdated(owed, source.license, context.clock.now()):
             return _Result("outdated")
-        written = _letter(context, owed, source)
+        written = _letter(context, owed, source, look)
         named = message_id(context, owed.id)
-        context.mailer.send(Mail(to, written.subject, written.text, written.html, named))
+        context.mailer.send(Mail(to, written.subject, written.text, written.html, named, written.logo))
     except MailRefused as error:
         return _Result("failed", f"{error.code}: {error.detail}", domain)
     except MailDelayed as error:
@@ -188,20 +193,21 @@ def _last_or_delayed(owed: Announcement, error: str, domain: str) -> _Result:
     return _Result("failed" if owed.attempts + 1 >= ATTEMPTS else "delayed", error, domain)
 
 
-def _letter(context: Context, owed: Announcement, source: LetterSource | None) -> Letter:
+def _letter(context: Context, owed: Announcement, source: LetterSource | None, look: Look) -> Letter:
     if owed.kind.startswith("alarm."):
         detail = msgspec.json.decode(owed.detail, type=dict[str, Any])
-        return context.letters.alarm(owed.kind.removeprefix("alarm."), owed.subject_id, detail)
+        kind, seller = owed.kind.removeprefix("alarm."), context.master.name
+        return context.letters.alarm(kind, owed.subject_id, detail, seller, look)
     if owed.kind == portal_sign_in.KIND:
-        return portal_sign_in.letter_of(context, owed.subject_id)
+        return portal_sign_in.letter_of(context, owed.subject_id, look)
     if owed.kind in portal_links.ADDRESS_KINDS:
-        return portal_address.letter_of(context, owed)
+        return portal_address.letter_of(context, owed, look)
     if owed.kind.startswith(staff_mails.PREFIX):
-        return staff_mails.letter_of(context, owed)
+        return staff_mails.letter_of(context, owed, look)
     if owed.kind == "license.issued" and source is not None:
-        return context.letters.license_issued(_license_letter(context, source))
+        return context.letters.license_issued(_license_letter(context, source), look)
     if owed.kind.startswith(notices.PREFIX) and source is not None:
-        return context.letters.notice(notices.letter_of(context, owed, source))
+        return context.letters.notice(notices.letter_of(context, owed, source), look)
     raise MailRefused("there is no letter of this kind")
 
 
@@ -223,7 +229,7 @@ def _license_letter(context: Context, source: LetterSource) -> LicenseLetter:
         device=None if source.device is None else device.shown_name(source.device),
         manage_url=f"{context.policy.base_url}/portal",
         hmac_key=None if firm_key is None else firm_key.short,
-        hmac_until="" if firm_key is None else firm_key.until,
+        hmac_last_day=None if firm_key is None else firm_key.body.last_date,
     )
 
 

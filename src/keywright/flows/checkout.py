@@ -113,7 +113,12 @@ class _Deal(msgspec.Struct, frozen=True):
 
 
 def open_checkout(
-    context: Context, ask: Ask, *, idempotency_key: str | None = None, proof: Proof = NO_PROOF
+    context: Context,
+    ask: Ask,
+    *,
+    idempotency_key: str | None = None,
+    proof: Proof = NO_PROOF,
+    language: str | None = None,
 ) -> Opened:
     """Open a checkout at the provider.
 
@@ -122,6 +127,7 @@ def open_checkout(
         ask: the request, decoded.
         idempotency_key: 22 to 255 visible characters. A repeat with the same key and body answers the same.
         proof: who asks, where an older license is to be extended or replaced.
+        language: which of ours the buyer reads, where that is known: his mails are in it.
 
     Raises:
         NotFound: `PLAN_UNKNOWN`.
@@ -151,6 +157,7 @@ def open_checkout(
         _new(context, ask, deal, key_hash, body_hash),
         firm=wanted.firm,
         renews=checkouts.text_of(wanted.renews),
+        language=language,
     )
     request = _request(context, ask, checkout, deal)
     try:

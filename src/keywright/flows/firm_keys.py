@@ -41,12 +41,6 @@ class FirmKey(msgspec.Struct, frozen=True):
     def short(self) -> str:
         return hmac_key.grouped(hmac_key.shortened(self.full))
 
-    @property
-    def until(self) -> str:
-        """The last day in words."""
-        last = self.body.last_date
-        return "for ever" if last is None else f"through {last.isoformat()} (UTC)"
-
     def __repr__(self) -> str:  # keys never reach a log
         return "FirmKey(...)"
 

@@ -77,7 +77,10 @@ class Work(msgspec.Struct, frozen=True):
 class _Draft:
     """A purchase while the pass works on it. `absorbed`: the stored ones that turned out to be this one."""
 
-    __slots__ = ("absorbed", "before", "customer_id", "event", "id", "state", "stored", "superseded")
+    __slots__ = (
+        *("absorbed", "before", "customer_id", "event", "id"),
+        *("language", "state", "stored", "superseded"),
+    )
 
     def __init__(self, id_: str, stored: StoredPurchase | None) -> None:
         self.id = id_
@@ -86,6 +89,7 @@ class _Draft:
         self.state = self.before
         self.customer_id = stored.customer_id if stored is not None else None
         self.event = ""
+        self.language: str | None = None
         self.absorbed: list[str] = []
         self.superseded = False
 
@@ -193,6 +197,7 @@ class Fulfillment:
     def _tell(self, draft: _Draft, reading: Reading, order: Checkout | None) -> None:
         if order is not None:
             draft.state = purchase.absorb(draft.state, checkouts.ordered_by(order))
+            draft.language = draft.language or order.language
         for fact in reading.facts:
             draft.state = purchase.absorb(draft.state, fact)
             if isinstance(fact, CheckoutSeen) and order is not None:
@@ -310,18 +315,15 @@ class Fulfillment:
             external = told[draft.id].get("customer")
             found = known.get(external or "") or made.get(external or draft.id)
             if found is None:
-                found = Customer(
-                    self.context.new_id("cus"),
-                    self.account.tenant_id,
-                    told[draft.id].get("email"),
-                    None,
-                    self.now,
-                    external,
-                )
+                id_, email = self.context.new_id("cus"), told[draft.id].get("email")
+                found = Customer(id_, self.account.tenant_id, email, None, self.now, external, draft.language)
                 made[external or draft.id] = found
             draft.customer_id = found.id
         customers.insert(self.connection, list(made.values()), self.account.id)
-        self._learn(drafts, told, {c.id for c in made.values()})
+        fresh = {c.id for c in made.values()}
+        later = {d.customer_id or "": d.language for d in drafts if d.language and d.customer_id not in fresh}
+        customers.speak(self.connection, later)
+        self._learn(drafts, told, fresh)
 
     def _learn(self, drafts: Sequence[_Draft], told: dict[str, dict[str, str]], fresh: set[str]) -> None:
         """Write an e-mail address that is new, and free the mails that waited for an address."""

@@ -10,13 +10,15 @@ import hmac
 import math
 import secrets
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import sqlalchemy as sa
 
 from keywright.domain.email_address import folded, is_email_address, is_erased
 from keywright.domain.errors import Conflict, Invalid, KeywrightError, TooMany
+from keywright.domain.look import Look
+from keywright.flows import letter_looks
 from keywright.flows.context import Context
 from keywright.flows.license_writes import can_record, record
 from keywright.flows.portal_sign_in import LINK_LIVES, SESSION_LIVES, Visitor, blind
@@ -62,7 +64,7 @@ def ask(context: Context, visitor: Visitor, email: str, session: str) -> None:
             raise TooMany("Too many new addresses within an hour. Please wait.", retry_after=3600)
         portal_links.sweep(connection, now)
         portal_links.insert_link(connection, link)
-        _owe(context, connection, ASKED, visitor.tenant_id, id_, address)
+        _owe(context, connection, ASKED, visitor, id_, address)
 
 
 def confirm(context: Context, visitor: Visitor, secret: str, session: str) -> str:
@@ -89,7 +91,7 @@ def confirm(context: Context, visitor: Visitor, secret: str, session: str) -> st
                 told = {"by": f"customer {visitor.customer_id}"}
                 record(context, connection, held, held, "license.address_changed", detail=told, now=now)
         portal_links.end_sessions_of(connection, visitor.people)
-        _owe(context, connection, MOVED, tenant, link.id, visitor.email)
+        _owe(context, connection, MOVED, visitor, link.id, visitor.email)
         return _sign_in(context, connection, visitor, address)
 
 
@@ -136,22 +138,22 @@ def address_of(context: Context, owed: Announcement) -> str | None:
     return _opened(context, owed.tenant_id, owed.subject_id, owed.detail)
 
 
-def letter_of(context: Context, owed: Announcement) -> Letter:
+def letter_of(context: Context, owed: Announcement, look: Look) -> Letter:
     seller, base = context.master.name, context.policy.base_url
     if owed.kind == MOVED:
-        return context.letters.address_moved(PortalLetter(seller, f"{base}/portal", 0))
+        return context.letters.address_moved(PortalLetter(seller, f"{base}/portal", 0), look)
     left = owed.created_at + LINK_LIVES - context.clock.now()
     url = f"{base}/portal/address/{_secret(context, owed.subject_id)}"
     return context.letters.address_link(
-        PortalLetter(seller, url, max(1, math.ceil(left.total_seconds() / 60)))
+        PortalLetter(seller, url, max(1, math.ceil(left.total_seconds() / 60))), look
     )
 
 
 def _owe(
-    context: Context, connection: sa.Connection, kind: str, tenant: str, subject: str, address: str
+    context: Context, connection: sa.Connection, kind: str, visitor: Visitor, subject: str, address: str
 ) -> None:
-    batch = context.new_id("bat")
-    detail: dict[str, Any] = {"sealed": context.vault.seal(tenant, _VAULT, subject, address)}
+    batch, tenant = context.new_id("bat"), visitor.tenant_id
+    sealed = context.vault.seal(tenant, _VAULT, subject, address)
     owed = Announcement(
         id=context.new_id("ann"),
         tenant_id=tenant,
@@ -161,7 +163,7 @@ def _owe(
         license_id=None,
         batch=batch,
         created_at=context.clock.now(),
-        detail=msgspec.json.encode(detail).decode(),
+        detail=letter_looks.detail_of(connection, tenant, visitor.customer_id, sealed=sealed),
     )
     announcements.insert(connection, [owed])
     context.followups.announce(connection, batch)

@@ -17,6 +17,8 @@ import msgspec
 import structlog
 
 from keywright.domain.email_address import folded, is_email_address
+from keywright.domain.look import Look
+from keywright.flows import letter_looks
 from keywright.flows.context import Context
 from keywright.ports import Letter, PortalLetter
 from keywright.store import announcements, portal_links, portal_views
@@ -47,9 +49,10 @@ class Visitor(msgspec.Struct, frozen=True):
 # -- ask ------------------------------------------------------------------------------------------------
 
 
-def ask(context: Context, email: str, browser: str) -> None:
+def ask(context: Context, email: str, browser: str, language: str | None = None) -> None:
     """Owe the mail with the link, if this is the address of somebody who holds a license.
 
+    `language`: what the browser reads, for a customer whose language we do not know.
     Returns nothing whatever becomes of it, so that no caller can tell. The mail goes to the address as we
     know it, not as it was typed.
     """
@@ -61,10 +64,10 @@ def ask(context: Context, email: str, browser: str) -> None:
         people = portal_views.find_people(connection, tenant, typed)
         if not people or not portal_views.has_license(connection, tenant, [one.id for one in people]):
             return
-    _owe_link(context, people[0].id, folded(typed), browser)
+    _owe_link(context, people[0].id, folded(typed), browser, language)
 
 
-def _owe_link(context: Context, customer_id: str, asked_for: str, browser: str) -> None:
+def _owe_link(context: Context, customer_id: str, asked_for: str, browser: str, language: str | None) -> None:
     tenant, now = context.master.id, context.clock.now()
     with context.database.write() as connection:
         # Locked, so that links asked for at the same moment are counted one after the other.
@@ -99,6 +102,7 @@ def _owe_link(context: Context, customer_id: str, asked_for: str, browser: str) 
             license_id=None,
             batch=batch,
             created_at=now,
+            detail=letter_looks.detail_of(connection, tenant, customer_id, guess=language),
         )
         announcements.insert(connection, [owed])
         context.followups.announce(connection, batch)
@@ -117,7 +121,7 @@ def address_of(context: Context, link_id: str) -> str | None:
     return address if _is_still(context, address, link.email_hash) else None
 
 
-def letter_of(context: Context, link_id: str) -> Letter:
+def letter_of(context: Context, link_id: str, look: Look) -> Letter:
     """The letter with the link. Its secret is made from the id with a key of ours, and stored nowhere."""
     with context.database.read() as connection:
         link = portal_links.find_link(connection, link_id)
@@ -127,7 +131,8 @@ def letter_of(context: Context, link_id: str) -> Letter:
             seller=context.master.name,
             url=f"{context.policy.base_url}/portal/link/{secret_of(context, link_id)}",
             minutes=max(1, math.ceil(left.total_seconds() / 60)),
-        )
+        ),
+        look,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Final, Literal
 import msgspec
 import sqlalchemy as sa
 
+from keywright.domain.look import Look
 from keywright.flows.context import Context
 from keywright.ports import Letter
 from keywright.store import announcements
@@ -45,8 +46,8 @@ def address_of(context: Context, owed: Announcement) -> str | None:
     return None if person is None else person.email
 
 
-def letter_of(context: Context, owed: Announcement) -> Letter:
+def letter_of(context: Context, owed: Announcement, look: Look) -> Letter:
     detail = msgspec.json.decode(owed.detail, type=dict[str, str])
-    when = f"{owed.created_at:%Y-%m-%d %H:%M} UTC"
     kind = f"staff_{owed.kind.removeprefix(PREFIX)}"
-    return context.letters.alarm(kind, owed.subject_id, {"when": when, **detail})
+    told = {"when": owed.created_at, **detail}
+    return context.letters.alarm(kind, owed.subject_id, told, context.master.name, look)

@@ -39,6 +39,7 @@ class Checkout(msgspec.Struct, frozen=True):
     device_hash: str | None = None
     device_name: str | None = None
     device_bound_at: datetime | None = None
+    language: str | None = None
 
 
 _decode_renews = msgspec.json.Decoder(Renews).decode

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -20,6 +20,7 @@ class Customer(msgspec.Struct, frozen=True):
     name: str | None
     created_at: datetime
     external_id: str | None = None
+    language: str | None = None
 
 
 def find_by_external(
@@ -84,6 +85,7 @@ def insert(connection: sa.Connection, made: Sequence[Customer], account: str | N
                 "email": c.email,
                 "name": c.name,
                 "created_at": micros(c.created_at),
+                "language": c.language,
             }
             for c in ordered
         ],
@@ -111,6 +113,14 @@ def learn(connection: sa.Connection, known: Sequence[Customer]) -> None:
         customers,
         [{"id": c.id, "email": c.email} for c in sorted(known, key=lambda c: c.id)],
     )
+
+
+def speak(connection: sa.Connection, languages: Mapping[str, str]) -> None:
+    """Write the languages of customers (id -> tag) whose own was not known."""
+    for tag in sorted(set(languages.values())):
+        ids = sorted(id_ for id_, spoken in languages.items() if spoken == tag)
+        unknown = sa.and_(customers.c.id.in_(ids), customers.c.language.is_(None))
+        connection.execute(sa.update(customers).where(unknown).values(language=tag))
 
 
 def tell(connection: sa.Connection, account: str, told: Sequence[tuple[str, str, datetime]]) -> set[str]:

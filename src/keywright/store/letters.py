@@ -18,7 +18,8 @@ from keywright.store.tables import customers
 
 class LetterSource(msgspec.Struct, frozen=True):
     """A license with all that its letter names. `email` None: nobody told us yet. `device`: the name of the
-    machine it was bought for, empty for one without a name, None for none."""
+    machine it was bought for, empty for one without a name, None for none. `language`: the customer's, where
+    it is known."""
 
     license: License
     seller: str
@@ -30,6 +31,7 @@ class LetterSource(msgspec.Struct, frozen=True):
     terms: Terms
     email: str | None
     device: str | None = None
+    language: str | None = None
 
 
 def sources(connection: sa.Connection, owed: Sequence[Announcement]) -> dict[str, LetterSource]:
@@ -40,6 +42,7 @@ def sources(connection: sa.Connection, owed: Sequence[Announcement]) -> dict[str
     source = rows.recordset(connection, "k", {"id": "text", "tenant_id": "text"})
     text = sa.text(
         f"SELECT {SELECTED}, t.name, t.slug, pr.name, pr.slug, pr.key_prefix, p.name, p.terms, c.email,"  # noqa: S608  # our own names
+        " c.language,"
         " (SELECT coalesce(o.device_name, '') FROM checkouts o WHERE o.purchase_id = l.purchase_id"
         " AND o.device_hash IS NOT NULL AND l.unit = 0 ORDER BY o.created_at LIMIT 1)"
         f" FROM {source} CROSS JOIN licenses l"
@@ -49,10 +52,20 @@ def sources(connection: sa.Connection, owed: Sequence[Announcement]) -> dict[str
     )
     found = {}
     for row in connection.execute(text, {"rows": rows.json_of(asked)}):
-        seller, seller_slug, product, slug, prefix, plan, terms, email, device = row[len(MEMBERS) :]
+        seller, seller_slug, product, slug, prefix, plan, terms, email, language, device = row[len(MEMBERS) :]
         held = licenses.from_row(row)
         found[held.id] = LetterSource(
-            held, seller, seller_slug, product, slug, prefix, plan, decode_terms(terms), email, device
+            held,
+            seller,
+            seller_slug,
+            product,
+            slug,
+            prefix,
+            plan,
+            decode_terms(terms),
+            email,
+            device,
+            language,
         )
     return found
 

@@ -21,13 +21,13 @@ from keywright.store import portal_links
 from keywright.store.tables import metadata
 
 EXPORTED: Final[Mapping[str, tuple[str, ...]]] = {
-    "customers": ("id", "email", "name", "created_at", "email_told_at"),
+    "customers": ("id", "email", "name", "created_at", "email_told_at", "language"),
     "customer_accounts": ("provider_account_id", "external_id", "customer_id"),
     "purchases": ("id", "provider_account_id", "customer_id", "state", "created_at", "updated_at"),
     "purchase_aliases": ("kind", "external_id", "purchase_id"),
     "checkouts": (
         *("reference", "plan_id", "price", "quantity", "amount", "currency", "status", "session", "url"),
-        *("firm", "renews", "purchase_id", "created_at", "settled_at", "device_name"),
+        *("firm", "renews", "purchase_id", "created_at", "settled_at", "device_name", "language"),
     ),
     "inbox": ("id", "dedupe_key", "type", "occurred_at", "received_at", "body"),
     "inbox_waits": ("inbox_id", "kind", "external_id"),

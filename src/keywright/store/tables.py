@@ -184,6 +184,7 @@ customers = sa.Table(
     _text("name", null=True),
     _at("created_at"),
     _at("email_told_at", null=True),
+    _text("language", null=True),
 )
 sa.Index("ix_customers_email", customers.c.tenant_id, customers.c.email)
 # People write their address in capitals when they ask for it.
@@ -224,6 +225,7 @@ checkouts = sa.Table(
     _text("device_hash", null=True),
     _text("device_name", null=True),
     _at("device_bound_at", null=True),
+    _text("language", null=True),
     sa.UniqueConstraint("tenant_id", "idempotency_hash"),
 )
 sa.Index("ix_checkouts_claim", checkouts.c.claim_hash)
@@ -489,6 +491,7 @@ sa.Index("ix_portal_sessions_expires", portal_sessions.c.expires_at)
 # Tables of their own modules, which share the metadata: whoever has these has all.
 import keywright.store.change_tables  # noqa: E402  # it needs the metadata above, and is read for its tables
 import keywright.store.firm_tables  # noqa: E402  # as below
+import keywright.store.look_tables  # noqa: E402  # as below
 import keywright.store.machine_tables  # noqa: E402  # as below
 import keywright.store.number_tables  # noqa: E402  # as below
 import keywright.store.operating_tables  # noqa: E402  # it needs the metadata above, and is read for its tables

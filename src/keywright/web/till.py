@@ -36,12 +36,19 @@ class Till:
         self._busy = 0
 
     async def open(
-        self, ask: Ask, idempotency_key: str | None, address: str, proof: Proof = NO_PROOF
+        self,
+        ask: Ask,
+        idempotency_key: str | None,
+        address: str,
+        proof: Proof = NO_PROOF,
+        language: str | None = None,
     ) -> Opened:
         """Open a checkout. Raises what `open_checkout` raises, TooMany, Unavailable."""
         self._opened.count(address)
         return await self._run(
-            lambda: checkout.open_checkout(self.context, ask, idempotency_key=idempotency_key, proof=proof)
+            lambda: checkout.open_checkout(
+                self.context, ask, idempotency_key=idempotency_key, proof=proof, language=language
+            )
         )
 
     async def verify(self, reference: str) -> Standing:

@@ -11,8 +11,10 @@ from weakref import WeakSet
 import msgspec
 
 from keywright.domain.errors import KeywrightError, Refused, TooLarge
+from keywright.domain.language import preferred
 
 if TYPE_CHECKING:
+    from litestar import Request
     from litestar.types import Receive, Scope, Send
 
 encode = msgspec.json.Encoder().encode
@@ -143,6 +145,11 @@ def headers_of(scope: Scope) -> dict[str, str]:
 def address_of(scope: Scope) -> str:
     client = scope.get("client")
     return client[0] if client else "unknown"
+
+
+def language_of(request: Request[Any, Any, Any]) -> str | None:
+    """The language of ours that the caller's browser reads, where it says so."""
+    return preferred(request.headers.get("accept-language", ""))
 
 
 async def answer(send: Send, status: int, body: bytes, *, kind: tuple[bytes, bytes] = _JSON) -> None:

@@ -56,7 +56,7 @@ def _checkout_routes(context: Context, till: Till) -> list[Any]:
             ask = _ask(await request.body())
         key = request.headers.get("idempotency-key")
         proof = await proof_of(context, request)
-        opened = await till.open(ask, key, wire.address_of(request.scope), proof)
+        opened = await till.open(ask, key, wire.address_of(request.scope), proof, wire.language_of(request))
         return _json(opened, status=201)
 
     @get("/checkout/session/{reference:str}", operation_id="checkout_status")

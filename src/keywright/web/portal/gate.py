@@ -107,7 +107,8 @@ class Gate:
         in the answer.
         """
         self._asked.count(wire.address_of(request.scope))
-        work = self._start(lambda: portal_sign_in.ask(self.context, email, browser))
+        language = wire.language_of(request)
+        work = self._start(lambda: portal_sign_in.ask(self.context, email, browser, language))
         work.add_done_callback(_note_failure)
         await asyncio.sleep(ANSWER_AFTER)
 
