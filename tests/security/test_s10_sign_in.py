@@ -1,7 +1,7 @@
 """S10: guessing passwords leads nowhere, tells nothing, and takes nothing from anybody.
 
-The short form sends 300 passwords and times nothing. `KEYWRIGHT_PASSWORDS=1000 KEYWRIGHT_SIGN_INS=1000` is the
-long one: so many sign-ins of somebody and of nobody, and Welch's t of the times they took (`make guess`).
+The short form sends 300 passwords and times nothing. `KEYWRIGHT_PASSWORDS=1000 KEYWRIGHT_SIGN_INS=1000` is
+the long one: so many sign-ins of somebody and of nobody, and Welch's t of the times they took (`make guess`).
 """
 
 from __future__ import annotations
