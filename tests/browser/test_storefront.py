@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable
@@ -31,7 +32,13 @@ def order(page: Page, shop: Shop, plan: str = "lifetime", quantity: int = 1) -> 
     page.wait_for_url(f"{shop.sandbox.url}/**")
 
 
-@pytest.mark.parametrize(("width", "dark"), [(1280, False), (360, False), (1280, True), (360, True)])
+# A walk at every width and in both lights is for whoever looks at the pictures.
+_LOOKS = [(width, dark) for width in (320, 768, 1920) for dark in (False, True)]
+
+
+@pytest.mark.parametrize(
+    ("width", "dark"), _LOOKS if os.environ.get("KEYWRIGHT_SCREENSHOTS") else [(1920, False), (320, True)]
+)
 def test_a_buyer_walks_from_the_storefront_to_the_key(
     shop: Shop, visit: Open, photograph: Photograph, width: int, dark: bool
 ) -> None:
@@ -39,9 +46,14 @@ def test_a_buyer_walks_from_the_storefront_to_the_key(
     look = f"{width}-{'dark' if dark else 'light'}"
     page.goto(f"{shop.url}/")
     photograph(page, f"1-storefront-{look}")
+    page.get_by_role("link", name="DashCaddy", exact=True).click()
+    photograph(page, f"1-product-{look}")
+    page.get_by_role("link", name="Lifetime", exact=True).click()
+    photograph(page, f"1-plan-{look}")
     page.get_by_role("link", name="Choose Lifetime").click()
-    expect(page.get_by_role("radio", name="Lifetime")).to_be_checked()
+    expect(page.get_by_role("link", name="Lifetime $199")).to_have_attribute("aria-current", "true")
     page.get_by_label("Quantity").fill("2")
+    expect(page.locator("#total")).to_have_text("$398")
     photograph(page, f"2-buy-{look}")
     page.get_by_role("button", name="Continue to payment").click()
     page.wait_for_url(f"{shop.sandbox.url}/**")
@@ -153,7 +165,10 @@ def test_an_order_that_cannot_be_is_explained_in_the_form(
 def test_a_subscription_delivers_its_key(shop: Shop, visit: Open, photograph: Photograph) -> None:
     page = visit(width=360)
     page.goto(f"{shop.url}/buy/dashcaddy?plan=pro")
-    page.get_by_role("radio", name="Pro $499").check()
+    page.get_by_label("Quantity").fill("3")
+    page.get_by_role("link", name="Yearly save 16%").click()
+    expect(page.get_by_label("Quantity")).to_have_value("3")
+    expect(page.locator("#total")).to_have_text("$1,497")
     page.get_by_role("button", name="Continue to payment").click()
     page.wait_for_url(f"{shop.sandbox.url}/**")
     photograph(page, "8-pay-subscription")

@@ -106,8 +106,7 @@ def _page(state: PayPalState, object_id: str, problem: str | None = None) -> Res
     kind, found = _find(state, object_id)
     if kind == "order":
         amount = found["purchase_units"][0]["amount"]
-        total, open_ = f"{amount['value']} {amount['currency_code']}", found["status"] != "COMPLETED"
-        open_ = found["status"] in ("CREATED", "PAYER_ACTION_REQUIRED")
+        total, open_ = f"{amount['value']} {amount['currency_code']}", orders.is_open(state, found)
         what = "Pay"
     else:
         price, currency = paypal_api.price_of(state.get("plan", found["plan_id"]))

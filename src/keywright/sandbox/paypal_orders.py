@@ -49,9 +49,15 @@ def create(state: PayPalState, body: Obj) -> Obj:
     return state.add("order", order)
 
 
+def is_open(state: PayPalState, order: Obj) -> bool:
+    """Whether the buyer can agree: the first time, or with another card after one that was declined."""
+    refused = order["status"] == "APPROVED" and state.terms[order["id"]].funding == "declines"
+    return refused or order["status"] in ("CREATED", "PAYER_ACTION_REQUIRED")
+
+
 def approve(state: PayPalState, order: Obj, email: str, funding: str) -> None:
     """The buyer agrees. Nobody has paid yet: the seller has to capture."""
-    if order["status"] not in ("CREATED", "PAYER_ACTION_REQUIRED"):
+    if not is_open(state, order):
         raise invalid("ORDER_ALREADY_APPROVED")
     state.terms[order["id"]].funding = funding
     order["status"] = "APPROVED"

@@ -140,7 +140,7 @@ async def _open(
         renew_key=form.get("renew_key", "").strip() or None,
         cancel_url=_back(till, shown, known, quantity),
     )
-    address = wire.address_of(request.scope)
+    address, language = wire.address_of(request.scope), wire.language_of(request)
     proof = await proof_of(till.context, request)
     once = form.get("once", "")
     if not _TOKEN.fullmatch(once):
@@ -148,14 +148,15 @@ async def _open(
     # A button pressed twice opens one checkout. A buyer who came back and changed the order, or whose first
     # try failed, wants a new one; whoever has paid is told so, and not led to pay again.
     try:
-        opened = await till.open(ask, once, address, proof)
+        opened = await till.open(ask, once, address, proof, language)
         status = (await till.look(opened.reference, None)).status
     except Conflict as error:
         if error.code != "IDEMPOTENCY_MISMATCH":
             raise
         status = "expired"
     if status in ("failed", "expired"):
-        opened, status = await till.open(ask, secrets.token_urlsafe(24), address, proof), "open"
+        opened = await till.open(ask, secrets.token_urlsafe(24), address, proof, language)
+        status = "open"
     return opened, status
 
 
@@ -186,7 +187,9 @@ def _form(
     if not _TOKEN.fullmatch(check):
         check = secrets.token_urlsafe(24)
     number = int(filled.quantity) if _NUMBER.fullmatch(filled.quantity) else 1
+    asking = {name for name, channel in pages.context.channels.items() if channel.needs_email}
     inline = {name for name, channel in pages.context.channels.items() if channel.inline is not None}
+    shown_by = {price.id.partition("/")[0]: price.by for price in chosen.pick.prices}
     response = pages.render(
         "buy.html",
         status=status,
@@ -199,7 +202,9 @@ def _form(
         longest_firm=LONGEST_FIRM,
         check=check,
         once=secrets.token_urlsafe(24),
-        here=any(price.id.partition("/")[0] in inline for price in chosen.pick.prices),
+        here=not inline.isdisjoint(shown_by),
+        needs_email=" and ".join(by for name, by in shown_by.items() if name in asking),
+        email_required=asking.issuperset(shown_by),
         **_ways(shown, chosen, filled.quantity),
     )
     response.cookies.append(claim.form_cookie(pages.context.policy.base_url, check))
@@ -214,13 +219,13 @@ def _ways(shown: ShownProduct, chosen: Chosen, quantity: str) -> dict[str, Any]:
     told = {"plan": plan.slug, **wish.told(), **more}
     usual = shelf.usual_currency(shown.plans)
     saving = f"save {picked.saves}%" if picked.saves else ""
-    often = [price for price in plan.prices if price.interval == picked.interval]
+    payable = [price for price in plan.prices if price.currency == picked.currency]
     plans = [
         (one, shelf.pick(one, wish, usual).prices[0], shelf.address(path, {**told, "plan": one.slug}))
         for one in shown.plans
     ]
-    intervals = shelf.interval_ways(path, shelf.intervals_of([plan]), told, picked.interval, saving)
-    currencies: list[Way] = shelf.currency_ways(path, shelf.currencies_of(often), told, picked.currency)
+    intervals = shelf.interval_ways(path, shelf.intervals_of(payable), told, picked.interval, saving)
+    currencies: list[Way] = shelf.currency_ways(path, shelf.currencies_of(plan.prices), told, picked.currency)
     return {"plans": plans, "intervals": intervals, "currencies": currencies}
 
 

@@ -20,7 +20,6 @@ from keywright.web.storefront.words import (
     facts_of,
     how_often,
     price_shown,
-    provider_name,
     quantity_label,
 )
 
@@ -40,13 +39,12 @@ class ShownPlan(msgspec.Struct, frozen=True):
 
 
 class ShownProduct(msgspec.Struct, frozen=True):
-    """`needs_email` and `needs_firm` say for whom; `baseline` is what runs without a license."""
+    """`needs_firm` says for which plans; `baseline` is what runs without a license."""
 
     slug: str
     name: str
     plans: list[ShownPlan]
     quantity_label: str
-    needs_email: str
     needs_firm: str
     renewable: bool
     baseline: list[str]
@@ -105,33 +103,35 @@ def get_product(context: Context, slug: str) -> ShownProduct:
 
 
 def pick(plan: ShownPlan, wish: Wish, usual: str) -> Pick:
-    """The prices of a plan that fit a wish, or else what comes nearest. `usual`: the usual currency."""
-    every = intervals_of([plan])
-    interval = wish.interval if wish.interval in every else every[0]
-    often = [price for price in plan.prices if price.interval == interval]
-    money = currencies_of(often)
+    """The prices of a plan that fit a wish, or else what comes nearest. `usual`: the usual currency.
+
+    The currency goes first: somebody may have no other money, and can pay by the month instead of the year.
+    """
+    money = currencies_of(plan.prices)
     currency = next(one for one in (wish.currency, usual, money[0]) if one in money)
-    fitting = [price for price in often if price.currency == currency]
-    others: dict[tuple[str, str], ShownPrice] = {}
-    for price in plan.prices:
-        if price.interval != interval and price.currency == currency:
-            others.setdefault((price.interval, price.currency), price)
-    return Pick(interval, currency, fitting, list(others.values()), _saves(plan, currency))
+    payable = [price for price in plan.prices if price.currency == currency]
+    every = intervals_of(payable)
+    interval = wish.interval if wish.interval in every else every[0]
+    others: dict[str, ShownPrice] = {}
+    for price in payable:
+        if price.interval != interval:
+            others.setdefault(price.interval, price)
+    fitting = [price for price in payable if price.interval == interval]
+    return Pick(interval, currency, fitting, list(others.values()), _saves(payable))
 
 
-def _saves(plan: ShownPlan, currency: str) -> int:
+def _saves(prices: list[ShownPrice]) -> int:
     """What a year at once is cheaper than twelve months, in percent; 0 where it is not."""
     least: dict[str, int] = {}
-    for price in plan.prices:
-        if price.currency == currency:
-            least.setdefault(price.interval, price.minor)
+    for price in prices:
+        least.setdefault(price.interval, price.minor)
     months, year = least.get("month", 0) * 12, least.get("year")
     return 0 if year is None or months <= year else (months - year) * 100 // months
 
 
-def intervals_of(plans: Iterable[ShownPlan]) -> list[str]:
-    """How often the plans can be paid, the usual first."""
-    found = {price.interval for plan in plans for price in plan.prices}
+def intervals_of(prices: Iterable[ShownPrice]) -> list[str]:
+    """How often these prices are paid, the usual first."""
+    found = {price.interval for price in prices}
     return sorted(found, key=lambda one: (_USUAL.index(one) if one in _USUAL else len(_USUAL), one))
 
 
@@ -185,7 +185,6 @@ def _shown(product: Product, offers: list[Offer], selling: Mapping[str, Channel]
         price = pick(plan, Wish(), usual).prices[0]
         return price.currency != usual, price.minor
 
-    providers = {p.provider for offer in offers for p in offer.prices if p.provider in selling}
     return ShownProduct(
         product.slug,
         product.name,
@@ -193,13 +192,15 @@ def _shown(product: Product, offers: list[Offer], selling: Mapping[str, Channel]
         quantity_label([o.plan for o in offers]),
         needs_firm=" and ".join(o.plan.name for o in offers if o.plan.terms.profile == "hmac"),
         renewable=any(o.plan.terms.on_repurchase != "new" for o in offers),
-        needs_email=" and ".join(provider_name(n) for n in sorted(providers) if selling[n].needs_email),
         baseline=baseline_of(product.baseline),
     )
 
 
 def _plan(offer: Offer, selling: Mapping[str, Channel]) -> ShownPlan:
-    prices = sorted((p for p in offer.prices if p.provider in selling), key=lambda p: p.amount)
+    known = list(selling)  # in the order that they were set up in, where two are as cheap
+    prices = sorted(
+        (p for p in offer.prices if p.provider in selling), key=lambda p: (p.amount, known.index(p.provider))
+    )
     return ShownPlan(
         offer.plan.slug,
         offer.plan.name,

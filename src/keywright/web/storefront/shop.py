@@ -100,11 +100,14 @@ def _switches(path: str, products: list[ShownProduct], wish: Wish) -> dict[str, 
     """How often and in which money, for all that is on the page. What is paid once is not a choice here."""
     plans = [plan for product in products for plan in product.plans]
     usual = shelf.usual_currency(plans)
-    intervals = [one for one in shelf.intervals_of(plans) if one != "once"]
+    prices = [price for plan in plans for price in plan.prices]
+    intervals = [one for one in shelf.intervals_of(prices) if one != "once"]
     chosen = wish.interval if wish.interval in intervals else next(iter(intervals), "")
-    currencies = shelf.currencies_of(price for plan in plans for price in plan.prices)
+    currencies = shelf.currencies_of(prices)
     currency = wish.currency if wish.currency in currencies else usual
-    saved = [shelf.pick(plan, wish, usual).saves for plan in plans if "year" in shelf.intervals_of([plan])]
+    saved = [
+        shelf.pick(plan, wish, usual).saves for plan in plans if "year" in shelf.intervals_of(plan.prices)
+    ]
     most = max(saved, default=0)
     saving = "" if not most else f"save {most}%" if min(saved) == most else f"save up to {most}%"
     return {
