@@ -5,7 +5,7 @@ The preview is no second copy of the rules: the act is really done, looked at, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -29,27 +29,6 @@ MACHINES_SHOWN: Final = 100
 TIMELINE_SHOWN: Final = 100
 _LONGEST_QUERY: Final = 320
 _LAST: Final = 5
-
-
-# -- home -----------------------------------------------------------------------------------------------
-
-
-class Counts(msgspec.Struct, frozen=True):
-    """By status; what is not there is none."""
-
-    licenses: Mapping[str, int]
-    events: Mapping[str, int]
-    mails: Mapping[str, int]
-
-
-def counts(context: Context, tenant: str) -> Counts:
-    """How the tenant stands now."""
-    with context.database.read() as connection:
-        return Counts(
-            console_views.count_licenses(connection, tenant, context.clock.now()),
-            console_views.count_events(connection, tenant),
-            console_views.count_mails(connection, tenant),
-        )
 
 
 # -- search ---------------------------------------------------------------------------------------------
@@ -197,7 +176,8 @@ class Preview(msgspec.Struct, frozen=True):
 
 
 _COMPARED: Final = (
-    *("status", "seats", "entitled_until", "grace_until", "customer", "activations", "key_last5", "reason"),
+    *("status", "seats", "entitled_until", "grace_until", "customer", "firm", "activations", "key_last5"),
+    "reason",
 )
 
 

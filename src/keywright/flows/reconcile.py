@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import msgspec
@@ -47,11 +48,12 @@ Progress = Callable[[str, int, int | None], None]
 
 class Wish(msgspec.Struct, frozen=True, omit_defaults=True):
     """What to compare: one provider or all, from when on (None: where the last run began), and whether to
-    repair what differs."""
+    repair what differs. `only`: repair this one object alone, by the name that a finding has for it."""
 
     provider: str | None = None
     since: datetime | None = None
     fix: bool = False
+    only: str | None = None
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -109,6 +111,7 @@ class _Run:
         self.context = context
         self.channel = channel
         self.fix = wish.fix
+        self.only = wish.only
         self.progress = progress
         self.missing = self.applied = self.looked_at = 0
         self.counts: Counter[str] = Counter()
@@ -123,7 +126,7 @@ class _Run:
         usual = min(until, now) - _OVERLAP if until is not None else now - _FIRST
         since = wish.since or usual
         # A run that looked at less than there was to look at must not make the next one skip the rest.
-        self.moves_on = wish.fix and since <= usual
+        self.moves_on = wish.fix and wish.only is None and since <= usual
         self.row = Reconciliation(
             id=context.new_id("rec"),
             tenant_id=channel.account.tenant_id,
@@ -150,7 +153,7 @@ class _Run:
 
     def _finish(self, error: str | None) -> AccountReport:
         account, items = self.channel.account, [*self.grave, *self.harmless][:_SHOWN]
-        kept = Kept(self.missing, self.applied, dict(self.counts), items)
+        kept = Kept(self.missing, self.applied, dict(self.counts), items, self.only)
         self.row = msgspec.structs.replace(
             self.row,
             finished_at=self.context.clock.now(),
@@ -272,9 +275,26 @@ class _Run:
         """Compare in batches. What belongs to one purchase is in one batch, so that a look sees all of it."""
         if not gathered:
             return
+        if self.only is not None:
+            self._repair_one(gathered, self.only)
+            return
         comparison = Comparison(self.context, self.channel, fix=self.fix)
         for batch in grouped(self.context, self.channel.account, gathered):
             self._compare_batch(comparison, batch)
+
+    def _repair_one(self, gathered: Sequence[Came], name: str) -> None:
+        """Look at each purchase by itself, and take in that of this name alone."""
+        one_each = replace(self.context, policy=replace(self.context.policy, batch=1))
+        look = Comparison(self.context, self.channel, fix=False)
+        for batch in grouped(one_each, self.channel.account, gathered):
+            try:
+                seen = look.compare(batch)
+            except (sa.exc.OperationalError, *_TROUBLE):
+                raise
+            except Exception:  # noqa: BLE001, S112  # what is not asked for must not stand in the way
+                continue
+            if any(finding.object == name for finding in seen.findings):
+                self._compare_batch(Comparison(self.context, self.channel, fix=self.fix), batch)
 
     def _compare_batch(self, comparison: Comparison, batch: Sequence[Came]) -> None:
         try:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
 from keywright.domain.errors import NotFound
-from keywright.flows.context import Context
+from keywright.flows.context import Channel, Context
 from keywright.flows.findings import Finding
 from keywright.flows.license_views import check_limit
 from keywright.store import license_views, reconciliations
 from keywright.store.reconciliations import Reconciliation
+
+# Runs of one account that are looked through for the newest whole one: those for one object are few.
+_RECENT = 25
+_LONGEST_RUN = timedelta(hours=1)
 
 
 class AccountReport(msgspec.Struct, frozen=True):
@@ -36,6 +40,7 @@ class AccountReport(msgspec.Struct, frozen=True):
     counts: dict[str, int]
     findings: list[Finding]
     error: str | None = None
+    only: str | None = None
 
 
 class ReconciliationPage(msgspec.Struct, frozen=True):
@@ -50,6 +55,7 @@ class Kept(msgspec.Struct, frozen=True):
     applied: int = 0
     counts: dict[str, int] = {}
     items: list[Finding] = []
+    only: str | None = None
 
 
 def list_runs(
@@ -77,6 +83,57 @@ def show(context: Context, tenant: str, id_: str) -> AccountReport:
     return shown(context, accounts, found)
 
 
+class Standing(msgspec.Struct, frozen=True):
+    """Where one account stands. `report`: of the newest run that looked at everything and has ended.
+    `running`: when one began that has not ended. `repaired`: objects of it that were repaired since."""
+
+    provider: str
+    live: bool
+    able: bool
+    report: AccountReport | None
+    running: datetime | None
+    repaired: frozenset[str]
+
+
+def standings(context: Context, tenant: str) -> list[Standing]:
+    """Each account that is set up, by name of its provider. None for a tenant without accounts here."""
+    channels = [one for _, one in sorted(context.channels.items()) if one.account.tenant_id == tenant]
+    with context.database.read() as connection:
+        accounts = license_views.list_accounts(connection, tenant)
+        found = [
+            reconciliations.list_page(connection, tenant, account=one.account.id, after=None, limit=_RECENT)
+            for one in channels
+        ]
+    return [
+        _standing(context, channel, accounts, runs) for channel, runs in zip(channels, found, strict=True)
+    ]
+
+
+def _standing(
+    context: Context, channel: Channel, accounts: Mapping[str, str], runs: list[Reconciliation]
+) -> Standing:
+    whole, repaired, running = None, set(), None
+    for run in runs:
+        report = shown(context, accounts, run)
+        if run.finished_at is None:
+            # One that was killed never ends: it is not waited for.
+            fresh = context.clock.now() - run.started_at < _LONGEST_RUN
+            running = run.started_at if fresh and running is None else running
+        elif report.only is None:
+            whole = report
+            break
+        elif report.applied:
+            repaired.add(report.only)
+    return Standing(
+        provider=channel.account.provider,
+        live=channel.account.live,
+        able=channel.api is not None,
+        report=whole,
+        running=running,
+        repaired=frozenset(repaired),
+    )
+
+
 def shown(context: Context, accounts: Mapping[str, str], run: Reconciliation) -> AccountReport:
     """A stored run as it is told."""
     channel = context.find_channel(run.provider_account_id)
@@ -96,4 +153,5 @@ def shown(context: Context, accounts: Mapping[str, str], run: Reconciliation) ->
         counts=kept.counts,
         findings=kept.items,
         error=run.error,
+        only=kept.only,
     )

@@ -11,51 +11,10 @@ from keywright.domain.facts import AliasKind
 from keywright.store.tables import (
     activations,
     announcements,
-    inbox,
     licenses,
     provider_accounts,
     purchase_aliases,
 )
-
-_NOT_OUT = ("pending", "waiting", "failed")
-
-
-def count_licenses(connection: sa.Connection, tenant: str, now: datetime) -> dict[str, int]:
-    """The tenant's licenses by what they are now: `license.status` told in SQL."""
-    held = licenses.c
-    paid = held.active_until.is_not(None) & (held.active_until > now)
-    state = sa.case(
-        (held.standing == "revoked", sa.literal("revoked")),
-        (held.lost_until.is_not(None) & (held.lost_until > now) & ~paid, sa.literal("revoked")),
-        ((held.standing == "suspended") | ((held.standing == "paused") & ~paid), sa.literal("suspended")),
-        (held.active_until.is_(None), sa.literal("pending")),
-        (paid, sa.literal("active")),
-        (held.grace_until > now, sa.literal("grace")),
-        else_=sa.literal("expired"),
-    ).label("state")
-    query = sa.select(state, sa.func.count()).where(held.tenant_id == tenant).group_by("state")
-    return {state: count for state, count in connection.execute(query)}  # noqa: C416  # rows, not pairs
-
-
-def count_events(connection: sa.Connection, tenant: str) -> dict[str, int]:
-    """The tenant's events that are not through: parked, accepted, failed and dead."""
-    # The tenant as an expression: by its index the planner of SQLite would read every event there ever was.
-    query = (
-        sa.select(inbox.c.status, sa.func.count())
-        .where(inbox.c.tenant_id + "" == tenant, inbox.c.status.in_(("parked", "accepted", "failed", "dead")))
-        .group_by(inbox.c.status)
-    )
-    return {status: count for status, count in connection.execute(query)}  # noqa: C416  # as above
-
-
-def count_mails(connection: sa.Connection, tenant: str) -> dict[str, int]:
-    """The tenant's mails that did not go out: pending, waiting for an address, and failed."""
-    query = (
-        sa.select(announcements.c.status, sa.func.count())
-        .where(announcements.c.tenant_id + "" == tenant, announcements.c.status.in_(_NOT_OUT))
-        .group_by(announcements.c.status)
-    )
-    return {status: count for status, count in connection.execute(query)}  # noqa: C416  # as above
 
 
 def purchases_called(connection: sa.Connection, tenant: str, name: str) -> list[str]:

@@ -170,6 +170,11 @@ class Database:
         self._held: list[sa.PoolProxiedConnection] = []
         self.changes = Changes(self)
 
+    @property
+    def reader(self) -> sa.Engine:
+        """For others who only read, each statement on its own: they never wait for a writer."""
+        return self._reader
+
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """One write transaction; commits at the end, rolls back on any exception. What it notes as changed

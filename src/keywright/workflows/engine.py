@@ -33,6 +33,14 @@ _RECONCILIATIONS = "reconciliations"
 _RECONCILE = "reconcile.1"
 _HOURLY = "reconcile_hourly.1"
 _SWEEP = "sweep.1"
+NAMES = {
+    _ANNOUNCE: _QUEUE,
+    _REFETCH: _REFETCHES,
+    _RECONCILE: _RECONCILIATIONS,
+    _HOURLY: None,
+    _SWEEP: None,
+}
+"""Every workflow, and the queue it waits in; those that a clock starts wait in none of ours."""
 # Every two seconds for ten minutes.
 _LOOK_AGAIN = 2.0
 _LOOKS = 300

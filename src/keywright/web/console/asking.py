@@ -112,7 +112,9 @@ def routes_of(shell: Shell, path: str, deed: Deed, steps: Steps, *, proven: bool
 
     @get(path, **declared)
     async def form(request: Web) -> Response[Any]:
-        deal = await gate.run(lambda: steps.deal(context, asked_by(request, {})))
+        # What the address says beside its path fills the form in, where the act's fields take it up.
+        asked = asked_by(request, {name: str(value) for name, value in request.query_params.items()})
+        deal = await gate.run(lambda: steps.deal(context, asked))
         return form_page(request, deal, {})
 
     @post(path, status_code=200, **declared)

@@ -1,4 +1,4 @@
-"""The first page: how things stand, and what waits for somebody."""
+"""The first page: how things stand, what came in, and what waits for somebody."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from litestar import Response, get
 from litestar.params import FromPath
 
 from keywright.domain.errors import NotFound
-from keywright.flows import console
+from keywright.flows import numbers
+from keywright.flows.numbers import Numbers
+from keywright.web.console import figures
 from keywright.web.console.gate import Web, needs, signed_of
 from keywright.web.console.shell import Shell
 
@@ -35,13 +37,18 @@ def routes(shell: Shell) -> list[Any]:
     @get("/console", **needs(gate, "look"))
     async def home(request: Web) -> Response[Any]:
         tenant = signed_of(request).staff.tenant_id
-        found = await gate.run(lambda: console.counts(shell.context, tenant))
+        found = await gate.run(lambda: numbers.home(shell.context, tenant))
         return shell.page(
             request,
             "console_home.html",
             licenses=[(name, label, found.licenses.get(name, 0)) for name, label in _LICENSES],
+            moved=_moved(found),
             events=[(name, label, found.events.get(name, 0)) for name, label in _EVENTS],
             mails=[(name, label, found.mails.get(name, 0)) for name, label in _MAILS],
+            live=found.live,
+            revenue=figures.of_revenue(found),
+            more=figures.more_revenue(found),
+            by_month=figures.of_licenses(found),
         )
 
     @get("/console/{rest:path}", **needs(gate, "look"))
@@ -49,3 +56,11 @@ def routes(shell: Shell) -> list[Any]:
         raise NotFound(f"There is nothing at {rest[:80]}.")
 
     return [home, nowhere]
+
+
+def _moved(found: Numbers) -> list[tuple[str, int, int]]:
+    """What the running month brought and took, beside the one before."""
+    return [
+        ("New this month", found.made[-1], found.made[-2]),
+        ("Lost this month", found.ended[-1], found.ended[-2]),
+    ]

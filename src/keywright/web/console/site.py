@@ -15,10 +15,13 @@ from keywright.web.console import (
     home,
     keys,
     licenses,
+    mail,
     people,
+    reconcile,
     settings,
     sign_in,
     trail,
+    work,
     you,
 )
 from keywright.web.console.gate import Gate, Web
@@ -34,6 +37,9 @@ def routes(context: Context) -> list[Any]:
         *home.routes(shell),
         *licenses.routes(shell),
         *events.routes(shell),
+        *mail.routes(shell),
+        *work.routes(shell),
+        *reconcile.routes(shell),
         *catalog.routes(shell),
         *keys.routes(shell),
         *settings.routes(shell),
