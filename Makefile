@@ -17,10 +17,10 @@ RUN := $(VENV)/.installed-run
 TEST := $(VENV)/.installed-test
 DOCS := $(VENV)/.installed-docs
 
-.PHONY: help install demo serve test lint check bench crash outage fuzz guess lives rotation seats streams reference docs lock clean
+.PHONY: help install demo serve test lint check bench crash outage fuzz guess lives rotation seats streams reference shots docs lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 install: $(RUN) ## Make .venv from the lock file, nothing else
 
@@ -77,6 +77,9 @@ seats: $(TEST) ## Long run: fifty clients for five floating seats, a hundred tim
 
 reference: $(TEST) ## Write those parts of docs/reference that the code tells
 	@$(BIN)/python -m tools.reference
+
+shots: $(TEST) ## Take the pictures of the documentation anew (needs Chromium)
+	@KEYWRIGHT_SHOTS=$(CURDIR)/docs/img $(BIN)/python -m pytest tests/browser/test_tutorial.py $(ARGS)
 
 docs: $(DOCS) ## Build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --site-dir site
