@@ -14,7 +14,7 @@ from litestar.params import FromPath
 
 from keywright.flows.pay_page import pay_page
 from keywright.web.storefront.pages import Pages
-from keywright.web.storefront.words import money
+from keywright.web.storefront.words import full_name, money
 
 
 def routes(pages: Pages) -> list[Any]:
@@ -23,6 +23,11 @@ def routes(pages: Pages) -> list[Any]:
     @get("/checkout/{reference:str}/pay", include_in_schema=False)
     async def pay(reference: FromPath[str]) -> Response[str]:
         shown = await asyncio.to_thread(pay_page, pages.context, reference)
-        return pages.render("pay.html", shown=shown, total=money(shown.amount, shown.currency))
+        return pages.render(
+            "pay.html",
+            shown=shown,
+            ordered=full_name(shown.product, shown.plan),
+            total=money(shown.amount, shown.currency),
+        )
 
     return [pay]

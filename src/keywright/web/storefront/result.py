@@ -17,7 +17,7 @@ from keywright.web import claim, wire
 from keywright.web.api.public import offers_of
 from keywright.web.storefront import shelf
 from keywright.web.storefront.pages import Pages
-from keywright.web.storefront.words import every, money
+from keywright.web.storefront.words import every, full_name, money
 from keywright.web.till import Till
 
 _DONE: Final = {"mailed": "The mail with the key is on its way to you once more."}
@@ -48,6 +48,7 @@ def routes(pages: Pages, till: Till) -> list[Any]:
             state=_state(standing),
             waiting=_is_waiting(standing, claimed=claimed),
             order=order,
+            ordered="" if order is None else full_name(order.product, order.plan),
             total=_total(order) if claimed and order is not None else "",
             again=_again(order) if claimed and order is not None else "/",
             check="" if token is None else form_check(pages.context, token),
@@ -111,9 +112,7 @@ def _names(till: Till) -> dict[str, str]:
     names = {}
     for offer in offers_of(till.context, retired=True):
         product, plan = offer.product, offer.plan
-        # Sellers name plans "Pro" and "DashCaddy Pro" alike.
-        full = plan.name if plan.name.startswith(product.name) else f"{product.name} {plan.name}"
-        names[f"{product.slug}/{plan.slug}"] = full
+        names[f"{product.slug}/{plan.slug}"] = full_name(product.name, plan.name)
     return names
 
 

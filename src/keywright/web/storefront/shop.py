@@ -14,6 +14,7 @@ from keywright.domain.errors import NotFound
 from keywright.web.storefront import shelf
 from keywright.web.storefront.pages import Pages
 from keywright.web.storefront.shelf import Pick, ShownPlan, ShownProduct, Way, Wish
+from keywright.web.storefront.words import full_name
 from keywright.web.till import Till
 
 _WORD: Final = re.compile(r"[A-Za-z0-9_-]{1,40}")
@@ -69,7 +70,13 @@ def routes(pages: Pages, till: Till) -> list[Any]:
         if found is None:
             raise NotFound("There is no such plan in this store.")
         card = _card(shown, found, wish_of("", currency))
-        return pages.render("plan.html", product=shown, card=card, offers=_offers(shown, found))
+        return pages.render(
+            "plan.html",
+            product=shown,
+            title=full_name(shown.name, found.name),
+            card=card,
+            offers=_offers(shown, found),
+        )
 
     return [storefront, product_page, plan_page]
 

@@ -119,6 +119,11 @@ def provider_name(provider: str) -> str:
     return _PROVIDERS.get(provider, provider)
 
 
+def full_name(product: str, plan: str) -> str:
+    """What a plan is called away from its product. Sellers name plans "Pro" and "DashCaddy Pro" alike."""
+    return plan if plan.startswith(product) else f"{product} {plan}"
+
+
 def facts_of(plan: Plan) -> list[str]:
     """What a buyer gets, one short line each."""
     terms = plan.terms
