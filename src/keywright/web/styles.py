@@ -41,7 +41,8 @@ class _Styles(HTMLParser):
 def styles_of(html: str) -> str:
     """The `style-src` for a page that frames this HTML."""
     parser = _Styles()
-    parser.feed(html)
+    # Mails end their lines with CR LF, and a browser reads a line feed there.
+    parser.feed(html.replace("\r\n", "\n").replace("\r", "\n"))
     parser.close()
     digests = [f"'sha256-{_digest(style)}'" for style in list(parser.found)[:_MOST]]
     return " ".join(["'self'", "'unsafe-hashes'", *digests]) if digests else "'self'"
