@@ -180,6 +180,14 @@ GET /console/licenses/{license_id:str}/rotate-key | console | staff:support | of
 POST /console/licenses/{license_id:str}/rotate-key | console | staff:support | of the session
 GET /console/licenses/{license_id:str}/free | console | staff:support | of the session
 POST /console/licenses/{license_id:str}/free | console | staff:support | of the session
+GET /console/licenses/{license_id:str}/seats | console | staff:support | of the session
+POST /console/licenses/{license_id:str}/seats | console | staff:support | of the session
+GET /console/licenses/{license_id:str}/note | console | staff:support | of the session
+POST /console/licenses/{license_id:str}/note | console | staff:support | of the session
+GET /console/licenses/{license_id:str}/firm | console | staff:support | of the session
+POST /console/licenses/{license_id:str}/firm | console | staff:support | of the session
+GET /console/firms/secret | console | staff:admin proven | of the session
+POST /console/firms/secret | console | staff:admin proven | of the session
 GET /console/events | console | staff:read-only | of the session
 GET /console/events/{event_id:str} | console | staff:read-only | of the session
 POST /console/events/replay | console | staff:admin | of the session

@@ -17,15 +17,30 @@ import sqlalchemy as sa
 
 from keywright import bootstrap
 from keywright.domain.errors import MailDelayed
-from keywright.flows import admin_views, catalog, catalog_file, signing_keys, staff_factors, tokens
+from keywright.domain.plan import Terms
+from keywright.flows import (
+    admin_views,
+    catalog,
+    catalog_file,
+    firms,
+    license_views,
+    operate,
+    signing_keys,
+    staff_factors,
+    tokens,
+)
 from keywright.flows.catalog_file import Catalog
 from keywright.flows.context import Context
+from keywright.flows.operate import Act, Order
 from keywright.ports import Mail
 from keywright.sandbox.app import SandboxServer
+from keywright.signing.hmac_key import DerivedSecrets
 from keywright.store import audit
 from keywright.store.operating_tables import audit as audit_table
+from keywright.store.tables import plans, products
 from keywright.web.console import sheets
 from tests.conftest import Prepared, TurnableClock, test_settings
+from tests.life import world
 from tests.web.test_console import OWNER, PASSWORD, Colleague, House, send
 
 only_sqlite = pytest.mark.parametrize("prepared", ["sqlite"], indirect=True)
@@ -609,3 +624,107 @@ def test_the_catalog_is_seen_by_all_and_changed_by_those_who_decide(house: House
     for path in (EDIT, PLAN):
         assert helper.client.get(path).status_code == 403
         assert send(helper.client, path, page, text=CATALOG, step="do").status_code == 403
+
+
+# -- licenses and firms ---------------------------------------------------------------------------------
+
+SECRET_OF_FIRM = "/console/firms/secret"
+
+
+@pytest.fixture
+def firm_house(context: Context, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    """A house that sells `dashcaddy/plan-0` to firms."""
+    with ExitStack() as stack:
+        made = House(
+            replace(context, firm_secrets=DerivedSecrets("a master secret of this very test")), stack
+        )
+        monkeypatch.setattr(staff_factors, "phone_time", lambda: made.phone)
+        world.stock(made.context, price_firm=Terms(profile="hmac", term=365 * 86400))
+        with made.context.database.write() as connection:
+            connection.execute(sa.update(products).values(code=1))
+            connection.execute(sa.update(plans).values(code=1))
+        yield made
+
+
+def issued_to(house: House, firm: str) -> str:
+    order = Order("dashcaddy/plan-0", "holder@example.com", firm=firm)
+    return operate.issue(house.context, house.context.master.id, order, Act("test"))[0].id
+
+
+def test_seats_notes_and_firms_are_given_after_a_preview(firm_house: House) -> None:
+    owner = firm_house.colleague()
+    context, id_ = firm_house.context, issued_to(firm_house, "Acme & Sons")
+    tenant = context.master.id
+    for act, fields, told in (
+        ("seats", {"seats": "7"}, "Seats 1 7"),
+        ("firm", {"firm": "Other <Ltd>"}, "Firm Acme &amp; Sons Other &lt;Ltd&gt;"),
+        ("note", {}, "Nothing of the license would change"),
+    ):
+        before = license_views.show(context, tenant, id_)
+        path = f"/console/licenses/{id_}/{act}"
+        page = send(owner.client, path, owner.client.get(path), **fields, reason="asked on the phone")
+        assert told in text_of(page), act
+        assert license_views.show(context, tenant, id_) == before
+        page = send(owner.client, path, page, **fields, reason="asked on the phone", step="do")
+        assert "asked on the phone" in page.text, act
+    after = license_views.show(context, tenant, id_)
+    assert (after.seats, after.firm) == (7, "Other <Ltd>")
+    kinds = [one.kind for one in license_views.timeline_of(context, tenant, id_).items]
+    assert kinds[-3:] == ["license.seats_changed", "license.firm_named", "license.noted"]
+
+
+@only_sqlite
+def test_acts_that_say_too_little_are_refused(firm_house: House) -> None:
+    owner = firm_house.colleague()
+    id_ = issued_to(firm_house, "Acme & Sons")
+    for act, fields in (
+        ("seats", {"seats": "many"}),
+        ("seats", {"seats": "0"}),
+        ("firm", {"firm": " "}),
+        ("note", {"reason": ""}),
+    ):
+        path = f"/console/licenses/{id_}/{act}"
+        assert send(owner.client, path, owner.client.get(path), **fields).status_code == 422, (act, fields)
+
+
+def test_a_firms_secret_is_shown_once_and_changed(firm_house: House) -> None:
+    owner = firm_house.colleague()
+    id_ = issued_to(firm_house, "Acme & Sons")
+    license_page = owner.client.get(f"/console/licenses/{id_}")
+    link = re.search(r'href="(/console/firms/secret\?firm=[^"]+)"', license_page.text)
+    assert link
+    page = owner.client.get(html.unescape(link[1]))
+    assert 'value="Acme &amp; Sons"' in page.text
+    fields = {"firm": "Acme & Sons", "reason": "new installation"}
+    page = send(owner.client, SECRET_OF_FIRM, page, **fields)
+    assert "Number 1, shown to you" in text_of(page)
+    assert "firm.secret_shown" not in firm_house.acts()
+    page = send(owner.client, SECRET_OF_FIRM, page, **fields, step="do")
+    first = re.search(r">(1\.[\w-]{40,})</pre>", page.text)
+    assert first
+    page = send(owner.client, SECRET_OF_FIRM, page, **fields, rotate="yes")
+    assert "Number 1 Number 2" in text_of(page)
+    page = send(owner.client, SECRET_OF_FIRM, page, **fields, rotate="yes", step="do")
+    second = re.search(r">(2\.[\w-]{40,})</pre>", page.text)
+    assert second
+    act = Act("test")
+    shown = firms.secrets_of(firm_house.context, firm_house.context.master.id, "Acme & Sons", act)
+    assert shown.secret == second[1]
+    (_, newest, *_) = admin_views.list_audit(
+        firm_house.context, firm_house.context.master.id, {"act": "firm"}
+    ).items
+    assert (newest.detail["why"], newest.detail["rotated"]) == ("new installation", True)
+    audited = owner.client.get("/console/audit").text
+    assert first[1] not in audited
+    assert second[1] not in audited
+
+
+@only_sqlite
+def test_a_firms_secret_needs_a_firm_a_product_and_somebody_who_decides(firm_house: House) -> None:
+    owner = firm_house.colleague()
+    page = owner.client.get(SECRET_OF_FIRM)
+    for fields in ({"firm": ""}, {"firm": "Acme", "product": "nothing"}):
+        assert send(owner.client, SECRET_OF_FIRM, page, **fields).status_code == 422, fields
+        assert send(owner.client, SECRET_OF_FIRM, page, **fields, step="do").status_code == 422, fields
+    helper = firm_house.colleague("helper@example.com", "support")
+    assert helper.client.get(SECRET_OF_FIRM).status_code == 403

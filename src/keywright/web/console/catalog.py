@@ -15,7 +15,7 @@ from keywright.flows.catalog_file import CatalogPlan, CatalogPrice
 from keywright.flows.toml_table import show_duration
 from keywright.web.console.gate import Form, Web, act_of, needs, signed_of
 from keywright.web.console.shell import Shell
-from keywright.web.storefront.words import money
+from keywright.web.storefront.words import money, provider_name
 
 _PAGE: Final = "/console/catalog"
 _EDIT: Final = f"{_PAGE}/edit"
@@ -27,6 +27,7 @@ _MOST_CHANGES: Final = 300
 # Of a text that travels percent-encoded.
 _LARGEST: Final = catalog_desk.MOST_TEXT * 3 + 64 * 1024
 _KINDS: Final = {"added": ("", "New"), "changed": ("wait", "Changed"), "removed": ("bad", "Off sale")}
+_TERMS: Final = {"subscription": "Renews", "perpetual": "Perpetual"}
 _DONE: Final = {"applied": "The catalog is changed."}
 
 _CHOICES: Final = {
@@ -41,24 +42,44 @@ _CHOICES: Final = {
         ("replace", "Another license, and the older one ends"),
     ),
 }
-_LABELS: Final = (
-    ("name", "Name", ""),
-    ("term", "Term", "subscription, perpetual, or a duration from the payment as 1y. Empty: subscription"),
-    ("trial", "Trial", "Whole days, as 14d. Empty: none"),
-    ("grace", "Grace", "How long it works on when a renewal did not come. Empty: 14d"),
-    ("quantity", "What several bought make", ""),
-    ("seats_per_unit", "Seats in each one bought", "Empty: 1"),
-    ("max_activations", "Machines at a time", "0: any number. Empty: as many as seats"),
-    ("over_limit", "A machine too many", ""),
-    ("moves", "Moves of machines", "As 5/30d: five in thirty days. Empty: any number"),
-    ("offline", "Longest time without contact", "Empty: 7d"),
-    ("offline_file", "Longest life of a license file", "Empty: 30d"),
-    ("entitlements", "Entitlements", "Named features, one a line"),
-    ("limits", "Limits", "One a line, as projects = 100"),
-    ("on_cancel", "When a subscription is canceled", ""),
-    ("on_refund", "When all is refunded", ""),
-    ("on_dispute", "When a payment is disputed", ""),
-    ("on_repurchase", "When somebody buys again", ""),
+_GROUPS: Final = (
+    (
+        "Plan",
+        (
+            ("name", "Name", ""),
+            ("term", "Term", "subscription, perpetual, or a duration from the payment as 1y"),
+            ("trial", "Trial", "Whole days, as 14d. Empty: none"),
+            ("grace", "Grace", "How long it works on when a renewal did not come. Empty: 14d"),
+        ),
+    ),
+    (
+        "Seats and machines",
+        (
+            ("quantity", "What several bought make", ""),
+            ("seats_per_unit", "Seats in each one bought", "Empty: 1"),
+            ("max_activations", "Machines at a time", "0: any number. Empty: as many as seats"),
+            ("over_limit", "A machine too many", ""),
+            ("moves", "Moves of machines", "As 5/30d: five in thirty days. Empty: any number"),
+            ("offline", "Longest time without contact", "Empty: 7d"),
+            ("offline_file", "Longest life of a license file", "Empty: 30d"),
+        ),
+    ),
+    (
+        "What it grants",
+        (
+            ("entitlements", "Entitlements", "Named features, one a line"),
+            ("limits", "Limits", "One a line, as projects = 100"),
+        ),
+    ),
+    (
+        "What happens when",
+        (
+            ("on_cancel", "A subscription is canceled", ""),
+            ("on_refund", "All is refunded", ""),
+            ("on_dispute", "A payment is disputed", ""),
+            ("on_repurchase", "Somebody buys again", ""),
+        ),
+    ),
 )
 
 
@@ -95,7 +116,7 @@ def _showing(shell: Shell) -> Any:
 
 def _shown(plan: CatalogPlan) -> dict[str, Any]:
     terms, prices = plan.terms, plan.prices
-    term = show_duration(terms.term) if isinstance(terms.term, int) else terms.term.capitalize()
+    term = show_duration(terms.term) if isinstance(terms.term, int) else _TERMS[terms.term]
     return {
         "slug": plan.slug,
         "name": plan.name,
@@ -111,7 +132,7 @@ def _shown(plan: CatalogPlan) -> dict[str, Any]:
 
 def _price(one: CatalogPrice) -> str:
     every = f" a {one.interval}" if one.interval else ""
-    return f"{money(one.amount, one.currency)}{every}, {one.provider.capitalize()}"
+    return f"{money(one.amount, one.currency)}{every}, {provider_name(one.provider)}"
 
 
 def _export(shell: Shell) -> Any:
@@ -225,9 +246,15 @@ def _planning(shell: Shell) -> list[Any]:
             plan=plan,
             # The lines are those of a file that nobody has seen.
             problems=[_upper(one.message) for one in problems],
-            fields=[
-                (name, label, hint, FIELDS[name], _CHOICES.get(name, ()), form.fields.get(name, ""))
-                for name, label, hint in _LABELS
+            groups=[
+                (
+                    title,
+                    [
+                        (name, label, hint, FIELDS[name], _CHOICES.get(name, ()), form.fields.get(name, ""))
+                        for name, label, hint in fields
+                    ],
+                )
+                for title, fields in _GROUPS
             ],
             prices=[*form.prices, *({} for _ in range(_NEW_PRICES))],
         )

@@ -9,10 +9,10 @@ from typing import Any, Final
 from litestar import Response, get, post
 from litestar.params import FromPath, FromQuery
 
-from keywright.domain.errors import Conflict, Invalid, NotFound
+from keywright.domain.errors import Conflict, Invalid, Misconfigured, NotFound
 from keywright.domain.license import Status
 from keywright.domain.staff import Deed, may
-from keywright.flows import console, license_views, operate
+from keywright.flows import console, firms, license_views, operate
 from keywright.flows.console import Preview
 from keywright.flows.context import Context
 from keywright.flows.license_views import LicenseRow
@@ -26,6 +26,7 @@ _ONE: Final = f"{_LIST}/{{license_id:str}}"
 _PAGE: Final = 50
 _STATUSES: Final[tuple[Status, ...]] = ("active", "grace", "expired", "suspended", "revoked", "pending")
 _MOST_DAYS: Final = 36500
+_UNFIT: Final = 422
 
 _Do = Callable[[Context, str, str, Act, Form], LicenseRow]
 
@@ -103,9 +104,11 @@ def _showing(shell: Shell) -> Any:
             ],
             acts=[
                 (name, words.DEEDS[name].title)
-                for name in _offered(found)
+                for name in [*_offered(found), *(["firm"] if context.firm_secrets is not None else [])]
                 if may(signed.staff.role, _ACTS[name][0])
             ],
+            firm=found.row.firm or "",
+            has_secrets=context.firm_secrets is not None,
         )
 
     return show
@@ -123,7 +126,7 @@ def _offered(found: console.Dossier) -> list[str]:
         offered.append("suspend")
     if found.decided != "revoke":
         offered.append("revoke")
-    return [*offered, "transfer", "rotate-key"]
+    return [*offered, "seats", "transfer", "rotate-key", "note"]
 
 
 # -- act ------------------------------------------------------------------------------------------------
@@ -171,6 +174,23 @@ def _free(context: Context, tenant: str, id_: str, act: Act, form: Form) -> Lice
     return operate.release_activation(context, tenant, machine, act)
 
 
+def _give_seats(context: Context, tenant: str, id_: str, act: Act, form: Form) -> LicenseRow:
+    seats = form.get("seats", "").strip()
+    if not (seats.isascii() and seats.isdigit()):
+        raise Invalid("Seats are a number.")
+    return operate.give_seats(context, tenant, id_, act, int(seats[:10]))
+
+
+def _note(context: Context, tenant: str, id_: str, act: Act, _form: Form) -> LicenseRow:
+    return operate.note(context, tenant, id_, act)
+
+
+def _name_firm(context: Context, tenant: str, id_: str, act: Act, form: Form) -> LicenseRow:
+    held = firms.name_firm(context, tenant, id_, form.get("firm", ""), act)
+    with context.database.read() as connection:
+        return license_views.rows_of(context, connection, [held])[0]
+
+
 _ACTS: Final[Mapping[str, tuple[Deed, _Do]]] = {
     "suspend": ("help", _decide("suspend")),
     "reinstate": ("help", _decide("reinstate")),
@@ -180,8 +200,11 @@ _ACTS: Final[Mapping[str, tuple[Deed, _Do]]] = {
     "resend": ("help", _resend),
     "rotate-key": ("help", _rotate),
     "free": ("help", _free),
+    "seats": ("help", _give_seats),
+    "note": ("help", _note),
+    "firm": ("help", _name_firm),
 }
-_FIELDS: Final = ("reason", "days", "until", "email", "keep", "machine")
+_FIELDS: Final = ("reason", "days", "until", "email", "keep", "machine", "seats", "firm")
 
 
 def _acting(shell: Shell, name: str, deed: Deed, do: _Do) -> list[Any]:
@@ -223,8 +246,9 @@ def _acting(shell: Shell, name: str, deed: Deed, do: _Do) -> list[Any]:
             preview = await gate.run(lambda: console.rehearse(context, tenant, license_id, run))
         except NotFound:
             raise
-        except (Invalid, Conflict) as error:
-            return show(request, license_id, told, problem=error.detail, status=error.status)
+        except (Invalid, Conflict, Misconfigured) as error:
+            status = min(error.status, _UNFIT)
+            return show(request, license_id, told, problem=error.detail, status=status)
         return shell.page(request, "console_preview.html", **_previewed(license_id, name, told, preview))
 
     return [form, act]

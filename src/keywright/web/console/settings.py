@@ -17,6 +17,7 @@ from keywright.web.console import words
 from keywright.web.console.asking import REASON, Asked, Deal, Effect, Field, Once, Steps, routes_of
 from keywright.web.console.gate import Form, Web, act_of, needs, signed_of
 from keywright.web.console.shell import Shell
+from keywright.web.storefront.words import provider_name
 
 _PAGE: Final = "/console/settings"
 _PROVIDER: Final = f"{_PAGE}/providers/{{provider:str}}"
@@ -25,7 +26,6 @@ _END_TOKEN: Final = f"{_PAGE}/tokens/{{token_id:str}}/revoke"
 _ABOVE: Final = "Settings"
 _UNFIT: Final = 422
 
-NAMES: Final = {"stripe": "Stripe", "paystack": "Paystack", "paypal": "PayPal"}
 _LABELS: Final = {
     "STRIPE_SECRET_KEY": ("Secret key", "Begins with sk_ or rk_. Stripe: Developers, API keys."),
     "PAYSTACK_SECRET_KEY": ("Secret key", "Begins with sk_. Paystack: Settings, API Keys & Webhooks."),
@@ -118,7 +118,7 @@ def _shown(one: Standing) -> dict[str, Any]:
         said = "No webhook is believed yet: set it up."
     return {
         "id": one.provider,
-        "name": NAMES.get(one.provider, one.provider),
+        "name": provider_name(one.provider),
         "label": label,
         "badge": badge,
         "said": said,
@@ -140,13 +140,18 @@ def _trying(shell: Shell) -> Any:
         return shell.page(
             request,
             "console_provider_test.html",
-            name=NAMES.get(provider, provider),
+            name=provider_name(provider),
             provider=provider,
             is_well=all(line.state != "wrong" for line in lines),
-            lines=[(line.check, *_STATES[line.state], _upper(line.says)) for line in lines],
+            lines=[(_check(provider, line.check), *_STATES[line.state], _upper(line.says)) for line in lines],
         )
 
     return try_out
+
+
+def _check(provider: str, check: str) -> str:
+    """`stripe webhook`: Webhook."""
+    return check.removeprefix(provider).strip().capitalize() or "API key"
 
 
 def _setting_up(shell: Shell) -> list[Any]:
@@ -162,7 +167,7 @@ def _setting_up(shell: Shell) -> list[Any]:
             "console_provider.html",
             status=status,
             problem=problem,
-            name=NAMES.get(provider, provider),
+            name=provider_name(provider),
             provider=provider,
             standing=_shown(standing),
             sells=standing.sells,
@@ -204,16 +209,19 @@ def _sentence(error: KeywrightError) -> str:
 
 
 def _upper(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    """A sentence; what begins with an id or an address is left as it is."""
+    return text[:1].upper() + text[1:] if text.partition(" ")[0].strip(",.:;").isalpha() else text
 
 
 def _told(tried: Tried) -> dict[str, Any]:
     done = tried.done
     return {
-        "name": NAMES.get(done.provider, done.provider),
+        "name": provider_name(done.provider),
         "done": done,
         "mode": "live" if done.live else "test",
-        "warnings": [*tried.warnings, *done.left],
+        "did": [_upper(one) for one in done.did],
+        "notes": [_upper(one) for one in done.notes],
+        "warnings": [_upper(one) for one in (*tried.warnings, *done.left)],
         "mapped": [
             (price.external_id, f"{price.plan} {price.key}", price.differs or "As in the catalog")
             for price in done.prices.mapped

@@ -12,6 +12,7 @@ from keywright.flows.context import Context
 from keywright.web.console import (
     catalog,
     events,
+    firms,
     home,
     keys,
     licenses,
@@ -42,6 +43,7 @@ def routes(context: Context) -> list[Any]:
         *reconcile.routes(shell),
         *catalog.routes(shell),
         *keys.routes(shell),
+        *firms.routes(shell),
         *settings.routes(shell),
         *trail.routes(shell),
         *people.routes(shell),

@@ -18,6 +18,7 @@ from keywright.web.console.gate import Gate, Web, needs, signed_of
 from keywright.web.console.shell import Shell
 
 _PAGE: Final = "/console/audit"
+_LONGEST_ID: Final = 20
 _COLUMNS: Final = ("seq", "at", "actor", "who", "act", "subject", "whom", "detail", "hash")
 # What staff do most; the field takes every other act as well.
 _ACTS: Final = (
@@ -106,11 +107,16 @@ def _shown(line: Line) -> Shown:
         title=line.act.replace(".", " ").replace("_", " ").capitalize(),
         actor=line.who or line.actor,
         by=line.actor,
-        subject=line.whom or line.subject,
+        subject=line.whom or _short(line.subject),
         on=line.subject,
         why=why,
         lines=[(name.replace("_", " "), words.value(of)) for name, of in detail.items()],
     )
+
+
+def _short(id_: str) -> str:
+    """An id as people compare it: its two ends. The whole stands in the files, and behind the link."""
+    return id_ if len(id_) <= _LONGEST_ID or " " in id_ else f"{id_[:8]}…{id_[-6:]}"
 
 
 def _checking(shell: Shell) -> Any:

@@ -36,6 +36,9 @@ DONE: Final[Mapping[str, str]] = {
     "resend": "The mail with the key is on its way.",
     "rotate-key": "The license has a new key. It is on its way to the holder; the old one is dead.",
     "free": "The machine is free.",
+    "seats": "The seats were changed.",
+    "note": "The note stands on the timeline.",
+    "firm": "The firm of the license is named. Where its plan has HMAC keys, a new one is on its way.",
     "replayed": "The event was applied again.",
     "role": "The role was changed.",
     "closed": "The account was closed.",
@@ -66,6 +69,7 @@ NAMES: Final[Mapping[str, str]] = {
     "activations": "Machines",
     "key_last5": "Key ends in",
     "reason": "Reason",
+    "firm": "Firm",
 }
 
 
@@ -106,6 +110,19 @@ DEEDS: Final[Mapping[str, Deed]] = {
         "Takes the license off the machine, so that another one can take its place. The program there may go "
         "on until its lease ends.",
         asks="machine",
+    ),
+    "seats": Deed(
+        "Give seats",
+        "Seats from you: on top of those that are paid for, or all of them where nothing was. Fewer cut "
+        "nobody off: new machines are refused until the count fits.",
+        asks="seats",
+    ),
+    "note": Deed("Write a note", "Puts your words on the timeline, and changes nothing.", asks="note"),
+    "firm": Deed(
+        "Name the firm",
+        "For a license whose keys are checked on the customer's own premises: the firm, exactly as its "
+        "installation is called. It gets a new HMAC key by mail; that of another firm is good for nothing.",
+        asks="firm",
     ),
 }
 
