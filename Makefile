@@ -79,7 +79,7 @@ reference: $(TEST) ## Write those parts of docs/reference that the code tells
 	@$(BIN)/python -m tools.reference
 
 shots: $(TEST) ## Take the pictures of the documentation anew (needs Chromium)
-	@KEYWRIGHT_SHOTS=$(CURDIR)/docs/img $(BIN)/python -m pytest tests/browser/test_tutorial.py $(ARGS)
+	@KEYWRIGHT_SHOTS=$(CURDIR)/docs/img $(BIN)/python -m pytest tests/browser/test_tutorial.py tests/browser/test_buying.py -k "tutorial or component" $(ARGS)
 
 docs: $(DOCS) ## Build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --site-dir site

@@ -208,6 +208,10 @@ def test_every_component_is_shown(
     page.goto(f"{town.url}/demo/design")
     expect(page.get_by_role("heading", level=2)).to_have_count(7)
     photograph(page, f"design-{width}-{'dark' if dark else 'light'}")
+    if shots := os.environ.get("KEYWRIGHT_SHOTS"):  # the picture in the documentation
+        page.set_viewport_size({"width": 1000, "height": 800})
+        page.emulate_media(color_scheme="light")
+        page.screenshot(path=Path(shots) / "design.png", full_page=True)
 
 
 # -- afterwards ----------------------------------------------------------------------------------------------

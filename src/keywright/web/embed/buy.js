@@ -16,6 +16,7 @@
   const address = new URL(`/buy/${product}`, store);
   if (plan) address.searchParams.set("plan", plan);
   if (told.interval) address.searchParams.set("interval", told.interval);
+  if (told.currency) address.searchParams.set("currency", told.currency);
   if (told.quantity) address.searchParams.set("quantity", told.quantity);
   const link = document.createElement("a");
   link.href = address.href;
