@@ -352,9 +352,9 @@ def test_a_test_tells_mistakes_apart(bare: House, sandbox: SandboxServer) -> Non
     page = send(owner.client, f"{STRIPE}/test", before)
     shown = text_of(page)
     assert "Something is wrong" in shown
-    assert "stripe Well Test mode" in shown
-    assert "stripe server Wrong The credentials were changed since this server started" in shown
-    assert "stripe webhook Wrong" in shown  # nobody serves the address in here
+    assert "API key Well Test mode" in shown
+    assert "Server Wrong The credentials were changed since this server started" in shown
+    assert "Webhook Wrong" in shown  # nobody serves the address in here
     assert "is sent exactly what is read" in shown
     assert sandbox.api_key not in page.text
 
