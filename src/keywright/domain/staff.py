@@ -11,7 +11,8 @@ ROLES: Final[tuple[Role, ...]] = get_args(Role)
 
 Deed = Literal["look", "help", "decide", "govern"]
 """`look`: see licenses and events. `help`: what a customer asks for, all of which can be taken back.
-`decide`: revoke, replay, see who works here. `govern`: let people in and out."""
+`decide`: revoke, replay, change catalog and signing keys, read the audit, see who works here. `govern`: let
+people and programs in and out, and type a provider's credentials."""
 
 Kind = Literal["totp", "passkey", "recovery"]
 

@@ -19,9 +19,9 @@ from keywright.store.staff_sessions import Session
 
 ROLES: Final[Mapping[str, str]] = {
     "owner": "Owner: may do everything, and lets people in and out",
-    "admin": "Admin: may do everything but let people in and out",
+    "admin": "Admin: may do everything but let people in and out, and handle credentials",
     "support": "Support: may help customers, not revoke or replay",
-    "read-only": "Read-only: sees licenses and events, changes nothing",
+    "read-only": "Read-only: sees licenses, events, catalog and keys, changes nothing",
 }
 DONE: Final[Mapping[str, str]] = {
     "added": "The second factor was added. A mail about it is on its way to you.",
