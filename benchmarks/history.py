@@ -272,6 +272,8 @@ def main() -> None:
                 _acts(context, connection)
     with database.write() as connection:
         revenue.recount(connection)
+    with database.write() as connection:
+        revenue.recount(connection)
     settle(database)
     database.dispose()
     print(f"{held} licenses, {written} timeline entries")

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from keywright.domain.facts import PaymentSeen, RefundPart, Stamp
 from keywright.domain.plan import Terms
 from keywright.domain.purchase import Purchase, absorb
-from keywright.flows import alarms, numbers, reconcile, reconciliation_views, staff_factors
+from keywright.flows import alarms, numbers, operate, reconcile, reconciliation_views, staff_factors
 from keywright.flows.context import Context
 from keywright.store import revenue
 from keywright.store.tables import announcements, licenses, timeline
@@ -120,6 +120,20 @@ def test_licenses_are_counted_as_new_and_as_lost(house: House, clock: TurnableCl
 def alter(context: Context, id_: str, **values: object) -> None:
     with context.database.write() as connection:
         connection.execute(sa.update(licenses).where(licenses.c.id == id_).values(**values))
+
+
+@only_sqlite
+def test_many_licenses_are_not_counted_each_time(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.stock(context, price_pro=Terms(term="perpetual"))
+    passed = [0.0]
+    board, tenant = numbers.Board(lambda: passed[0]), context.master.id
+    assert [board.read(context, tenant)[1] for _ in range(2)] == [False, False]
+    monkeypatch.setattr(numbers, "COUNTED_EACH_TIME", -1)
+    monkeypatch.setattr(numbers, "_COUNTED_A_SECOND", 0.1)
+    operate.issue(context, tenant, operate.Order("dashcaddy/plan-0", "a@example.com"), operate.Act("test"))
+    assert [board.read(context, tenant)[1] for _ in range(2)] == [False, True]
+    passed[0] = 10.1
+    assert not board.read(context, tenant)[1]
 
 
 def test_the_months_end_with_the_running_one() -> None:

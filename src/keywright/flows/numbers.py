@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -14,6 +15,8 @@ from keywright.store import numbers, revenue
 from keywright.store.revenue import Taken
 
 MONTHS: Final = 12
+COUNTED_EACH_TIME: Final = 20_000
+_COUNTED_A_SECOND: Final = 10_000
 _DECEMBER: Final = 12
 
 
@@ -33,11 +36,12 @@ class Currency(msgspec.Struct, frozen=True):
 
 
 class Numbers(msgspec.Struct, frozen=True):
-    """How the tenant stands. `months`: `2026-11`, the newest last; every list of months is as long.
+    """How the tenant stood at a moment. `months`: `2026-11`, newest last; all lists of months are as long.
 
     `live`: the revenue is of live accounts; else of test accounts, and no real money.
     """
 
+    at: datetime
     licenses: Mapping[str, int]
     events: Mapping[str, int]
     mails: Mapping[str, int]
@@ -57,6 +61,7 @@ def home(context: Context, tenant: str) -> Numbers:
     with context.database.read() as connection:
         census = numbers.census(connection, tenant, now, starts)
         return Numbers(
+            at=now,
             licenses=census.states,
             events=numbers.count_events(connection, tenant),
             mails=numbers.count_mails(connection, tenant),
@@ -66,6 +71,29 @@ def home(context: Context, tenant: str) -> Numbers:
             revenue=_by_currency(revenue.since(connection, tenant, names[0]), names, live=live),
             live=live,
         )
+
+
+class Board:
+    """The numbers, kept for a while where counting takes long: ten seconds for a hundred thousand licenses.
+
+    Below `COUNTED_EACH_TIME` licenses nothing is kept.
+    """
+
+    def __init__(self, elapsed: Callable[[], float] = time.monotonic) -> None:
+        self._elapsed = elapsed
+        self._kept: dict[str, tuple[float, Numbers]] = {}
+
+    def read(self, context: Context, tenant: str) -> tuple[Numbers, bool]:
+        """The numbers, and whether they were kept: not of this very moment."""
+        until, known = self._kept.get(tenant, (0.0, None))
+        if known is not None and self._elapsed() < until:
+            return known, True
+        found = home(context, tenant)
+        count = sum(found.licenses.values())
+        self._kept.pop(tenant, None)
+        if count > COUNTED_EACH_TIME:
+            self._kept[tenant] = (self._elapsed() + count / _COUNTED_A_SECOND, found)
+        return found, False
 
 
 def months_until(now: datetime) -> list[datetime]:

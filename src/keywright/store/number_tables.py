@@ -28,6 +28,9 @@ sa.Index(
     "ix_timeline_revoked", timeline.c.tenant_id, timeline.c.at, sqlite_where=ENDED, postgresql_where=ENDED
 )
 
+# The moment first, as below. It never moves: a license is made once.
+sa.Index("ix_licenses_made", licenses.c.created_at, licenses.c.tenant_id)
+
 # Alarms, and mails to staff and visitors: few among the mails about licenses.
 APART = sa.text("license_id IS NULL")
 sa.Index(

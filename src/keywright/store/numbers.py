@@ -15,7 +15,8 @@ from keywright.store.tables import announcements, inbox, licenses, timeline
 
 _NOT_OUT: Final = ("pending", "waiting", "failed")
 _NOT_THROUGH: Final = ("parked", "accepted", "failed", "dead")
-_BEFORE: Final = -1
+_STATES: Final = ("revoked", "suspended", "pending", "active", "grace", "expired")
+_AT_ONCE: Final = 500
 # It has another license in its place.
 _MOVED: Final = ("merged", "replaced")
 
@@ -33,72 +34,106 @@ def census(connection: sa.Connection, tenant: str, now: datetime, months: Sequen
 
     A license ended in the month in which its time and grace were over, or in which it was revoked.
     """
-    held, state = licenses.c, _state(now)
-    made = _month(held.created_at, months)
-    over = sa.case((held.grace_until > held.active_until, held.grace_until), else_=held.active_until)
-    ran_out = sa.and_(state == "expired", held.lost_until.is_(None))
-    ended = sa.case((ran_out, _month(over, months)), else_=_BEFORE)
-    counted = sa.select(state.label("state"), made.label("made"), ended.label("ended"))
-    per_license = counted.where(held.tenant_id == tenant).subquery()
-    columns = (per_license.c.state, per_license.c.made, per_license.c.ended)
-    query = sa.select(*columns, sa.func.count()).group_by(*columns)
-    states: Counter[str] = Counter()
-    of_made, of_ended = [0] * len(months), [0] * len(months)
-    for name, born, over_in, count in connection.execute(query):
-        states[name] += count
-        if born >= 0:
-            of_made[born] += count
-        if over_in >= 0:
-            of_ended[over_in] += count
-    for month, count in _revoked(connection, tenant, now, months):
-        of_ended[month] += count
-    return Census(dict(states), of_made, of_ended)
+    held = licenses.c
+    # One number to group by: what is sorted is short. States first, then the months in which time ran out.
+    ran_out = _month(_end(), months) + len(_STATES)
+    expired = sa.and_(_is(now, "expired"), held.lost_until.is_(None), _end() >= months[0])
+    number = sa.case((expired, ran_out), else_=_state(now)).label("number")
+    query = sa.select(number, sa.func.count()).where(_of(tenant)).group_by("number")
+    states, ended = Counter[str](), [0] * len(months)
+    for found, count in connection.execute(query):
+        month = found - len(_STATES)
+        states["expired" if month >= 0 else _STATES[found]] += count
+        if month >= 0:
+            ended[month] += count
+    for month, count in _revoked(connection, tenant, now, months).items():
+        ended[month] += count
+    return Census(dict(states), _made(connection, tenant, months), ended)
 
 
-def _state(now: datetime) -> sa.ColumnElement[str]:
-    """What a license is now: `license.status` told in SQL."""
+def _of(tenant: str) -> sa.ColumnElement[bool]:
+    # As an expression: by an index on the tenant SQLite would visit each license by itself.
+    return licenses.c.tenant_id + "" == tenant
+
+
+def _end() -> sa.ColumnElement[Any]:
+    held = licenses.c
+    return sa.case((held.grace_until > held.active_until, held.grace_until), else_=held.active_until)
+
+
+def _is(now: datetime, state: str) -> sa.ColumnElement[bool]:
+    return _state(now) == _STATES.index(state)
+
+
+def _state(now: datetime) -> sa.ColumnElement[int]:
+    """What a license is now, as its place among the states: `license.status` told in SQL."""
     held = licenses.c
     paid = held.active_until.is_not(None) & (held.active_until > now)
+
+    def place(state: str) -> sa.ColumnElement[int]:
+        return sa.literal_column(str(_STATES.index(state)), sa.Integer)
+
     return sa.case(
-        (held.standing == "revoked", sa.literal("revoked")),
-        (held.lost_until.is_not(None) & (held.lost_until > now) & ~paid, sa.literal("revoked")),
-        ((held.standing == "suspended") | ((held.standing == "paused") & ~paid), sa.literal("suspended")),
-        (held.active_until.is_(None), sa.literal("pending")),
-        (paid, sa.literal("active")),
-        (held.grace_until > now, sa.literal("grace")),
-        else_=sa.literal("expired"),
+        (held.standing == "revoked", place("revoked")),
+        (held.lost_until.is_not(None) & (held.lost_until > now) & ~paid, place("revoked")),
+        ((held.standing == "suspended") | ((held.standing == "paused") & ~paid), place("suspended")),
+        (held.active_until.is_(None), place("pending")),
+        (paid, place("active")),
+        (held.grace_until > now, place("grace")),
+        else_=place("expired"),
     )
 
 
 def _month(at: sa.ColumnElement[Any], months: Sequence[datetime]) -> sa.ColumnElement[int]:
-    """The place of a moment among the months; -1 before the first."""
-    later = [(at >= month, sa.literal(number)) for number, month in reversed(list(enumerate(months)))]
-    return sa.case(*later, else_=sa.literal(_BEFORE))
+    """The place of a moment among the months; before the first, the first."""
+    later = [
+        (at >= month, sa.literal_column(str(number), sa.Integer))
+        for number, month in reversed(list(enumerate(months)))
+        if number
+    ]
+    return sa.case(*later, else_=sa.literal_column("0", sa.Integer))
+
+
+def _made(connection: sa.Connection, tenant: str, months: Sequence[datetime]) -> list[int]:
+    """How many licenses are of each month."""
+    held = licenses.c
+    counted = []
+    for number, month in enumerate(months):
+        query = sa.select(sa.func.count()).where(_of(tenant), held.created_at >= month)
+        if number + 1 < len(months):
+            query = query.where(held.created_at < months[number + 1])
+        counted.append(query.scalar_subquery())
+    return list(connection.execute(sa.select(*counted)).one())
 
 
 def _revoked(
     connection: sa.Connection, tenant: str, now: datetime, months: Sequence[datetime]
-) -> list[tuple[int, int]]:
+) -> dict[int, int]:
     """Those that were revoked and do not run now, by the month in which they were last."""
     newest = (
-        sa.select(timeline.c.license_id, sa.func.max(timeline.c.at).label("at"))
+        sa.select(timeline.c.license_id, sa.func.max(timeline.c.at))
         .where(timeline.c.tenant_id == tenant, ENDED, timeline.c.at >= months[0])
         .group_by(timeline.c.license_id)
-        .subquery()
     )
+    # One after the other: asked for both at once, SQLite reads every license there is.
+    revoked = {id_: at for id_, at in connection.execute(newest)}  # noqa: C416  # rows, not pairs
+    found: Counter[int] = Counter()
+    ids = sorted(revoked)
+    for start in range(0, len(ids), _AT_ONCE):
+        for id_ in connection.execute(_gone(now, ids[start : start + _AT_ONCE])).scalars():
+            found[sum(revoked[id_] >= month for month in months) - 1] += 1
+    return dict(found)
+
+
+def _gone(now: datetime, ids: Sequence[str]) -> sa.Select[tuple[str]]:
+    """Those of these licenses that were taken, and have no other in their place."""
     held = licenses.c
-    month = _month(newest.c.at, months)
-    query = (
-        sa.select(month.label("month"), sa.func.count())
-        .select_from(newest.join(licenses, held.id == newest.c.license_id))
-        .where(
-            _state(now).in_(("revoked", "expired", "pending")),
-            sa.or_(held.standing == "revoked", held.lost_until.is_not(None)),
-            held.reason.not_in(_MOVED),
-        )
-        .group_by("month")
+    return sa.select(held.id).where(
+        held.id.in_(ids),
+        sa.or_(_is(now, "revoked"), _is(now, "expired"), _is(now, "pending")),
+        sa.or_(held.standing == "revoked", held.lost_until.is_not(None)),
+        held.reason.not_in(_MOVED),
     )
-    return [(number, count) for number, count in connection.execute(query) if number >= 0]
 
 
 def count_events(connection: sa.Connection, tenant: str) -> dict[str, int]:

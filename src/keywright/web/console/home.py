@@ -8,8 +8,7 @@ from litestar import Response, get
 from litestar.params import FromPath
 
 from keywright.domain.errors import NotFound
-from keywright.flows import numbers
-from keywright.flows.numbers import Numbers
+from keywright.flows.numbers import Board, Numbers
 from keywright.web.console import figures
 from keywright.web.console.gate import Web, needs, signed_of
 from keywright.web.console.shell import Shell
@@ -32,15 +31,16 @@ _MAILS: Final = (
 
 def routes(shell: Shell) -> list[Any]:
     """`/console`, and the page for whatever is not there."""
-    gate = shell.gate
+    gate, board = shell.gate, Board()
 
     @get("/console", **needs(gate, "look"))
     async def home(request: Web) -> Response[Any]:
         tenant = signed_of(request).staff.tenant_id
-        found = await gate.run(lambda: numbers.home(shell.context, tenant))
+        found, kept = await gate.run(lambda: board.read(shell.context, tenant))
         return shell.page(
             request,
             "console_home.html",
+            counted=f"{found.at:%H:%M:%S} UTC" if kept else "",
             licenses=[(name, label, found.licenses.get(name, 0)) for name, label in _LICENSES],
             moved=_moved(found),
             events=[(name, label, found.events.get(name, 0)) for name, label in _EVENTS],

@@ -43,12 +43,14 @@ def upgrade() -> None:
         postgresql_where=apart,
     )
     op.create_index("ix_licenses_last5", "licenses", ["key_last5", "tenant_id"])
+    op.create_index("ix_licenses_made", "licenses", ["created_at", "tenant_id"])
     # By the code of today: it reads the same document as the server, and what that is like does not change
     # without another migration.
     revenue.recount(op.get_bind())
 
 
 def downgrade() -> None:
+    op.drop_index("ix_licenses_made", table_name="licenses")
     op.drop_index("ix_licenses_last5", table_name="licenses")
     op.drop_index("ix_announcements_apart", table_name="announcements")
     op.drop_index("ix_timeline_revoked", table_name="timeline")
