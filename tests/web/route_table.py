@@ -238,6 +238,10 @@ POST /console/staff/{staff_id:str}/role | console | staff:owner proven | of the 
 POST /console/staff/{staff_id:str}/close | console | staff:owner proven | of the session
 POST /console/staff/{staff_id:str}/end-sessions | console | staff:owner proven | of the session
 POST /console/staff/{staff_id:str}/link | console | staff:owner proven | of the session
+GET /console/looks | console | staff:read-only | of the session
+GET /console/looks/letters/{letter:str} | console | staff:read-only | of the session
+GET /console/looks/change | console | staff:admin | of the session
+POST /console/looks/change | console | staff:admin | of the session
 GET /console/you | console | staff:read-only | of the session
 POST /console/you/sessions/{session_id:str}/end | console | staff:read-only | of the session
 GET /console/you/prove | console | staff:read-only | of the session

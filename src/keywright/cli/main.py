@@ -17,6 +17,7 @@ from keywright.cli import (
     event,
     key,
     license,  # noqa: A004  # as its command
+    look,
     provider,
     reconcile,
     sandbox,
@@ -49,6 +50,7 @@ app.add_typer(license.app, name="license")
 app.add_typer(event.app, name="event")
 app.add_typer(key.app, name="key")
 app.add_typer(token.app, name="token")
+app.add_typer(look.app, name="look")
 app.add_typer(staff.app, name="staff")
 app.add_typer(sandbox.app, name="sandbox")
 

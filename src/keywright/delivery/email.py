@@ -14,6 +14,7 @@ from binascii import b2a_qp
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.errors import MessageError
+from email.header import Header
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -321,6 +322,10 @@ def _quoted(content: str) -> bytes:
 def _subject(subject: str) -> str:
     if subject.isascii() and len(subject) <= _LONGEST_PLAIN and "=?" not in subject:
         return f"Subject: {subject}\r\n"
+    if "=?" in subject:
+        # The library leaves what looks encoded as it is (RFC 2047): readers would see what it decodes to.
+        encoded = Header(subject, "utf-8", header_name="Subject").encode(linesep="\r\n")
+        return f"Subject: {encoded}\r\n"
     return _header("Subject", subject)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import email
 import email.policy
 import re
@@ -75,8 +76,18 @@ def _mail(path: Path) -> ShownMail:
         sender=str(message["from"] or ""),
         at=f"{at:%Y-%m-%d %H:%M:%S} UTC",
         text=_part(message, "plain"),
-        html=_part(message, "html"),
+        html=_with_pictures(message, _part(message, "html")),
     )
+
+
+def _with_pictures(message: EmailMessage, html: str) -> str:
+    """The HTML with the pictures that came along beside it: the page around it lets in no others."""
+    for part in message.walk():
+        name = str(part["content-id"] or "").strip("<>")
+        if name and part.get_content_type() == "image/png":
+            content = base64.b64encode(part.get_content()).decode()
+            html = html.replace(f"cid:{name}", f"data:image/png;base64,{content}")
+    return html
 
 
 def _part(message: EmailMessage, kind: str) -> str:
