@@ -163,7 +163,7 @@ def open_for_business(folder: Path, prepared: Prepared) -> Iterator[Furnished]:
     place = place_in(folder, prepared)
     with opened(place) as context:
         sell(context)
-        place.ids["license"] = buy(context)
+        place.ids["license"], place.ids["key"] = buy(context)
         place.ids |= licenses_of_every_kind(context)
         place.ids |= events_of_every_kind(context)
         signed, place.staff_session, place.totp_secret = hire(context, OWNER)
@@ -183,8 +183,8 @@ def sell(context: Context, text: str = CATALOG) -> None:
     catalog.apply(context, catalog_file.parse(text, source="catalog", environment={}))
 
 
-def buy(context: Context) -> str:
-    """Ada's subscription, on two machines. Returns the license's id."""
+def buy(context: Context) -> tuple[str, str]:
+    """Ada's subscription, on two machines. Returns the license's id and key."""
     start = datetime.now(UTC) - timedelta(days=3)
     end = start + timedelta(days=30)
     sub = stripe.subscription("sub_ada", start, end, quantity=2)
@@ -192,8 +192,9 @@ def buy(context: Context) -> str:
     paid = stripe.invoice("in_ada", "sub_ada", start, end, quantity=2, amount=10000, email=BUYER)
     world.hand_in(context, stripe.event("invoice.paid", paid, start))
     held = world.the_license(context)
-    activate(context, world.key_of(context, held), "Ada's desk", "The laptop with a " + "long " * 12 + "name")
-    return held.id
+    key = world.key_of(context, held)
+    activate(context, key, "Ada's desk", "The laptop with a " + "long " * 12 + "name")
+    return held.id, key
 
 
 def activate(context: Context, key: str, *names: str) -> None:

@@ -52,7 +52,7 @@ def barriers(page: Page) -> list[str]:
     everything = os.environ.get("KEYWRIGHT_AXE") == "all"
     for scheme in ("light", "dark"):
         # Without motion: a color that is on its way is none to judge.
-        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]  # one of two
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         only: dict[str, Any] = {"type": "tag", "values": _TAGS}
         if scheme == "dark" and not everything:
             only = {"type": "rule", "values": _COLORS}
