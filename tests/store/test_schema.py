@@ -11,7 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from keywright.flows.context import Context
-from keywright.store import announcements, inbox, portal_views, revocations
+from keywright.store import announcements, inbox, mails, numbers, portal_views, revocations
 from keywright.store.tables import metadata
 
 Query = Callable[[sa.Connection], object]
@@ -54,6 +54,22 @@ def plans_of(context: Context, query: Query) -> list[str]:
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
+        (
+            lambda c: numbers.census(c, "ten_1", NOW, [NOW, NOW]),
+            "COVERING INDEX ix_licenses_made (created_at>?)",
+        ),
+        (
+            lambda c: numbers.census(c, "ten_1", NOW, [NOW, NOW]),
+            "ix_timeline_revoked (tenant_id=? AND at>?)",
+        ),
+        (
+            lambda c: mails.list_page(c, "ten_1", status="", about="alarm", after="", limit=50),
+            "ix_announcements_apart (tenant_id=?)",
+        ),
+        (
+            lambda c: mails.list_page(c, "ten_1", status="sent", about="", after="ann_1", limit=50),
+            "sqlite_autoindex_announcements_1 (id<?)",
+        ),
         (lambda c: announcements.pending(c, "bat_1"), "ix_announcements_batch (batch=? AND status=?)"),
         (
             lambda c: inbox.list_page(c, "ten_1", filters={}, after="evt_1", limit=50),
@@ -79,6 +95,7 @@ def plans_of(context: Context, query: Query) -> list[str]:
         ),
     ],
     ids=[
+        *("made", "revoked lately", "alarms", "newest sent"),
         *("owed", "events", "event", "customers by address", "licenses of a customer", "any of a customer"),
         *("revoked", "files"),
     ],
