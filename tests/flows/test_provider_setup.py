@@ -19,6 +19,7 @@ from keywright.flows.provider_setup import Done, Wish
 from keywright.providers.stripe import api, shapes
 from keywright.providers.stripe.setup import EVENTS, StripeSetup
 from keywright.sandbox.app import SandboxServer
+from keywright.store import audit
 from keywright.store.tables import vault_entries
 from tests.e2e.recorder import Recorder
 
@@ -66,6 +67,13 @@ def kept(context: Context, kind: str) -> str | None:
         return credentials.find(connection, context.vault, context.channels["stripe"].account, kind)
 
 
+def told_of(context: Context) -> list[audit.Entry]:
+    """What the audit says, oldest first."""
+    with context.database.read() as connection:
+        page = audit.list_page(connection, context.master.id, filters={}, before=None, limit=10)
+    return page[::-1]
+
+
 def test_it_is_made_once(context: Context, setup: StripeSetup, sandbox: SandboxServer) -> None:
     done = run(context, setup)
     (made,) = endpoints(sandbox)
@@ -75,6 +83,7 @@ def test_it_is_made_once(context: Context, setup: StripeSetup, sandbox: SandboxS
     assert done.endpoint == made["id"]
     assert (done.left, done.notes, done.live) == ((), (), False)
     assert kept(context, "stripe.webhook_secret") == sandbox.sandbox.state.endpoint_secrets[made["id"]]
+    assert told_of(context)[-1].act == "provider.set_up"
     again = run(context, setup)
     assert endpoints(sandbox) == [made]
     assert (again.did, again.left, again.notes) == ((), (), ())

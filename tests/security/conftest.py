@@ -14,6 +14,7 @@ import pytest
 from keywright.domain.plan import Terms
 from keywright.flows import staff_factors
 from keywright.flows.context import Context
+from keywright.signing.hmac_key import DerivedSecrets
 from tests.conftest import TurnableClock
 from tests.life import stripe, world
 from tests.life.billing import BillDesk, billed_by
@@ -46,7 +47,9 @@ def phone(monkeypatch: pytest.MonkeyPatch) -> Phone:
 def shop(context: Context, clock: TurnableClock, phone: Phone) -> Context:  # the phone must stand still first
     """One subscription of two seats, paid; its provider is of our own making."""
     desk = BillDesk(clock)
-    made = selling_through(billed_by(replace(context, mailer=Post()), desk), PayDesk(clock))
+    secrets = DerivedSecrets("a master secret of these very tests")
+    made = replace(context, mailer=Post(), firm_secrets=secrets)
+    made = selling_through(billed_by(made, desk), PayDesk(clock))
     world.stock(made, price_pro=Terms(moves=1, offline=7 * 86400))
     start = clock.now()
     world.hand_in(made, desk.told())

@@ -38,7 +38,8 @@ class Tour:
         pay_desk = self.context.channels["stripe"].api
         assert isinstance(pay_desk, PayDesk)
         pay_desk.paid(self.order.reference)
-        self.bearer = tokens.create(self.context, self.context.master, "all", "admin")[1]
+        made, self.bearer = tokens.create(self.context, self.context.master, "all", "admin")
+        self.token_id = made.id
         self.ids = {
             "license_id": held.id,
             "activation_id": self._first(activations.c.id),

@@ -11,6 +11,7 @@ import typer
 from keywright.cli.session import (
     AsJson,
     TenantSlug,
+    actor,
     opened,
     print_json,
     print_members,
@@ -94,7 +95,7 @@ def replay(
     json: AsJson = False,
 ) -> None:
     """Apply kept events again: one, or all that fit. Exits 1 when one failed."""
-    from keywright.flows import events
+    from keywright.flows import asked_for, events
 
     filters = _filters(status, type_, provider, since)
     if (event is None) == (not filters):
@@ -111,6 +112,10 @@ def replay(
             )
             done += page.items
             cursor, more = page.next_cursor, page.next_cursor is not None
+        if not dry_run and event is not None:
+            asked_for.note_replay(context, seller, actor(), done[0], refetch=refetch)
+        elif not dry_run:
+            asked_for.note_replays(context, seller, actor(), filters, done, refetch=refetch)
         if refetch and not dry_run and any(one.asked for one in done):
             tell_if_unattended(context, "the provider is asked")
     if json:

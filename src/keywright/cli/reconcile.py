@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from keywright.cli.session import AsJson, opened, print_json, print_table, tell_if_unattended
+from keywright.cli.session import AsJson, actor, opened, print_json, print_table, tell_if_unattended
 
 if TYPE_CHECKING:
     from keywright.flows.reconcile import Progress
@@ -35,12 +35,14 @@ def reconcile(
     json: AsJson = False,
 ) -> None:
     """Compare with what the providers have had; with --fix repair. Exits 1 when one could not be asked."""
+    from keywright.flows import asked_for
     from keywright.flows import reconcile as flow
 
     with opened() as context:
         wish = flow.Wish(provider, _moment(since, context.clock.now()), fix)
         with _progress() as progress:
             report = flow.reconcile(context, wish, progress)
+        asked_for.note_reconciliation(context, context.master.id, actor(), wish)
         if any(one.applied for one in report.accounts):
             tell_if_unattended(context)
     if json:

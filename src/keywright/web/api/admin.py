@@ -12,7 +12,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from keywright.domain.errors import Invalid, NotFound
-from keywright.flows import events, license_views, tokens
+from keywright.flows import asked_for, events, license_views, tokens
 from keywright.flows.context import Context
 from keywright.flows.events import EventPage, EventShown, Replayed
 from keywright.flows.license_views import ActivationPage, LicensePage, LicenseRow, TimelinePage
@@ -178,7 +178,10 @@ def _event_routes(context: Context) -> Sequence[HTTPRouteHandler]:
     ) -> Difference:
         told = data if data is not None else ReplayBody()
         tenant = token_of(request).tenant_id
-        return events.replay_one(context, tenant, event_id, dry_run=told.dry_run, refetch=told.refetch)
+        made = events.replay_one(context, tenant, event_id, dry_run=told.dry_run, refetch=told.refetch)
+        if not told.dry_run:
+            asked_for.note_replay(context, tenant, actor_of(request), made, refetch=told.refetch)
+        return made
 
     @post("/api/admin/events/replay", status_code=200, guards=writes, **shared)
     def replay_events(request: Asked, data: JSONBody[ReplayManyBody]) -> Replayed:
@@ -186,15 +189,20 @@ def _event_routes(context: Context) -> Sequence[HTTPRouteHandler]:
         filters = present(given)
         if not filters:
             raise Invalid("Give at least one of `status`, `provider`, `type` and `since`.")
-        return events.replay_page(
+        tenant = token_of(request).tenant_id
+        made = events.replay_page(
             context,
-            token_of(request).tenant_id,
+            tenant,
             filters,
             dry_run=data.dry_run,
             refetch=data.refetch,
             cursor=data.cursor,
             limit=data.limit,
         )
+        if not data.dry_run:
+            by = actor_of(request)
+            asked_for.note_replays(context, tenant, by, filters, made.items, refetch=data.refetch)
+        return made
 
     return [list_events, get_event, replay_event, replay_events]
 

@@ -11,11 +11,11 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from keywright.domain.errors import Forbidden, Invalid
-from keywright.flows import reconcile, reconciliation_views
+from keywright.flows import asked_for, reconcile, reconciliation_views
 from keywright.flows.context import Context
 from keywright.flows.reconcile import Wish
 from keywright.flows.reconciliation_views import AccountReport, ReconciliationPage
-from keywright.web.auth import needs, token_of
+from keywright.web.auth import actor_of, needs, token_of
 from keywright.web.strict_body import StrictRequest
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -50,7 +50,10 @@ def routes(context: Context) -> list[HTTPRouteHandler]:
         if token_of(request).tenant_id != context.master.id:
             raise Forbidden("Only the master tenant has provider accounts of its own here.")
         asked = data or ReconcileBody()
-        return Begun(reconcile.enqueue(context, Wish(asked.provider, asked.since, asked.fix)))
+        wish = Wish(asked.provider, asked.since, asked.fix)
+        work, tenant = reconcile.enqueue(context, wish), token_of(request).tenant_id
+        asked_for.note_reconciliation(context, tenant, actor_of(request), wish, work=work)
+        return Begun(work)
 
     @get("/api/admin/reconciliations", guards=reads, **shared)
     def list_runs(

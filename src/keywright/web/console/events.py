@@ -9,10 +9,9 @@ from litestar import Response, get, post
 from litestar.params import FromPath, FromQuery
 
 from keywright.domain.errors import Conflict, Invalid, Misconfigured, ProviderUnavailable
-from keywright.flows import events
+from keywright.flows import asked_for, events
 from keywright.flows.events import EventRow, EventShown, Replayed
 from keywright.flows.replay import Difference
-from keywright.store import audit
 from keywright.web.console import words
 from keywright.web.console.gate import Web, needs, signed_of
 from keywright.web.console.shell import Shell
@@ -102,9 +101,7 @@ def _replaying(shell: Shell) -> Any:
     def replay(tenant: str, event_id: str, actor: str, *, dry: bool) -> Difference:
         made = events.replay_one(context, tenant, event_id, dry_run=dry)
         if not dry:
-            told = {"event": made.event, "outcome": made.outcome, "changed": made.changed}
-            with context.database.write() as connection:
-                audit.append(connection, tenant, actor, "event.replayed", made.id, told, context.clock.now())
+            asked_for.note_replay(context, tenant, actor, made)
         return made
 
     @post(f"{_LIST}/{{event_id:str}}/replay", status_code=200, **needs(gate, "decide"))
@@ -130,10 +127,7 @@ def _replaying_many(shell: Shell) -> Any:
     def replay(tenant: str, actor: str, filters: dict[str, str], *, dry: bool) -> Replayed:
         made = events.replay_page(context, tenant, filters, dry_run=dry, limit=_PAGE)
         if not dry:
-            told = {"filters": filters, "events": [one.event for one in made.items]}
-            with context.database.write() as connection:
-                now = context.clock.now()
-                audit.append(connection, tenant, actor, "event.replayed", "several", told, now)
+            asked_for.note_replays(context, tenant, actor, filters, made.items)
         return made
 
     @post(f"{_LIST}/replay", status_code=200, **needs(gate, "decide"))

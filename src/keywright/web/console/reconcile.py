@@ -11,12 +11,11 @@ from litestar import Response, get
 from litestar.params import FromQuery
 
 from keywright.domain.errors import Invalid, NotFound
-from keywright.flows import reconcile, reconciliation_views
+from keywright.flows import asked_for, reconcile, reconciliation_views
 from keywright.flows.context import Context
 from keywright.flows.findings import Finding
 from keywright.flows.reconcile import Wish
 from keywright.flows.reconciliation_views import AccountReport, Standing
-from keywright.store import audit
 from keywright.web.console import asking, words
 from keywright.web.console.asking import REASON, Asked, Deal, Effect, Field, Steps
 from keywright.web.console.gate import Web, needs, signed_of
@@ -216,18 +215,8 @@ def _run(context: Context, asked: Asked) -> str:
 
 def _enqueue(context: Context, asked: Asked, wish: Wish) -> None:
     work = reconcile.enqueue(context, wish)
-    told: dict[str, Any] = {"provider": wish.provider or "all", "fix": wish.fix, "work": work}
-    if wish.only is not None:
-        told["only"] = wish.only
-    if wish.since is not None:
-        told["since"] = f"{wish.since:%Y-%m-%d}"
-    if asked.act.reason:
-        told["why"] = asked.act.reason
-    with context.database.write() as connection:
-        subject = wish.provider or "all providers"
-        audit.append(
-            connection, asked.tenant, asked.act.by, "reconcile.asked", subject, told, context.clock.now()
-        )
+    why = asked.act.reason or ""
+    asked_for.note_reconciliation(context, asked.tenant, asked.act.by, wish, why=why, work=work)
 
 
 # -- fix ------------------------------------------------------------------------------------------------
