@@ -37,13 +37,21 @@ def paypal() -> str:
 
 
 def _events(treated: Mapping[str, str], words: Mapping[str, str]) -> str:
-    """Raises KeyError for a type that nobody has described."""
+    told = _described(treated, words)
     in_order = sorted(treated, key=lambda name: (treated[name] == _KEPT, name))
-    return make(["event", "treatment", "what it means"], ([code(n), treated[n], words[n]] for n in in_order))
+    return make(["event", "treatment", "what it means"], ([code(n), treated[n], told[n]] for n in in_order))
+
+
+def _described(names: Iterable[str], words: Mapping[str, str]) -> dict[str, str]:
+    """Each name with its words. Raises LookupError with all that nobody has described."""
+    missing = sorted(set(names) - set(words))
+    if missing:
+        raise LookupError(f"describe in tools/reference/happening_words.py: {', '.join(missing)}")
+    return {name: words[name] for name in names}
 
 
 def timeline() -> str:
-    """Raises KeyError for an entry that has neither a rule nor words here."""
+    """Every kind of entry, with its rule."""
     told = ([code(kind), rule.of_change(kind) or BY_REASON[kind]] for kind in kinds())
     return make(["entry", "the rule behind it"], told)
 
@@ -66,8 +74,10 @@ def acts() -> list[str]:
 
 
 def audit() -> str:
-    """Raises KeyError for an act that nobody has described."""
-    return make(["entry", "what was done"], ([code(act), AUDIT[act]] for act in acts()))
+    """Every act, in words."""
+    return make(
+        ["entry", "what was done"], ([code(a), words] for a, words in _described(acts(), AUDIT).items())
+    )
 
 
 def _named(paths: Iterable[Path]) -> set[str]:
