@@ -30,7 +30,7 @@ from keywright.domain.errors import KeywrightError
 if TYPE_CHECKING:
     from keywright.sandbox.app import SandboxServer
 
-_READY_SECONDS = 30.0
+_READY_SECONDS = 60.0  # of a small machine that does other things, too
 # Placeholders of the sample catalog, and what the sandbox is asked to make for them.
 _PRICES = {
     "price_demo_pro_monthly": ("DashCaddy Pro", 5000, "month"),
