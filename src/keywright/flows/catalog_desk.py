@@ -18,6 +18,7 @@ from keywright.flows.catalog_file import Catalog, CatalogPlan, CatalogRefused, C
 from keywright.flows.catalog_toml import array, inline, members_of, text
 from keywright.flows.context import Context
 from keywright.flows.operate import Act, text_of
+from keywright.store import tenants
 from keywright.store.tenants import Tenant
 
 MOST_TEXT: Final = 256 * 1024
@@ -158,8 +159,13 @@ def _problems(error: CatalogRefused) -> list[Problem]:
 
 
 def _tenant(context: Context, tenant: str) -> Tenant:
-    # The flow takes a tenant and reads its id alone.
-    return context.master if tenant == context.master.id else Tenant(tenant, tenant, tenant)
+    if tenant == context.master.id:
+        return context.master
+    with context.database.read() as connection:
+        found = tenants.find(connection, tenant)
+    if found is None:
+        raise NotFound("There is no such tenant.", code="TENANT_UNKNOWN")
+    return found
 
 
 # -- one plan in a form ---------------------------------------------------------------------------------

@@ -63,26 +63,30 @@ class Tried(msgspec.Struct, frozen=True):
     warnings: list[str]
 
 
-def list_standings(context: Context) -> list[Standing]:
-    """Every provider that there is."""
+def list_standings(context: Context, tenant: str) -> list[Standing]:
+    """Every provider that there is. Credentials are the master tenant's: others have none to look after."""
+    if tenant != context.master.id:
+        return []
     return [_standing(context, name, door) for name, door in context.doors.items()]
 
 
-def try_out(context: Context, provider: str) -> list[Line]:
+def try_out(context: Context, tenant: str, provider: str) -> list[Line]:
     """Tell mistakes in the API key, the mode, the webhook and its secret apart.
 
     Takes seconds: the provider is asked, and our own webhook address. Raises NotFound.
     """
-    _door(context, provider)
+    _door(context, tenant, provider)
     return list(check_provider(Asked(context, provider, strict=True)))
 
 
-def fields_of(context: Context, provider: str) -> list[str]:
+def fields_of(context: Context, tenant: str, provider: str) -> list[str]:
     """What the provider's credentials are called, in the order in which they are typed. Raises NotFound."""
-    return [setting_of(kind) for kind in _door(context, provider).kinds.keys]
+    return [setting_of(kind) for kind in _door(context, tenant, provider).kinds.keys]
 
 
-def set_up(context: Context, provider: str, keys: tuple[str, ...], act: Act, *, replace: bool) -> Tried:
+def set_up(
+    context: Context, tenant: str, provider: str, keys: tuple[str, ...], act: Act, *, replace: bool
+) -> Tried:
     """Keep the credentials, register our webhook, keep its secret, compare the prices.
 
     Args:
@@ -90,11 +94,12 @@ def set_up(context: Context, provider: str, keys: tuple[str, ...], act: Act, *, 
         replace: make a new endpoint with a new secret in the place of the old.
 
     Raises:
+        NotFound: there is no such provider, or it is not this tenant's to set up.
         Invalid: something else than a key was typed, or a part of the credentials is missing.
         Misconfigured: the key is wrong, revoked, or of a mode that cannot be here.
         Forbidden, ProviderUnavailable: as the provider's calls do.
     """
-    door = _door(context, provider)
+    door = _door(context, tenant, provider)
     why = text_of("reason", act.reason)
     found = _typed(door, keys)
     setup = door.open(found)
@@ -179,8 +184,8 @@ def _standing(context: Context, provider: str, door: Door) -> Standing:
     )
 
 
-def _door(context: Context, provider: str) -> Door:
+def _door(context: Context, tenant: str, provider: str) -> Door:
     door = context.doors.get(provider)
-    if door is None:
+    if door is None or tenant != context.master.id:
         raise NotFound("There is no such provider.", code="PROVIDER_UNKNOWN")
     return door

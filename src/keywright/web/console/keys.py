@@ -64,7 +64,10 @@ def _showing(shell: Shell) -> Any:
     async def show(request: Web, done: FromQuery[str] = "") -> Response[Any]:
         tenant = signed_of(request).staff.tenant_id
         found = await gate.run(lambda: signing_keys.show(context, tenant))
-        good = [one for one in found.items if one.state != "revoked"]
+        order = list(STATES)
+        good = sorted(
+            (one for one in found.items if one.state != "revoked"), key=lambda one: order.index(one.state)
+        )
         return shell.page(
             request,
             "console_keys.html",

@@ -78,8 +78,9 @@ async def _page(
 ) -> Response[Any]:
     gate, context = shell.gate, shell.context
     signed, policy = signed_of(request), shell.context.policy
-    standings = await gate.run(lambda: provider_desk.list_standings(context))
-    good = await gate.run(lambda: tokens.list_seen(context, signed.staff.tenant_id))
+    tenant = signed.staff.tenant_id
+    standings = await gate.run(lambda: provider_desk.list_standings(context, tenant))
+    good = await gate.run(lambda: tokens.list_seen(context, tenant))
     return shell.page(
         request,
         "console_settings.html",
@@ -136,7 +137,8 @@ def _trying(shell: Shell) -> Any:
     @post(f"{_PROVIDER}/test", status_code=200, **needs(gate, "decide"))
     async def try_out(request: Web, provider: FromPath[str]) -> Response[Any]:
         await gate.act_form(request)
-        lines = await gate.run(lambda: provider_desk.try_out(context, provider))
+        tenant = signed_of(request).staff.tenant_id
+        lines = await gate.run(lambda: provider_desk.try_out(context, tenant, provider))
         return shell.page(
             request,
             "console_provider_test.html",
@@ -159,8 +161,9 @@ def _setting_up(shell: Shell) -> list[Any]:
     declared = needs(gate, "govern", proven=True, form=True)
 
     async def show(request: Web, provider: str, told: Form, problem: str = "", status: int = 200) -> Any:
-        fields = await gate.run(lambda: provider_desk.fields_of(context, provider))
-        standings = await gate.run(lambda: provider_desk.list_standings(context))
+        tenant = signed_of(request).staff.tenant_id
+        fields = await gate.run(lambda: provider_desk.fields_of(context, tenant, provider))
+        standings = await gate.run(lambda: provider_desk.list_standings(context, tenant))
         (standing,) = (one for one in standings if one.provider == provider)
         return shell.page(
             request,
@@ -185,13 +188,13 @@ def _setting_up(shell: Shell) -> list[Any]:
     @post(_PROVIDER, status_code=200, **declared)
     async def set_up(request: Web, provider: FromPath[str]) -> Response[Any]:
         told = await gate.act_form(request)
-        act = act_of(request, told.get("reason", "").strip())
-        fields = await gate.run(lambda: provider_desk.fields_of(context, provider))
+        act, tenant = act_of(request, told.get("reason", "").strip()), signed_of(request).staff.tenant_id
+        fields = await gate.run(lambda: provider_desk.fields_of(context, tenant, provider))
         keys = tuple(told.get(name, "") for name in fields)
         try:
             tried = await gate.run(
                 lambda: provider_desk.set_up(
-                    context, provider, keys, act, replace=told.get("replace") == "yes"
+                    context, tenant, provider, keys, act, replace=told.get("replace") == "yes"
                 )
             )
         except (Refused, WrongSetting, ProviderUnavailable) as error:
