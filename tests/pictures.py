@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from random import Random
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -22,6 +23,13 @@ def body(width: int, height: int, *, pixel: bytes = b"\x0d\x6b\x5e", filtered: i
 
 def png(*chunks: bytes) -> bytes:
     return SIGNATURE + b"".join(chunks) + chunk(b"IEND", b"")
+
+
+def noise(width: int, height: int) -> bytes:
+    """A picture that cannot be packed smaller than it is."""
+    random = Random(1)
+    rows = b"".join(b"\0" + random.randbytes(3 * width) for _ in range(height))
+    return png(header(width, height), chunk(b"IDAT", zlib.compress(rows)))
 
 
 def picture(width: int = 300, height: int = 80, *, pixel: bytes = b"\x0d\x6b\x5e") -> bytes:

@@ -36,7 +36,7 @@ def set_(
     language: Annotated[
         str | None, typer.Option(help="en or de: of customers whose own is not known, and of staff.")
     ] = None,
-    logo: Annotated[Path | None, typer.Option(help="A PNG of at most 24 KB.")] = None,
+    logo: Annotated[Path | None, typer.Option(help="A PNG of at most 16 KB.")] = None,
     no_logo: Annotated[bool, typer.Option("--no-logo", help="Take the logo away.")] = False,
     reason: Annotated[str | None, typer.Option(help="Stands in the audit.")] = None,
     json: AsJson = False,

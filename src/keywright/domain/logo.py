@@ -16,8 +16,8 @@ import msgspec
 
 from keywright.domain.errors import Invalid
 
-LARGEST: Final = 24 * 1024
-"""Bytes of a logo: each mail carries it."""
+LARGEST: Final = 16 * 1024
+"""Bytes of a logo: each mail carries it, and each preview twice."""
 
 WIDEST: Final = 800
 HIGHEST: Final = 400

@@ -26,6 +26,8 @@ _PAGE: Final = "/console/looks"
 _CHANGE: Final = f"{_PAGE}/change"
 _LARGEST_FORM: Final = 64 * 1024  # the logo goes along in base64 from the preview on
 _FIRST: Final = "license"
+_DARK: Final = "@media (prefers-color-scheme:dark)"
+_BOTH: Final = "light dark"
 _NAMES: Final[Mapping[str, str]] = {
     "license": "License key",
     "license-device": "License key, bought from inside a program",
@@ -102,15 +104,16 @@ def _reading(shell: Shell) -> Any:
             return look, letter_samples.write(context, tenant, letter, look)
 
         look, sample = await gate.run(written)
-        html = _framed(sample)
+        by_day, by_night = _framed(sample)
         return shell.page(
             request,
             "console_letter.html",
-            styles=styles_of(html),
+            styles=styles_of(by_day + by_night),
             letter=letter,
             name=_NAMES.get(letter, letter),
             sample=sample,
-            html=html,
+            by_day=by_day,
+            by_night=by_night,
             spoken=look.language,
             languages=LANGUAGES,
         )
@@ -118,11 +121,16 @@ def _reading(shell: Shell) -> Any:
     return read
 
 
-def _framed(letter: Letter) -> str:
-    """The HTML of a mail for a frame: with the picture in it, which in a mail comes along beside it."""
-    if letter.logo is None:
-        return letter.html
-    return letter.html.replace(f"cid:{letter.logo.digest}@logo", _address(letter.logo.png))
+def _framed(letter: Letter) -> tuple[str, str]:
+    """The HTML of a mail for frames, by day and in dark mode, whichever the browser around them is in.
+
+    With the picture in it, which in a mail comes along beside it.
+    """
+    html = letter.html
+    if letter.logo is not None:
+        html = html.replace(f"cid:{letter.logo.digest}@logo", _address(letter.logo.png))
+    by_day = html.replace(_DARK, "@media not all").replace(_BOTH, "light")
+    return by_day, html.replace(_DARK, "@media all").replace(_BOTH, "dark")
 
 
 def _address(png: bytes) -> str:
@@ -191,17 +199,18 @@ def _changing(shell: Shell) -> list[Any]:
             would, sample = await gate.run(rehearsed)
         except Invalid as error:
             return await form_page(request, told, error.detail, error.status)
-        html = _framed(sample)
+        by_day, by_night = _framed(sample)
         kept = {name: told.get(name, "") for name in ("color", "language", "reason")}
         if logo is not None:
             kept["logo"] = base64.urlsafe_b64encode(logo).decode() or "none"
         return shell.page(
             request,
             "console_look_sure.html",
-            styles=styles_of(html),
+            styles=styles_of(by_day + by_night),
             changes=_changes(would),
             note=_note(would.after.color),
-            html=html,
+            by_day=by_day,
+            by_night=by_night,
             told=kept,
         )
 
