@@ -26,6 +26,7 @@ from keywright.flows import (
     license_views,
     operate,
     signing_keys,
+    staff,
     staff_factors,
     tokens,
 )
@@ -35,9 +36,11 @@ from keywright.flows.operate import Act, Order
 from keywright.ports import Mail
 from keywright.sandbox.app import SandboxServer
 from keywright.signing.hmac_key import DerivedSecrets
-from keywright.store import audit
+from keywright.signing.keyring import Keyring
+from keywright.store import audit, tenants
 from keywright.store.operating_tables import audit as audit_table
 from keywright.store.tables import plans, products
+from keywright.store.tenants import Tenant
 from keywright.web.console import sheets
 from tests.conftest import Prepared, TurnableClock, test_settings
 from tests.life import world
@@ -728,3 +731,41 @@ def test_a_firms_secret_needs_a_firm_a_product_and_somebody_who_decides(firm_hou
         assert send(owner.client, SECRET_OF_FIRM, page, **fields, step="do").status_code == 422, fields
     helper = firm_house.colleague("helper@example.com", "support")
     assert helper.client.get(SECRET_OF_FIRM).status_code == 403
+
+
+# -- tenants --------------------------------------------------------------------------------------------
+
+
+def test_staff_of_another_tenant_see_their_own(house: House) -> None:
+    """The tenant is that of whoever is signed in: nothing of the master tenant shows, or can be changed."""
+    ours = house.colleague()
+    catalog.apply(house.context, catalog_file.parse(CATALOG, source="test", environment={}))
+    context, other = house.context, Tenant("ten_other", "other", "Other seller")
+    token, _ = tokens.create(context, context.master, "of the master", "read")
+    keyring = context.vault
+    assert isinstance(keyring, Keyring)
+    with context.database.write() as connection:
+        tenants.insert(connection, other, context.clock.now(), master=False)
+        keyring.create(connection, other.id, context.clock.now())
+    _, link = staff.create(context, other.id, "their@example.com", "owner", "test")
+    their = house.set_up(link, "their@example.com", house.browser())
+    kid = kid_of(house, "active")
+    settings = their.client.get("/console/settings")
+    assert "of the master" not in settings.text
+    assert "Stripe" not in settings.text
+    assert kid not in their.client.get("/console/keys").text
+    assert "Nothing is on sale yet" in their.client.get("/console/catalog").text
+    assert OWNER not in their.client.get("/console/audit").text
+    assert OWNER not in their.client.get("/console/audit.csv").text
+    for path in (
+        *(STRIPE, PLAN, f"/console/keys/{kid}/revoke"),
+        f"/console/settings/tokens/{token.id}/revoke",
+    ):
+        assert their.client.get(path).status_code == 404, path
+        answer = send(their.client, path, settings, name="x", step="do", STRIPE_SECRET_KEY="sk_test_1")
+        assert answer.status_code == 404, path
+    assert send(their.client, f"{STRIPE}/test", settings).status_code == 404
+    page = send(their.client, EDIT, settings, text=CATALOG.replace("The <App>", "Theirs"))
+    page = send(their.client, EDIT, page, **hidden(page))
+    assert "Theirs" in page.text
+    assert "The &lt;App&gt;" in ours.client.get("/console/catalog").text
