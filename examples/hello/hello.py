@@ -3,7 +3,7 @@
 python hello.py Ann Ben           greet
 python hello.py status            what the license allows here
 python hello.py activate KEY      bind a license to this computer
-python hello.py buy               buy one in the browser; no key to type
+python hello.py buy [PROVIDER]    buy one in the browser; no key to type
 python hello.py load FILE         take a license file, for computers without a network
 python hello.py free              free this computer
 """
@@ -71,9 +71,11 @@ def main(arguments: list[str], settings: Path = HERE / "seller.json") -> int:
         print(result.message)
         return 0 if result.reason == "freed" else 3
     if command == "buy":
-        purchase = client.resume_purchase() or client.buy("pro")
+        # A shop that sells the plan through several providers has to be told which one.
+        wanted = {"provider": rest[0]} if rest else {}
+        purchase = client.resume_purchase() or client.buy("pro", **wanted)
         if purchase.problem:
-            print(f"The shop cannot be reached ({purchase.problem}).", file=sys.stderr)
+            print(f"The shop opens no checkout ({purchase.problem}).", file=sys.stderr)
             return 3
         print(f"Please pay in your browser: {purchase.url}", flush=True)
         return show(purchase.wait(900))

@@ -15,10 +15,13 @@ from typing import Any
 import httpx
 import pytest
 import stripe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from keywright.sandbox.app import SandboxServer
 from tests.browser.watch import Watch
+
+# What is awaited comes within a second here; where much else runs at the same time it may take its time.
+expect.set_options(timeout=30_000)
 
 CHROMIUM = Path("/usr/bin/chromium")
 SECRET = "whsec_test_browser_0123456789"

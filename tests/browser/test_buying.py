@@ -17,6 +17,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from keywright.cli import demo
+from tests.browser import sight
 from tests.browser.conftest import Open, _free_port
 
 Photograph = Callable[[Page, str], None]
@@ -115,6 +116,11 @@ def order(page: Page, town: Town, provider: str, plan: str = "lifetime") -> None
     currency = page.get_by_role("navigation", name="Currency").get_by_role("link", name=CURRENCIES[provider])
     currency.click()
     expect(currency).to_have_attribute("aria-current", "true")
+    choose(page, town, provider)
+
+
+def choose(page: Page, town: Town, provider: str) -> None:
+    """This provider, and on to its page."""
     page.get_by_role("radio", name=provider).check()
     if provider == "Paystack":
         page.get_by_label("E-mail").fill(BUYER)
@@ -130,14 +136,19 @@ def key_of(page: Page, town: Town) -> str:
 
 
 @every_provider
-def test_a_buyer_pays_and_has_a_key_that_works(
+def test_a_buyer_goes_back_once_and_then_pays_for_a_key_that_works(
     town: Town, visit: Open, photograph: Photograph, provider: str
 ) -> None:
     page = visit(width=390)
-    page.goto(f"{town.url}/buy/dashcaddy?plan=lifetime&currency={CURRENCIES[provider]}")
-    photograph(page, f"40-order-{provider.lower()}")
     order(page, town, provider)
-    photograph(page, f"41-pay-{provider.lower()}")
+    photograph(page, f"40-pay-{provider.lower()}")
+    leave = page.get_by_role("link", name=re.compile("Back to the shop|Cancel the payment"))
+    leave.or_(page.get_by_role("button", name="Cancel and return")).click()
+    page.wait_for_url(f"{town.url}/buy/dashcaddy?canceled=yes*")
+    expect(page.locator(".notice")).to_contain_text("nothing was charged")
+    expect(page.get_by_role("link", name="DashCaddy Lifetime")).to_have_attribute("aria-current", "true")
+    photograph(page, f"41-canceled-{provider.lower()}")
+    choose(page, town, provider)
     PROVIDERS[provider](page)
     verdict = town.validated(key_of(page, town))
     photograph(page, f"42-key-{provider.lower()}")
@@ -156,21 +167,6 @@ def test_a_declined_payment_can_be_tried_again(town: Town, visit: Open, provider
         expect(page.get_by_role("alert")).to_be_visible()
     PROVIDERS[provider](page)
     assert town.validated(key_of(page, town))["valid"]
-
-
-@every_provider
-def test_whoever_cancels_comes_back_to_the_order_as_it_was(
-    town: Town, visit: Open, photograph: Photograph, provider: str
-) -> None:
-    page = visit(width=320)
-    order(page, town, provider)
-    leave = page.get_by_role("link", name=re.compile("Back to the shop|Cancel the payment"))
-    leave.or_(page.get_by_role("button", name="Cancel and return")).click()
-    page.wait_for_url(f"{town.url}/buy/dashcaddy?canceled=yes*")
-    expect(page.locator(".notice")).to_contain_text("nothing was charged")
-    expect(page.get_by_role("link", name="DashCaddy Lifetime")).to_have_attribute("aria-current", "true")
-    expect(page.get_by_role("radio", name=provider)).to_be_visible()
-    photograph(page, f"43-canceled-{provider.lower()}")
 
 
 # -- the storefront ------------------------------------------------------------------------------------------
@@ -237,6 +233,7 @@ def test_an_order_that_is_paid_is_not_paid_again(town: Town, visit: Open, photog
         f"{town.url}/buy/dashcaddy", form=dict(fields), headers={"origin": town.url}, max_redirects=0
     )
     page.set_content(again.text())
+    assert "Nothing was charged a second time" in again.text()
     expect(page.get_by_role("heading", level=1)).to_have_text("You have paid this order already.")
     expect(page.get_by_role("link", name="Show my key")).to_have_attribute("href", f"/checkout/{reference}")
     page.goto(f"{town.url}/checkout/{reference}")
@@ -250,8 +247,37 @@ def test_the_mail_is_sent_again(town: Town, visit: Open, photograph: Photograph)
     key = key_of(page, town)
     page.get_by_role("button", name="Mail it again").click()
     expect(page.get_by_role("status")).to_contain_text("on its way to you once more")
+    assert sight.barriers(page) == []
     photograph(page, "48-mailed")
     assert page.locator("#key-1").inner_text() == key
+
+
+def test_a_debit_that_fails_leads_back_to_the_same_order(
+    town: Town, visit: Open, photograph: Photograph
+) -> None:
+    page = visit(width=390)
+    page.goto(f"{town.url}/buy/dashcaddy?plan=lifetime&quantity=2")
+    page.get_by_role("radio", name="Stripe").check()
+    page.get_by_role("button", name="Continue to payment").click()
+    page.wait_for_url(f"{town.sandbox}/**")
+    session = page.url.rsplit("/", 1)[-1].partition("?")[0].partition("#")[0]
+    page.fill("[name=email]", BUYER)
+    page.get_by_role("radio", name="Bank debit").check()
+    page.locator("form button").last.click()
+    page.wait_for_url(f"{town.url}/checkout/KW-*")
+    expect(page.get_by_role("heading", level=1)).to_have_text(
+        "Your bank is still working on it.", timeout=LONG
+    )
+    photograph(page, "53-processing")
+    assert sight.barriers(page) == []
+    settle = f"{town.sandbox}/_sandbox/stripe/sessions/{session}/settle"
+    httpx.post(settle, json={"outcome": "failed"}, timeout=30).raise_for_status()
+    expect(page.get_by_role("heading", level=1)).to_have_text("The payment did not go through.", timeout=LONG)
+    photograph(page, "54-failed")
+    assert sight.barriers(page) == []
+    page.get_by_role("link", name="Try again").click()
+    expect(page.get_by_role("link", name="DashCaddy Lifetime")).to_have_attribute("aria-current", "true")
+    expect(page.get_by_label("Quantity")).to_have_value("2")
 
 
 # -- from inside a program -----------------------------------------------------------------------------------
@@ -317,6 +343,7 @@ def test_a_program_sells_itself_and_unlocks_while_it_runs(
             assert address
             page.goto(address[0])
             photograph(page, "50-for-this-machine")
+            assert sight.barriers(page) == []
             page.get_by_role("link", name="Yes, on to the payment").click()
             at_stripe(page)
             page.wait_for_url(f"{town.url}/checkout/KW-*")
@@ -351,3 +378,24 @@ def test_a_license_file_from_the_result_page_runs_a_program_without_a_network(
     code, told = hello.run("load", str(file))
     assert code == 0, told
     assert "plan pro" in told
+
+
+# -- at last, because the clock turns ------------------------------------------------------------------------
+
+
+def test_an_order_that_ran_out_of_time_can_be_made_again(
+    town: Town, visit: Open, photograph: Photograph
+) -> None:
+    page = visit(width=390)
+    order(page, town, "Stripe")
+    cookies = [one for one in page.context.cookies() if one["name"].startswith("keywright_claim")]
+    page.goto(f"{town.url}{cookies[0]['path']}")
+    photograph(page, "55-waiting")
+    assert sight.barriers(page) == []
+    wish = {"seconds": 24 * 3600}
+    httpx.post(f"{town.sandbox}/_sandbox/clock/advance", json=wish, timeout=30).raise_for_status()
+    expect(page.get_by_role("heading", level=1)).to_have_text("This order has run out of time.", timeout=LONG)
+    photograph(page, "56-expired")
+    assert sight.barriers(page) == []
+    page.get_by_role("link", name="Order again").click()
+    expect(page.get_by_role("link", name="DashCaddy Lifetime")).to_have_attribute("aria-current", "true")

@@ -62,7 +62,7 @@ def test_a_buyer_walks_from_the_storefront_to_the_key(
     page.locator("form button").last.click()
     page.wait_for_url(f"{shop.url}/checkout/KW-*")
     key = page.locator("#key-1")
-    expect(key).to_have_text(KEY, timeout=15_000)
+    expect(key).to_have_text(KEY, timeout=30_000)
     photograph(page, f"4-result-{look}")
     checked = httpx.post(f"{shop.url}/api/license/validate", json={"key": key.inner_text()}).json()
     assert checked["license"]["seats"] == 2
@@ -74,7 +74,7 @@ def test_the_key_is_copied_with_one_click(shop: Shop, visit: Open) -> None:
     order(page, shop)
     fill_card(page)
     page.locator("form button").last.click()
-    expect(page.locator("#key-1")).to_have_text(KEY, timeout=15_000)
+    expect(page.locator("#key-1")).to_have_text(KEY, timeout=30_000)
     page.get_by_role("button", name="Copy").click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
     assert page.evaluate("navigator.clipboard.readText()") == page.locator("#key-1").inner_text()
@@ -85,7 +85,7 @@ def test_a_keys_plan_shows_every_key(shop: Shop, visit: Open, photograph: Photog
     order(page, shop, "team", 3)
     fill_card(page)
     page.locator("form button").last.click()
-    expect(page.locator("code.key")).to_have_count(3, timeout=15_000)
+    expect(page.locator("code.key")).to_have_count(3, timeout=30_000)
     photograph(page, "5-keys")
 
 
@@ -100,11 +100,14 @@ def test_the_page_waits_for_a_webhook_that_is_late(shop: Shop, visit: Open, phot
         page.wait_for_url(f"{shop.url}/checkout/KW-*")
         expect(page.get_by_role("status")).to_have_text("Waiting for the payment")
         photograph(page, "6-waiting")
-        expect(page.locator("#key-1")).to_have_text(KEY, timeout=15_000)
+        expect(page.locator("#key-1")).to_have_text(KEY, timeout=30_000)
         key = page.locator("#key-1").inner_text()
     finally:
         shop.lever("release")
-    time.sleep(1)  # the webhooks arrive now, and change nothing
+    until = time.monotonic() + 30  # the webhooks arrive now, and change nothing
+    while not httpx.get(f"{shop.sandbox.url}/_sandbox/deliveries").json()["idle"]:
+        assert time.monotonic() < until
+        time.sleep(0.05)
     page.reload()
     assert page.locator("code.key").all_inner_texts() == [key]
 
@@ -117,7 +120,7 @@ def test_without_scripts_the_page_reloads_itself(shop: Shop, visit: Open) -> Non
         fill_card(page)
         page.locator("form button").last.click()
         page.wait_for_url(f"{shop.url}/checkout/KW-*")
-        expect(page.locator("#key-1")).to_have_text(KEY, timeout=20_000)
+        expect(page.locator("#key-1")).to_have_text(KEY, timeout=30_000)
     finally:
         shop.lever("release")
 
@@ -127,7 +130,7 @@ def test_another_browser_sees_the_status_and_no_key(shop: Shop, visit: Open, pho
     order(buyer, shop)
     fill_card(buyer)
     buyer.locator("form button").last.click()
-    expect(buyer.locator("#key-1")).to_have_text(KEY, timeout=15_000)
+    expect(buyer.locator("#key-1")).to_have_text(KEY, timeout=30_000)
     stranger.goto(buyer.url)
     expect(stranger.get_by_role("heading", level=1)).to_have_text("This order is complete.")
     assert "DC-" not in stranger.content()
@@ -146,7 +149,7 @@ def test_a_declined_card_can_be_tried_again(shop: Shop, visit: Open) -> None:
     expect(other.get_by_role("status")).to_have_text("Waiting for the payment")
     fill_card(page)
     page.locator("form button").last.click()
-    expect(page.locator("#key-1")).to_have_text(KEY, timeout=15_000)
+    expect(page.locator("#key-1")).to_have_text(KEY, timeout=30_000)
 
 
 def test_an_order_that_cannot_be_is_explained_in_the_form(
@@ -174,7 +177,7 @@ def test_a_subscription_delivers_its_key(shop: Shop, visit: Open, photograph: Ph
     photograph(page, "8-pay-subscription")
     fill_card(page)
     page.locator("form button").last.click()
-    expect(page.locator("#key-1")).to_have_text(KEY, timeout=15_000)
+    expect(page.locator("#key-1")).to_have_text(KEY, timeout=30_000)
 
 
 def test_the_mail_viewer_shows_the_letter(shop: Shop, visit: Open, photograph: Photograph) -> None:
@@ -182,10 +185,10 @@ def test_the_mail_viewer_shows_the_letter(shop: Shop, visit: Open, photograph: P
     order(page, shop)
     fill_card(page)
     page.locator("form button").last.click()
-    expect(page.locator("#key-1")).to_have_text(KEY, timeout=15_000)
+    expect(page.locator("#key-1")).to_have_text(KEY, timeout=30_000)
     key = page.locator("#key-1").inner_text()
     newest = ""
-    until = time.monotonic() + 15
+    until = time.monotonic() + 30
     while key not in newest and time.monotonic() < until:
         page.goto(f"{shop.url}/demo/mails")
         if page.locator(".mails a").count():

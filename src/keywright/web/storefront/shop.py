@@ -13,7 +13,7 @@ from litestar.params import FromPath, FromQuery
 from keywright.domain.errors import NotFound
 from keywright.web.storefront import shelf
 from keywright.web.storefront.pages import Pages
-from keywright.web.storefront.shelf import Pick, ShownPlan, ShownProduct, Way, Wish
+from keywright.web.storefront.shelf import Pick, ShownPlan, ShownProduct, Wish
 from keywright.web.storefront.words import full_name
 from keywright.web.till import Till
 
@@ -103,7 +103,7 @@ def _card(product: ShownProduct, plan: ShownPlan, wish: Wish) -> Card:
     )
 
 
-def _switches(path: str, products: list[ShownProduct], wish: Wish) -> dict[str, list[Way]]:
+def _switches(path: str, products: list[ShownProduct], wish: Wish) -> dict[str, Any]:
     """How often and in which money, for all that is on the page. What is paid once is not a choice here."""
     plans = [plan for product in products for plan in product.plans]
     usual = shelf.usual_currency(plans)
