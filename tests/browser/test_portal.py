@@ -190,7 +190,7 @@ def test_the_buy_button_leads_to_the_order_form(shop: Shop, visit: Open, photogr
         page.goto(f"{shop.url}/demo/buy-button")
         photograph(page, f"33-button-{width}")
         with page.expect_popup() as opening:
-            page.get_by_role("link", name="Buy Pro").click()
+            page.get_by_role("link", name="Buy DashCaddy Pro").click()
         expect(opening.value.get_by_role("radio", checked=True)).to_have_attribute(
             "value", re.compile("^pro/")
         )

@@ -14,6 +14,7 @@ from litestar import Response, get
 
 from keywright.web.api.public import offers_of
 from keywright.web.storefront.pages import Pages
+from keywright.web.storefront.words import full_name
 from keywright.web.till import Till
 
 _SCRIPT: Final = (Path(__file__).parent.parent / "embed" / "buy.js").read_bytes()
@@ -36,7 +37,11 @@ def routes(pages: Pages, till: Till) -> list[Any]:
     @get("/demo/buy-button", include_in_schema=False)
     async def demo() -> Response[str]:
         offers = await asyncio.to_thread(offers_of, till.context)
-        plans = [(f"{one.product.slug}/{one.plan.slug}", one.plan.name) for one in offers if one.prices]
+        plans = [
+            (f"{one.product.slug}/{one.plan.slug}", full_name(one.product.name, one.plan.name))
+            for one in offers
+            if one.prices
+        ]
         return pages.render("buy_button.html", plans=plans, base_url=till.context.policy.base_url)
 
     return [script, demo] if till.context.policy.sandbox else [script]
