@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -96,6 +97,14 @@ def test_the_audit_is_read_page_by_page_and_filtered(house: House, clock: Turnab
     recent = text_of(owner.client.get(f"/console/audit?since={day}&until={day}"))
     assert "Key rotated" in recent
     assert "tok_0059" not in recent
+    first = f"{clock.now() - timedelta(days=3):%Y-%m-%d}"
+    page = owner.client.get(f"/console/audit?act=token&until={first}")
+    assert "tok_0059" in html.unescape(page.text)
+    older = re.search(r'href="(/console/audit\?[^"]*before=\d+)"', page.text)
+    assert older
+    rest = owner.client.get(html.unescape(older[1])).text
+    assert "tok_0009" in rest
+    assert "tok_0010" not in rest
     assert "tok_0001" in owner.client.get("/console/audit?subject=tok_0001").text
     assert "No entry here" in owner.client.get("/console/audit?subject=tok_9999").text
 

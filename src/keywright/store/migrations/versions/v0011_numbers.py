@@ -44,12 +44,17 @@ def upgrade() -> None:
     )
     op.create_index("ix_licenses_last5", "licenses", ["key_last5", "tenant_id"])
     op.create_index("ix_licenses_made", "licenses", ["created_at", "tenant_id"])
+    for name in ("actor", "act", "subject"):
+        op.create_index(f"ix_audit_{name}", "audit", ["tenant_id", name, "seq"])
+    op.create_index("ix_audit_at", "audit", ["tenant_id", "at", "seq"])
     # By the code of today: it reads the same document as the server, and what that is like does not change
     # without another migration.
     revenue.recount(op.get_bind())
 
 
 def downgrade() -> None:
+    for name in ("actor", "act", "subject", "at"):
+        op.drop_index(f"ix_audit_{name}", table_name="audit")
     op.drop_index("ix_licenses_made", table_name="licenses")
     op.drop_index("ix_licenses_last5", table_name="licenses")
     op.drop_index("ix_announcements_apart", table_name="announcements")
