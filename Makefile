@@ -17,7 +17,7 @@ RUN := $(VENV)/.installed-run
 TEST := $(VENV)/.installed-test
 DOCS := $(VENV)/.installed-docs
 
-.PHONY: help install demo serve test lint check bench crash outage fuzz guess lives rotation seats streams reference shots docs lock clean
+.PHONY: help install demo serve test lint check bench crash outage fuzz guess lives rotation seats streams pages flood reference shots docs lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -60,14 +60,20 @@ outage: $(TEST) ## Long run: database and providers away for a minute each
 fuzz: $(TEST) ## Long run: property and API tests with many more examples
 	@KEYWRIGHT_HMAC_ALTERATIONS=$${KEYWRIGHT_HMAC_ALTERATIONS:-1000000} KEYWRIGHT_FUZZ_EXAMPLES=$${KEYWRIGHT_FUZZ_EXAMPLES:-5000} $(BIN)/python -m pytest tests/domain tests/providers tests/contract tests/client/test_tokens.py tests/client/test_state.py tests/client/test_clock.py $(ARGS)
 
-guess: $(TEST) ## Long run: 100,000 guessed keys from one address, and from two hundred; 200,000 look-ups timed
-	@KEYWRIGHT_GUESSES=$${KEYWRIGHT_GUESSES:-100000} KEYWRIGHT_TIMING_SAMPLES=$${KEYWRIGHT_TIMING_SAMPLES:-200000} $(BIN)/python -m pytest -s tests/e2e/test_guessing.py tests/web/test_limits.py $(ARGS)
+guess: $(TEST) ## Long run: 100,000 guessed keys, 1,000 guessed passwords; 200,000 look-ups and 1,000 sign-ins timed
+	@KEYWRIGHT_PASSWORDS=$${KEYWRIGHT_PASSWORDS:-1000} KEYWRIGHT_SIGN_INS=$${KEYWRIGHT_SIGN_INS:-1000} KEYWRIGHT_GUESSES=$${KEYWRIGHT_GUESSES:-100000} KEYWRIGHT_TIMING_SAMPLES=$${KEYWRIGHT_TIMING_SAMPLES:-200000} $(BIN)/python -m pytest -s tests/e2e/test_guessing.py tests/web/test_limits.py tests/security/test_s10_sign_in.py $(ARGS)
 
 rotation: $(TEST) ## Long run: signing keys rotated under load for a minute on each database, then revoked
 	@KEYWRIGHT_ROTATION_SECONDS=$${KEYWRIGHT_ROTATION_SECONDS:-60} $(BIN)/python -m pytest -s tests/e2e/test_rotation.py $(ARGS)
 
 lives: $(TEST) ## Long run: lives of purchases through HTTP, told in many more orders
 	@KEYWRIGHT_LIVES=$${KEYWRIGHT_LIVES:-15} $(BIN)/python -m pytest tests/e2e/test_lives.py $(ARGS)
+
+pages: $(TEST) ## Measure every page of the console with 100,000 licenses and 1,000,000 timeline rows
+	@$(BIN)/python -m benchmarks.pages $(ARGS)
+
+flood: $(TEST) ## Measure validate while passwords are guessed at full rate
+	@$(BIN)/python -m benchmarks.login_flood $(ARGS)
 
 streams: $(TEST) ## Measure a thousand open live streams on both databases
 	@$(BIN)/python -m benchmarks.streams $(ARGS)
