@@ -190,15 +190,8 @@ def _event_routes(context: Context) -> Sequence[HTTPRouteHandler]:
         if not filters:
             raise Invalid("Give at least one of `status`, `provider`, `type` and `since`.")
         tenant = token_of(request).tenant_id
-        made = events.replay_page(
-            context,
-            tenant,
-            filters,
-            dry_run=data.dry_run,
-            refetch=data.refetch,
-            cursor=data.cursor,
-            limit=data.limit,
-        )
+        how = {"dry_run": data.dry_run, "refetch": data.refetch}
+        made = events.replay_page(context, tenant, filters, **how, cursor=data.cursor, limit=data.limit)
         if not data.dry_run:
             by = actor_of(request)
             asked_for.note_replays(context, tenant, by, filters, made.items, refetch=data.refetch)
