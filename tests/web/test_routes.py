@@ -6,14 +6,16 @@ import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from litestar import Litestar
+from litestar import Litestar, WebSocket, asgi, get, websocket
 from litestar.routes import ASGIRoute, HTTPRoute
 from litestar.testing import TestClient
 
+import keywright.web
 from keywright.domain.plan import Terms
 from keywright.domain.staff import ROLES
 from keywright.flows import operate, staff_sessions, tokens
@@ -34,6 +36,13 @@ CREDENTIALS = re.compile(
     r"nobody(,.*)?|signature|key|key or claim|claim|link|customer|metrics token"
     r"|token:(read|write|checkout|admin)|staff:(owner|admin|support|read-only)( proven)?"
 )
+
+
+OWNERS = {
+    *("intake", "licensing", "streams", "health", "admin API", "signing keys", "storefront", "checkout"),
+    *("sandbox", "portal", "console"),
+}
+"""The parts of the program that look after routes."""
 
 
 class Site:
@@ -74,6 +83,12 @@ def site(context: Context) -> Iterator[Site]:
         yield Site(context, stack)
 
 
+FILES = {
+    f"GET /static/{path.name}" for path in Path(keywright.web.__file__).parent.joinpath("static").iterdir()
+}
+"""What lies in the folder is the same for everybody, and has no line."""
+
+
 def served(app: Litestar) -> dict[str, Any]:
     """What the server answers at: method and path -> handler. OPTIONS are the framework's own."""
     found: dict[str, Any] = {}
@@ -85,8 +100,12 @@ def served(app: Litestar) -> dict[str, Any]:
             for handler in route.route_handlers:
                 for method in handler.http_methods:
                     found[f"{method} {path}"] = handler
+        else:
+            found[f"{type(route).__name__} {path}"] = route  # a kind that no line can speak of
     return {
-        name: handler for name, handler in found.items() if not name.startswith(("OPTIONS ", "GET /static/"))
+        name: handler
+        for name, handler in found.items()
+        if not name.startswith("OPTIONS ") and name not in FILES
     }
 
 
@@ -106,9 +125,50 @@ def test_every_route_has_its_line_and_every_line_its_route(site: Site) -> None:
     assert sorted(set(RULES) - there) == [], "lines without a route"
 
 
+@only_sqlite
+def test_a_route_without_a_line_is_noticed_whatever_its_kind(site: Site) -> None:
+    @get("/console/quiet")
+    async def page() -> None: ...
+
+    @asgi("/api/quiet", copy_scope=False)
+    async def bare(scope: Any, receive: Any, send: Any) -> None: ...
+
+    @websocket("/quiet")
+    async def socket(socket: WebSocket[Any, Any, Any]) -> None: ...
+
+    @get("/static/quiet.css")
+    async def file() -> None: ...
+
+    app = create_app(site.context, IdleEngine(), metrics_token="metrics")
+    for handler in (page, bare, socket, file):
+        app.register(handler)
+    assert sorted(set(served(app)) - set(RULES)) == [
+        "ANY /api/quiet",
+        "GET /console/quiet",
+        "GET /static/quiet.css",
+        "WebSocketRoute /quiet",
+    ]
+
+
+@only_sqlite
+def test_the_portal_lets_nobody_in_without_a_session(site: Site) -> None:
+    """Nor with a session of staff."""
+    asked = rules("customer")
+    assert len(asked) > 15
+    for session in ("", site.staff("owner")):
+        for rule in asked:
+            answer = site.knock(rule, session)
+            if rule.method == "GET":
+                assert (answer.status_code, answer.headers["location"]) == (303, "/portal"), rule.name
+            else:
+                assert answer.status_code in (403, 404), rule.name
+
+
 def test_every_line_answers_its_three_questions() -> None:
     for rule in RULES.values():
-        assert rule.owner, rule.name
+        assert rule.owner in OWNERS, rule.name
+        assert (rule.owner == "console") is rule.path.startswith("/console"), rule.name
+        assert rule.credential.startswith("token:") is rule.path.startswith("/api/admin"), rule.name
         assert CREDENTIALS.fullmatch(rule.credential), rule.name
         assert re.fullmatch(r"(of the|master|all|none).*", rule.tenant), rule.name
 
