@@ -32,7 +32,8 @@ GROUPS: Final[Mapping[Group, tuple[str, ...] | None]] = {
 """What people look for: what runs or waits, what did not work out or was ended, and all of it."""
 
 LOOKED_BACK: Final = timedelta(days=7)
-"""How far a list of all goes back: what is looked after every few seconds makes thousands of lines a day."""
+"""How far lists go back: what is looked after every few seconds makes thousands of lines a day, and SQLite
+reads them all to find those few that failed."""
 
 _FIRST_STEP: Final = 1
 _LONGEST: Final = 14
@@ -103,7 +104,7 @@ class Works:
         found = self._reading().list_workflows(
             status=list(statuses) if statuses is not None else None,
             name=name or None,
-            start_time=(now - LOOKED_BACK).isoformat() if group == "all" else None,
+            start_time=(now - LOOKED_BACK).isoformat(),
             end_time=until.isoformat() if until is not None else None,
             limit=limit + 1,
             offset=skipped,
