@@ -195,7 +195,14 @@ def _searches(context: Context) -> list[str]:
 def measure(database: str, licenses: int, entries: int, rounds: int, work: Path) -> list[Page]:
     """Fill a database, start a server on it, and visit. Raises RuntimeError when a step fails."""
     (work / "data").mkdir(parents=True, exist_ok=True)
-    env = {"DATA_DIR": str(work / "data"), "STRIPE_WEBHOOK_SECRET": "whsec_bench", "LOG_LEVEL": "warning"}
+    env = {
+        "DATA_DIR": str(work / "data"),
+        "STRIPE_WEBHOOK_SECRET": "whsec_bench",
+        # Nobody listens there: the pages know that it could be asked, and nothing is.
+        "STRIPE_SECRET_KEY": "sk_test_bench",
+        "STRIPE_API_BASE": "http://127.0.0.1:9",
+        "LOG_LEVEL": "warning",
+    }
     with ExitStack() as stack:
         if database == "postgresql":
             env["DATABASE_URL"] = stack.enter_context(postgresql(work / "postgresql"))
