@@ -34,11 +34,10 @@ Look = Callable[[Page, str], None]
 
 
 def kind_of(address: str) -> str:
-    """The address with its ids and values left out: what two pages of the same template share."""
+    """The address with its ids and questions left out: what two pages of the same template share."""
     parts = urlsplit(address)
     path = "/".join("{}" if _AN_ID.match(part) else part for part in parts.path.split("/"))
-    asked = sorted({name for name, value in parse_qsl(parts.query) if value})
-    return f"{path}?{'&'.join(asked)}" if asked else path
+    return f"{path}?" if any(value for _, value in parse_qsl(parts.query)) else path
 
 
 def crawl(

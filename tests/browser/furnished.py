@@ -38,7 +38,7 @@ from keywright.flows.licensing import Ask
 from keywright.flows.operate import Act, Order
 from keywright.flows.staff_sessions import Signed
 from keywright.store import inbox
-from keywright.store.tables import portal_links
+from keywright.store.tables import announcements, portal_links
 from keywright.web.portal.gate import fresh_browser
 from tests.browser.conftest import KEYWRIGHT, SECRET, _free_port, _wait_until_ready
 from tests.conftest import Prepared, TurnableClock, copy_of
@@ -141,6 +141,7 @@ def place_in(folder: Path, prepared: Prepared) -> Furnished:
         "STRIPE_SECRET_KEY": "sk_test_furnished",
         "STRIPE_WEBHOOK_SECRET": SECRET,
         "STRIPE_API_BASE": "http://127.0.0.1:9",
+        "LICENSE_SECRET": "a secret that every reader of this file knows",
         "LOG_LEVEL": "error",
     }
     return Furnished(url, folder, environment)
@@ -168,6 +169,7 @@ def open_for_business(folder: Path, prepared: Prepared) -> Iterator[Furnished]:
         place.ids |= events_of_every_kind(context)
         signed, place.staff_session, place.totp_secret = hire(context, OWNER)
         hire(context, "support@example.com", "support")
+        a_mail_that_failed(context)
         tokens.create(context, context.master, "A script", "read")
         place.ids["staff"] = signed.staff.id
         place.ids["set_up"] = staff.create(context, context.master.id, "new@example.com", "admin", "test")[1]
@@ -264,6 +266,13 @@ def trouble(context: Context, event: stripe.Json, attempts: int) -> str:
 
 
 _hashed = cache(staff_secrets.hashed)
+
+
+def a_mail_that_failed(context: Context) -> None:
+    with context.database.write() as connection:
+        oldest = sa.select(sa.func.min(announcements.c.id)).scalar_subquery()
+        failed = sa.update(announcements).where(announcements.c.id == oldest)
+        connection.execute(failed.values(status="failed", error="MailRefused"))
 
 
 def hire(context: Context, email: str, role: str = "owner") -> tuple[Signed, str, str]:
