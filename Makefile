@@ -17,7 +17,7 @@ RUN := $(VENV)/.installed-run
 TEST := $(VENV)/.installed-test
 DOCS := $(VENV)/.installed-docs
 
-.PHONY: help install demo serve test lint check bench crash outage fuzz guess lives rotation seats streams pages flood reference shots docs lock clean
+.PHONY: help install demo serve test lint check bench crash outage fuzz guess lives rotation seats streams pages flood reference shots hostile docs lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -86,6 +86,9 @@ reference: $(TEST) ## Write those parts of docs/reference that the code tells
 
 shots: $(TEST) ## Take the pictures of the documentation anew (needs Chromium)
 	@KEYWRIGHT_SHOTS=$(CURDIR)/docs/img $(BIN)/python -m pytest tests/browser/test_tutorial.py tests/browser/test_buying.py -k "tutorial or component" $(ARGS)
+
+hostile: $(TEST) ## Long run: every hostile string in every text field, and every rule of axe on more pages
+	@KEYWRIGHT_HOSTILE=all KEYWRIGHT_AXE=all $(BIN)/python -m pytest tests/browser/test_hostile.py tests/browser/test_pages.py $(ARGS)
 
 docs: $(DOCS) ## Build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --site-dir site
