@@ -14,6 +14,7 @@ from keywright.domain.license_token import VerifyFn
 from keywright.domain.logo import Logo
 from keywright.domain.look import PLAIN, Look
 from keywright.domain.plan import NoticeKind
+from keywright.domain.webhook import Outgoing, Received
 
 
 class PaymentEvents(Protocol):
@@ -378,6 +379,16 @@ class Letters(Protocol):
         self, kind: str, subject: str, detail: Mapping[str, Any], seller: str = "", look: Look = PLAIN
     ) -> Letter:
         """The letter that tells the operator of trouble. `subject` is the id of what it is about."""
+        ...
+
+
+class WebhookSender(Protocol):
+    def check(self, url: str) -> None:
+        """Raises Invalid for an address that nothing would be sent to."""
+        ...
+
+    def send(self, outgoing: Outgoing) -> Received:
+        """Sign it, send it once, and tell what came back. Raises nothing for what the other side does."""
         ...
 
 
