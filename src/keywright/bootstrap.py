@@ -21,7 +21,9 @@ from pydantic import ValidationError
 from keywright.delivery.email import OutboxMailer, SmtpMailer
 from keywright.delivery.knock import knock
 from keywright.delivery.letters import Stationery
+from keywright.delivery.safe_http import SafeHttp
 from keywright.delivery.smtp_url import read_smtp_url
+from keywright.delivery.webhook import HttpWebhooks
 from keywright.domain.errors import Misconfigured
 from keywright.flows.context import Channel, Context, Door, Inline, Policy, new_id
 from keywright.flows.credentials import Credentials, Kinds, complete
@@ -138,6 +140,9 @@ def build(settings: Settings, database: Database) -> Context:
         mailer=_mailer(settings),
         letters=Stationery(settings.base_url),
         followups=DBOSFollowups(database),
+        webhooks=HttpWebhooks(
+            SafeHttp(allow_private=settings.webhook_allow_private, allow_http=settings.webhook_allow_http)
+        ),
         master=master,
         channels=channels,
         policy=_policy(settings, channels),

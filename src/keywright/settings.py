@@ -55,6 +55,9 @@ class Settings(BaseSettings):
     mail_from: str = "licenses@localhost"
     alert_email: str | None = None
 
+    webhook_allow_private: bool = False  # webhooks of ours may go to private addresses, too
+    webhook_allow_http: bool = False  # and to port 80
+
     website_origins: str = ""
     allowed_return_origins: str = ""
     trusted_proxies: str = ""

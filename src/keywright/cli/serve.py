@@ -185,6 +185,7 @@ def _engine(settings: Settings, database: Database) -> Iterator[_Running]:
     from keywright import bootstrap
     from keywright.flows import announce, reconcile, refetching
     from keywright.store.slots import executor_slot
+    from keywright.workflows.courier import Courier
     from keywright.workflows.engine import Engine
     from keywright.workflows.sweep import Sweep
 
@@ -200,6 +201,7 @@ def _engine(settings: Settings, database: Database) -> Iterator[_Running]:
                     refetch=lambda: refetching.run_due(context),
                     reconcile=lambda wish: reconcile.run(context, wish),
                     sweep=Sweep(context),
+                    courier=Courier(context, executor),
                 ),
             )
     finally:

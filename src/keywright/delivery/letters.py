@@ -19,6 +19,7 @@ from keywright.ports import Letter, LicenseLetter, NoticeLetter, PortalLetter
 ADVICE: Final[Mapping[str, tuple[str, ...]]] = {
     "dead_letter": ("keywright event show {subject}", "keywright event replay {subject}"),
     "bad_signatures": ("keywright doctor",),
+    "webhook_disabled": ("keywright webhook list {subject}", "keywright webhook test {subject}"),
     "hmac_key_missing": ("keywright doctor", "keywright license firm LICENSE --firm FIRM"),
     "repurchase_unproven": ("keywright license explain {subject}", "keywright license revoke OLDER"),
     "renewal_refused": (

@@ -13,9 +13,18 @@ from keywright.store.announcements import Announcement
 
 
 def raise_alarm(
-    context: Context, connection: sa.Connection, kind: str, subject: str, detail: dict[str, Any]
+    context: Context,
+    connection: sa.Connection,
+    kind: str,
+    subject: str,
+    detail: dict[str, Any],
+    *,
+    occurrence: str = "first",
 ) -> None:
-    """Owe the operator one mail about `subject`, in the caller's transaction. Nothing without an address."""
+    """Owe the operator one mail about `subject`, in the caller's transaction. Nothing without an address.
+
+    `occurrence`: which time it is, of what can happen to the same subject again.
+    """
     if context.policy.alert_email is None:
         return
     batch = context.new_id("bat")
@@ -23,7 +32,7 @@ def raise_alarm(
         id=context.new_id("ann"),
         tenant_id=context.master.id,
         kind=f"alarm.{kind}",
-        occurrence="first",
+        occurrence=occurrence,
         subject_id=subject,
         license_id=None,
         batch=batch,

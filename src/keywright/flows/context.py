@@ -26,6 +26,7 @@ from keywright.ports import (
     ProviderSetup,
     Signer,
     Vault,
+    WebhookSender,
 )
 from keywright.store.engine import Database
 from keywright.store.tenants import ProviderAccount, Tenant
@@ -118,6 +119,7 @@ class Context:
     mailer: Mailer
     letters: Letters
     followups: Followups
+    webhooks: WebhookSender
     master: Tenant
     channels: Mapping[str, Channel]  # by provider, of the master tenant
     policy: Policy

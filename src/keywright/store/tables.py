@@ -496,4 +496,5 @@ import keywright.store.machine_tables  # noqa: E402  # as below
 import keywright.store.number_tables  # noqa: E402  # as below
 import keywright.store.operating_tables  # noqa: E402  # it needs the metadata above, and is read for its tables
 import keywright.store.signing_tables  # noqa: E402  # as above
-import keywright.store.staff_tables  # noqa: E402, F401  # as above
+import keywright.store.staff_tables  # noqa: E402  # as above
+import keywright.store.webhook_tables  # noqa: E402, F401  # as above

@@ -11,7 +11,7 @@ import msgspec
 import sqlalchemy as sa
 
 from keywright.domain.license import License
-from keywright.store import rows
+from keywright.store import rows, webhook_outbox
 from keywright.store.rows import micros
 from keywright.store.tables import timeline
 
@@ -47,6 +47,7 @@ def _chained(previous: str, entry: Entry) -> str:
 
 
 def insert(connection: sa.Connection, entries: Sequence[Entry]) -> None:
+    """Write the entries, and owe those who listen what they say. The licenses are written before."""
     ordered = sorted(entries, key=lambda e: (e.license_id, e.seq))
     rows.insert(
         connection,
@@ -64,6 +65,7 @@ def insert(connection: sa.Connection, entries: Sequence[Entry]) -> None:
             for e in ordered
         ],
     )
+    webhook_outbox.owe(connection, ordered)
 
 
 def list_page(

@@ -19,6 +19,7 @@ from dbos._serialization import DefaultSerializer
 from dbos._sys_db import SystemDatabase
 
 from keywright.store.engine import Database, is_away
+from keywright.workflows.courier import Courier
 
 # A deploy must not strand work: pinned. A workflow whose steps change order gets a new name instead.
 APPLICATION_VERSION = "1"
@@ -98,6 +99,7 @@ class Engine:
         refetch: Callable[[], object],
         reconcile: Callable[[str | None], object],
         sweep: Callable[[], None],
+        courier: Courier,
     ) -> None:
         self._database = database
         self._executor = executor
@@ -105,6 +107,7 @@ class Engine:
         self._refetch = refetch
         self._reconcile = reconcile
         self._sweep = sweep
+        self._courier = courier
         self._launched = False
 
     def launch(self) -> None:
@@ -134,6 +137,7 @@ class Engine:
                 {"schedule_name": _HOURLY, "workflow_fn": self._comparer, "schedule": "0 17 * * * *"},
             ]
         )
+        self._courier.start()
         self._launched = True
 
     def _register(self) -> None:
@@ -183,6 +187,7 @@ class Engine:
     def stop(self) -> None:
         if self._launched:
             self._launched = False
+            self._courier.stop()
             DBOS.destroy(workflow_completion_timeout_sec=5)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from keywright.flows import announce, notices, refetching, replay
+from keywright.flows import announce, notices, refetching, replay, webhook_deliveries
 from keywright.flows.context import Context
 
 _NOTICES_EVERY = timedelta(minutes=10)
@@ -44,4 +44,6 @@ class Sweep:
             return
         if self._looked_at is None or now - self._looked_at >= _NOTICES_EVERY:
             notices.owe_due(self._context)
+            webhook_deliveries.owe_clocks(self._context)
+            webhook_deliveries.forget_old(self._context)
             self._looked_at = now
