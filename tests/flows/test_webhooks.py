@@ -340,6 +340,30 @@ def test_a_delivery_is_sent_again_under_its_id(shop: Context, receiver: Receiver
     assert refused.value.code == "WEBHOOK_ENDPOINT_OFF"
 
 
+def test_every_act_stands_in_the_audit_with_who_and_why(shop: Context, receiver: Receiver) -> None:
+    tenant, act = shop.master.id, Act("token tok_1", "ticket 7")
+    made = webhooks.create(shop, tenant, f"{receiver.url}/secret-path", act=act)
+    webhooks.change(shop, tenant, made.id, Change(note="the shop"), act=act)
+    turned = webhooks.rotate_secret(shop, tenant, made.id, act=act)
+    tried = webhooks.try_out(shop, tenant, made.id, act=act)
+    webhook_deliveries.redeliver(shop, tenant, tried.delivery, act=act)
+    webhooks.delete(shop, tenant, made.id, act=act)
+    with shop.database.read() as connection:
+        found = audit.list_page(connection, tenant, filters={"actor": act.by}, before=None, limit=10)
+    assert [one.act for one in reversed(found)] == [
+        "webhook_endpoint.created",
+        "webhook_endpoint.changed",
+        "webhook_endpoint.secret_rotated",
+        "webhook_endpoint.tested",
+        "webhook_delivery.redelivered",
+        "webhook_endpoint.deleted",
+    ]
+    for one in found:
+        assert "ticket 7" in one.detail
+        for private in ("secret-path", made.secret, turned.secret):
+            assert private not in one.detail
+
+
 def test_a_test_is_sent_at_once_and_kept(shop: Context, receiver: Receiver) -> None:
     made, tenant = listen(shop, receiver), shop.master.id
     receiver.answer(200)

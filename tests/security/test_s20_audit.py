@@ -108,7 +108,26 @@ CHANGES_NOTHING = {
 
 _SETUP = "tests/flows/test_provider_setup.py"
 _NUMBERS = "tests/web/test_console_numbers.py"
+_HOOKS, _HOOKS_PAGES = "tests/flows/test_webhooks.py", "tests/web/test_console_webhooks.py"
+_ENDPOINT = "webhook-endpoints/{endpoint_id:str}"
+_ONE = "POST /console/webhooks/{endpoint_id:str}"
 SHOWN_ELSEWHERE = {
+    "POST /api/admin/webhook-endpoints": (_HOOKS, "webhook_endpoint.created"),
+    f"PATCH /api/admin/{_ENDPOINT}": (_HOOKS, "webhook_endpoint.changed"),
+    f"DELETE /api/admin/{_ENDPOINT}": (_HOOKS, "webhook_endpoint.deleted"),
+    f"POST /api/admin/{_ENDPOINT}/rotate-secret": (_HOOKS, "webhook_endpoint.secret_rotated"),
+    f"POST /api/admin/{_ENDPOINT}/test": (_HOOKS, "webhook_endpoint.tested"),
+    "POST /api/admin/webhook-deliveries/{delivery_id:str}/redeliver": (
+        *(_HOOKS, "webhook_delivery.redelivered"),
+    ),
+    "POST /console/webhooks/new": (_HOOKS_PAGES, "webhook_endpoint.created"),
+    **{f"{_ONE}/{act}": (_HOOKS_PAGES, "webhook_endpoint.changed") for act in ("change", "pause", "resume")},
+    f"{_ONE}/rotate-secret": (_HOOKS_PAGES, "webhook_endpoint.secret_rotated"),
+    f"{_ONE}/delete": (_HOOKS_PAGES, "webhook_endpoint.deleted"),
+    f"{_ONE}/test": (_HOOKS_PAGES, "webhook_endpoint.tested"),
+    "POST /console/webhooks/deliveries/{delivery_id:str}/redeliver": (
+        *(_HOOKS_PAGES, "webhook_delivery.redelivered"),
+    ),
     "POST /console/mail/{mail:str}/again": (_NUMBERS, "mail.sent_again"),
     "POST /console/mail/again": (_NUMBERS, "mail.sent_again"),
     "POST /console/work/{work:str}/retry": (_NUMBERS, "workflow.retried"),
@@ -342,7 +361,7 @@ look set --color #123456 | look.changed
 _READ = {
     *("demo", "serve", "worker", "migrate", "backup", "doctor", "verify", "integrity", "catalog show"),
     *("provider test", "license list", "license show", "license explain", "event list", "event show"),
-    *("key list", "key export", "key root show", "look show", "staff list"),
+    *("webhook list", "key list", "key export", "key root show", "look show", "staff list"),
     *("sandbox serve", "sandbox trigger", "sandbox clock advance"),
 }
 """Commands that change nothing of what a tenant has."""
@@ -356,6 +375,8 @@ _TOLD_ELSEWHERE = {
     "license import": "tests/cli/test_license_import.py",
     "license bulk": "tests/cli/test_cli.py",
     "key root create": "tests/cli/test_key.py",
+    **{f"webhook {name}": "tests/cli/test_webhook.py" for name in ("create", "test", "redeliver")},
+    **{f"webhook {name}": "tests/cli/test_webhook.py" for name in ("rotate-secret", "delete")},
     **{f"license {name}": "tests/cli/test_license_billing.py" for name in ("seats", "cancel", "resume")},
     **{f"license {name}": "tests/cli/test_license_billing.py" for name in ("refund", "portal")},
 }

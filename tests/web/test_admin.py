@@ -14,10 +14,13 @@ import sqlalchemy as sa
 from litestar import Litestar
 from litestar.testing import TestClient
 
+from keywright.delivery.safe_http import SafeHttp
+from keywright.delivery.webhook import HttpWebhooks
 from keywright.domain.plan import Terms
-from keywright.flows import activating, licensing, tokens
+from keywright.flows import activating, licensing, tokens, webhooks
 from keywright.flows.context import Context, new_id
 from keywright.flows.licensing import Ask
+from keywright.flows.operate import Act
 from keywright.signing.hmac_key import DerivedSecrets
 from keywright.store import tenants
 from keywright.store.tables import products
@@ -80,7 +83,17 @@ ROUTES: list[tuple[str, str, str, Any]] = [
     ("GET", "keys", "read", None),
     ("POST", "keys/rotate", "admin", {"type": "lease+jwt", "reason": "why"}),
     ("POST", "keys/{kid}/revoke", "admin", {"reason": "why"}),
+    ("GET", "webhook-endpoints", "admin", None),
+    ("POST", "webhook-endpoints", "admin", {"url": "http://127.0.0.1:9/hook"}),
+    ("GET", "webhook-endpoints/{endpoint}", "admin", None),
+    ("PATCH", "webhook-endpoints/{endpoint}", "admin", {"note": "the shop"}),
+    ("POST", "webhook-endpoints/{endpoint}/rotate-secret", "admin", {"overlap_hours": 1}),
+    ("POST", "webhook-endpoints/{endpoint}/test", "admin", None),
+    ("GET", "webhook-deliveries", "read", None),
+    ("POST", "webhook-deliveries/{delivery}/redeliver", "write", None),
+    ("DELETE", "webhook-endpoints/{endpoint}", "admin", None),
 ]
+A_TEST = Act("a test")
 OF_ONE = [route for route in ROUTES if "{" in route[1]]
 
 
@@ -122,8 +135,15 @@ class Office:
             "token": spare.id,
             "customer": self.sold.customer_id or "",
             "workflow": Works(context.database).list_page().items[0].id,
+            **self._listened(),
             "kid": context.signer.active_key(context.master.id, "lic+jwt"),
         }
+
+    def _listened(self) -> dict[str, str]:
+        """An endpoint that nobody answers at, and what was sent to it."""
+        made = webhooks.create(self.context, self.sold.tenant_id, "http://127.0.0.1:9/hook", act=A_TEST)
+        tried = webhooks.try_out(self.context, self.sold.tenant_id, made.id, act=A_TEST)
+        return {"endpoint": made.id, "delivery": tried.delivery}
 
     def token(self, scope: str, tenant: Tenant | None = None) -> str:
         return tokens.create(self.context, tenant or self.context.master, "test", scope)[1]
@@ -137,7 +157,11 @@ class Office:
 @pytest.fixture
 def office(context: Context, clock: TurnableClock) -> Iterator[Office]:
     shop = billed_by(context, BillDesk(clock))
-    shop = replace(shop, firm_secrets=DerivedSecrets("long enough for a secret of this test"))
+    shop = replace(
+        shop,
+        firm_secrets=DerivedSecrets("long enough for a secret of this test"),
+        webhooks=HttpWebhooks(SafeHttp(allow_private=True)),
+    )
     with TestClient(create_app(shop, StillEngine())) as client:
         yield Office(shop, client)
 

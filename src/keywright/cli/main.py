@@ -24,6 +24,7 @@ from keywright.cli import (
     serve,
     staff,
     token,
+    webhook,
 )
 from keywright.domain.errors import KeywrightError
 
@@ -51,6 +52,7 @@ app.add_typer(event.app, name="event")
 app.add_typer(key.app, name="key")
 app.add_typer(token.app, name="token")
 app.add_typer(look.app, name="look")
+app.add_typer(webhook.app, name="webhook")
 app.add_typer(staff.app, name="staff")
 app.add_typer(sandbox.app, name="sandbox")
 

@@ -22,7 +22,16 @@ from keywright.flows.context import Context
 from keywright.flows.gather import Gatherer
 from keywright.flows.intake import Intake
 from keywright.web import errors, hooks, stopping
-from keywright.web.api import admin, firms, health, license_file, reconcile, signing_keys, well_known
+from keywright.web.api import (
+    admin,
+    firms,
+    health,
+    license_file,
+    reconcile,
+    signing_keys,
+    webhooks,
+    well_known,
+)
 from keywright.web.api.licensing import Desk
 from keywright.web.api.stream import StreamDesk
 from keywright.web.console import site as console
@@ -104,6 +113,7 @@ def create_app(context: Context, engine: WorkflowEngine, *, metrics_token: str |
             *license_file.routes(desk),
             *firms.routes(desk),
             *signing_keys.routes(context),
+            *webhooks.routes(context),
             *well_known.routes(context),
             *site.routes(context),
             *console.routes(context),
