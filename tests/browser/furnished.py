@@ -31,6 +31,7 @@ from keywright.flows import (
     staff_secrets,
     staff_sessions,
     tokens,
+    webhooks,
 )
 from keywright.flows.context import Context
 from keywright.flows.fulfillment import Fulfillment
@@ -143,6 +144,7 @@ def place_in(folder: Path, prepared: Prepared) -> Furnished:
         "STRIPE_API_BASE": "http://127.0.0.1:9",
         "LICENSE_SECRET": "a secret that every reader of this file knows",
         "LOG_LEVEL": "error",
+        "WEBHOOK_ALLOW_PRIVATE": "1",
     }
     return Furnished(url, folder, environment)
 
@@ -173,12 +175,22 @@ def open_for_business(folder: Path, prepared: Prepared) -> Iterator[Furnished]:
         tokens.create(context, context.master, "A script", "read")
         place.ids["staff"] = signed.staff.id
         place.ids["set_up"] = staff.create(context, context.master.id, "new@example.com", "admin", "test")[1]
+        tell_others(context)
         place.portal_session = customer_session(context, BUYER)
     with serving(place):
         yield place
 
 
 # -- what is in it --------------------------------------------------------------------------------------
+
+
+def tell_others(context: Context) -> None:
+    """Endpoints that nobody answers at, one on and one off, and what was sent to one."""
+    tenant, address = context.master.id, "http://127.0.0.1:9/hook"
+    made = webhooks.create(context, tenant, address, ["license.transferred"], "The build server", act=ACT)
+    webhooks.try_out(context, tenant, made.id, act=ACT)
+    off = webhooks.create(context, tenant, address, act=ACT)
+    webhooks.change(context, tenant, off.id, webhooks.Change(enabled=False), act=ACT)
 
 
 def sell(context: Context, text: str = CATALOG) -> None:

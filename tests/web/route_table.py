@@ -96,6 +96,15 @@ GET /api/admin/reconciliations/{run_id:str} | admin API | token:read | of the to
 GET /api/admin/keys | signing keys | token:read | of the token
 POST /api/admin/keys/rotate | signing keys | token:admin | of the token
 POST /api/admin/keys/{kid:str}/revoke | signing keys | token:admin | of the token
+GET /api/admin/webhook-endpoints | webhooks | token:admin | of the token
+POST /api/admin/webhook-endpoints | webhooks | token:admin | of the token
+GET /api/admin/webhook-endpoints/{endpoint_id:str} | webhooks | token:admin | of the token
+PATCH /api/admin/webhook-endpoints/{endpoint_id:str} | webhooks | token:admin | of the token
+DELETE /api/admin/webhook-endpoints/{endpoint_id:str} | webhooks | token:admin | of the token
+POST /api/admin/webhook-endpoints/{endpoint_id:str}/rotate-secret | webhooks | token:admin | of the token
+POST /api/admin/webhook-endpoints/{endpoint_id:str}/test | webhooks | token:admin | of the token
+GET /api/admin/webhook-deliveries | webhooks | token:read | of the token
+POST /api/admin/webhook-deliveries/{delivery_id:str}/redeliver | webhooks | token:write | of the token
 
 GET /.well-known/jwks.json | signing keys | nobody | master: public keys alone
 GET /t/{slug:str}/.well-known/jwks.json | signing keys | nobody | of the address: public keys alone
@@ -242,6 +251,25 @@ GET /console/looks | console | staff:read-only | of the session
 GET /console/looks/letters/{letter:str} | console | staff:read-only | of the session
 GET /console/looks/change | console | staff:admin | of the session
 POST /console/looks/change | console | staff:admin | of the session
+GET /console/webhooks | console | staff:admin | of the session
+GET /console/webhooks/{endpoint_id:str} | console | staff:admin | of the session
+GET /console/webhooks/deliveries/{delivery_id:str} | console | staff:admin | of the session
+GET /console/webhooks/new | console | staff:admin proven | of the session
+POST /console/webhooks/new | console | staff:admin proven | of the session
+GET /console/webhooks/{endpoint_id:str}/change | console | staff:admin proven | of the session
+POST /console/webhooks/{endpoint_id:str}/change | console | staff:admin proven | of the session
+GET /console/webhooks/{endpoint_id:str}/rotate-secret | console | staff:admin proven | of the session
+POST /console/webhooks/{endpoint_id:str}/rotate-secret | console | staff:admin proven | of the session
+GET /console/webhooks/{endpoint_id:str}/pause | console | staff:admin | of the session
+POST /console/webhooks/{endpoint_id:str}/pause | console | staff:admin | of the session
+GET /console/webhooks/{endpoint_id:str}/resume | console | staff:admin | of the session
+POST /console/webhooks/{endpoint_id:str}/resume | console | staff:admin | of the session
+GET /console/webhooks/{endpoint_id:str}/delete | console | staff:admin | of the session
+POST /console/webhooks/{endpoint_id:str}/delete | console | staff:admin | of the session
+GET /console/webhooks/{endpoint_id:str}/test | console | staff:admin | of the session
+POST /console/webhooks/{endpoint_id:str}/test | console | staff:admin | of the session
+GET /console/webhooks/deliveries/{delivery_id:str}/redeliver | console | staff:admin | of the session
+POST /console/webhooks/deliveries/{delivery_id:str}/redeliver | console | staff:admin | of the session
 GET /console/you | console | staff:read-only | of the session
 POST /console/you/sessions/{session_id:str}/end | console | staff:read-only | of the session
 GET /console/you/prove | console | staff:read-only | of the session

@@ -30,6 +30,7 @@ _NAVIGATION: Final[tuple[tuple[str, str, Deed], ...]] = (
     ("/console/reconcile", "Reconcile", "look"),
     ("/console/catalog", "Catalog", "look"),
     ("/console/keys", "Keys", "look"),
+    ("/console/webhooks", "Webhooks", "decide"),
     ("/console/looks", "Mail look", "look"),
     ("/console/settings", "Settings", "decide"),
     ("/console/audit", "Audit", "decide"),

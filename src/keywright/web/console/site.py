@@ -23,6 +23,7 @@ from keywright.web.console import (
     settings,
     sign_in,
     trail,
+    webhooks,
     work,
     you,
 )
@@ -46,6 +47,7 @@ def routes(context: Context) -> list[Any]:
         *keys.routes(shell),
         *firms.routes(shell),
         *looks.routes(shell),
+        *webhooks.routes(shell),
         *settings.routes(shell),
         *trail.routes(shell),
         *people.routes(shell),
