@@ -51,8 +51,8 @@ check: lint test ## Everything a change must pass: lint, then test
 bench: $(TEST) ## Measure echo, intake of each provider, validate and activate on both databases
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-crash: $(TEST) ## Long run: kill -9 the server 200 times under load
-	@KEYWRIGHT_CRASH_ROUNDS=$${KEYWRIGHT_CRASH_ROUNDS:-200} $(BIN)/python -m pytest -s tests/crash/test_kill.py tests/crash/test_kill_three.py $(ARGS)
+crash: $(TEST) ## Long run: kill -9 the server 200 times under load, and 50 times while it sends webhooks
+	@KEYWRIGHT_CRASH_ROUNDS=$${KEYWRIGHT_CRASH_ROUNDS:-200} KEYWRIGHT_WEBHOOK_KILLS=$${KEYWRIGHT_WEBHOOK_KILLS:-50} $(BIN)/python -m pytest -s tests/crash/test_kill.py tests/crash/test_kill_three.py tests/crash/test_kill_webhooks.py $(ARGS)
 
 outage: $(TEST) ## Long run: database and providers away for a minute each
 	@KEYWRIGHT_OUTAGE_SECONDS=$${KEYWRIGHT_OUTAGE_SECONDS:-60} $(BIN)/python -m pytest -s tests/crash/test_outage.py $(ARGS)
