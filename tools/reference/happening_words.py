@@ -144,6 +144,13 @@ AUDIT: Final[Mapping[str, str]] = {
     "staff.signed_out": "Somebody signed out.",
     "token.created": "An API token was made.",
     "token.revoked": "An API token was ended.",
+    "webhook_delivery.redelivered": "A webhook was made due once more, under its id.",
+    "webhook_endpoint.changed": "An endpoint of webhooks was changed, or turned on or off.",
+    "webhook_endpoint.created": "An endpoint was made that is told what becomes of licenses.",
+    "webhook_endpoint.deleted": "An endpoint was ended, with what was owed to it.",
+    "webhook_endpoint.disabled": "The server turned one off: it said 410, or took nothing for five days.",
+    "webhook_endpoint.secret_rotated": "An endpoint has a new secret.",
+    "webhook_endpoint.tested": "A test was sent to an endpoint.",
     "workflow.canceled": "Background work was ended.",
     "workflow.retried": "Background work was taken up again.",
 }
