@@ -1,7 +1,8 @@
 """The way into the console: cookies, forms, who is signed in, and what each handler asks for.
 
-Password hashes are computed by two threads that step back for everybody else, and at most eight more wait:
-signing in at full rate must not slow the sold software down.
+Password hashes are computed by one thread that steps back for everybody else, and at most nine more wait:
+signing in at full rate must not slow the sold software down (`make flood`; with two threads on two processors
+a validation waited for half a second now and then).
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ Guard = Callable[[Connection, BaseRouteHandler], Awaitable[None]]
 Form = dict[str, str]
 
 LARGEST_FORM: Final = 32 * 1024
-HASHES_AT_ONCE: Final = 2
-HASHES_WAITING: Final = 8
+HASHES_AT_ONCE: Final = 1
+HASHES_WAITING: Final = 9
 
 _THREADS: Final = 4
 _MOST_WAITING: Final = 64
@@ -166,7 +167,7 @@ class Gate:
             self._busy -= 1
 
     async def hash(self, call: Callable[[], T]) -> T:
-        """Compute a password's hash: two at a time, and eight may wait. Raises TooMany for the next."""
+        """Compute a password's hash: one at a time, and nine may wait. Raises TooMany for the next."""
         self._demand_room()
         self._hashing += 1
         try:
