@@ -20,7 +20,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 MEMORY_KIB: Final = 19 * 1024
 PASSES: Final = 2
 LANES: Final = 1
-"""Argon2id with OWASP's smallest parameters: 18 ms here. Two at a time at most, or signing in would be a way
+"""Argon2id with OWASP's smallest parameters: 18 ms here. One at a time, or signing in would be a way
 to stop the server."""
 
 STEP_SECONDS: Final = 30
