@@ -40,7 +40,7 @@ CREDENTIALS = re.compile(
 
 OWNERS = {
     *("intake", "licensing", "streams", "health", "admin API", "signing keys", "storefront", "checkout"),
-    *("sandbox", "portal", "console"),
+    *("sandbox", "portal", "console", "webhooks"),
 }
 """The parts of the program that look after routes."""
 
