@@ -130,7 +130,7 @@ def test_the_doors(place: Furnished, visit: Open) -> None:
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Add a second factor")).to_be_visible()
     looking(page, "/console/second-factor")
-    for lost in ("/console/setup/nothing", "/portal/link/nothing", "/buy/nothing"):
+    for lost in ("/console/setup/nothing", "/portal/link/nothing", "/buy/nothing", "/nowhere"):
         page.goto(f"{place.url}{lost}")
         looking(page, lost)
     page.goto(f"{place.url}/portal")

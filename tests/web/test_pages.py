@@ -477,3 +477,26 @@ def test_the_quantity_is_named_for_what_it_counts() -> None:
 def test_a_price_says_how_often() -> None:
     price = Price("pri_1", "pla_1", "stripe", "quarterly", "price_1", 15000, "USD", "quarter")
     assert price_shown(price).every == "every 3 months"
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/buy/dashcaddy/pro/nowhere", "/console-nowhere"])
+def test_an_address_that_does_not_exist_is_a_page_for_people(shop: Context, serve: Serve, path: str) -> None:
+    client = serve(shop)
+    page = client.get(path, headers={"accept": "text/html,application/xhtml+xml;q=0.9"})
+    assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert "This page does not exist" in page.text
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+
+
+def test_an_address_that_does_not_exist_is_a_problem_for_programs(shop: Context, serve: Serve) -> None:
+    client = serve(shop)
+    people = {"accept": "text/html"}
+    told = [
+        client.get("/nowhere"),
+        client.get("/api/nowhere", headers=people),
+        client.post("/nowhere", headers=people),
+    ]
+    for answer in told:
+        assert answer.status_code == 404
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["code"] == "NOT_FOUND"

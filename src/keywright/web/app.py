@@ -36,6 +36,7 @@ from keywright.web.api.licensing import Desk
 from keywright.web.api.stream import StreamDesk
 from keywright.web.console import site as console
 from keywright.web.storefront import site
+from keywright.web.storefront.pages import Pages
 from keywright.web.straight import Application
 from keywright.web.watch import Watch
 
@@ -56,7 +57,6 @@ _OPENAPI = OpenAPIConfig(
 
 _HANDLERS: dict[Any, Callable[..., Any]] = {
     KeywrightError: errors.refused,
-    HTTPException: errors.framework_refused,
     Exception: errors.failed,
 }
 
@@ -119,7 +119,7 @@ def create_app(context: Context, engine: WorkflowEngine, *, metrics_token: str |
             *console.routes(context),
         ],
         lifespan=[lifespan],
-        exception_handlers=_HANDLERS,
+        exception_handlers={**_HANDLERS, HTTPException: errors.lost(Pages(context).refused)},
         logging_config=None,
         openapi_config=_OPENAPI,
         include_in_schema=False,

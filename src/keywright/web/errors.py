@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
-from keywright.domain.errors import KeywrightError, Unavailable
+from keywright.domain.errors import KeywrightError, NotFound, Unavailable
 from keywright.store.engine import is_away
 from keywright.web import wire
 
 log = structlog.get_logger(__name__)
+
+Refuse = Callable[[Request[Any, Any, Any], HTTPException], Response[Any]]
 
 _CODES = {
     400: "INVALID",
@@ -40,6 +44,21 @@ def framework_refused(_request: Request[Any, Any, Any], error: HTTPException) ->
     made = KeywrightError(_detail(error), code=code)
     made.status = status
     return _response(wire.problem(made), status, {})
+
+
+def lost(page: Callable[[Request[Any, Any, Any], Exception], Response[Any]]) -> Refuse:
+    """What the framework refuses, with `page` for an address that does not exist and a person at the browser.
+
+    Programs get a problem document, and so does whatever asks below /api.
+    """
+
+    def refused(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+        looks = request.method in ("GET", "HEAD") and "text/html" in request.headers.get("accept", "")
+        if error.status_code != HTTPStatus.NOT_FOUND or not looks or request.url.path.startswith("/api/"):
+            return framework_refused(request, error)
+        return page(request, NotFound("There is nothing at this address. It may be mistyped, or old."))
+
+    return refused
 
 
 def failed(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
