@@ -42,6 +42,7 @@ ELSEWHERE = {
     "/console/work/{work:str}/": "as every act, and only while it runs",
     "/console/reconcile/{provider:str}/": "as every act, and only where something differs",
     "/console/licenses/{license_id:str}/firm": "as every act, and only where a firm is asked for",
+    "/console/webhooks/{endpoint_id:str}/resume": "as every act, and only where an endpoint is off",
     "/console/you/prove": "here, behind a form",
     "/console/you/add": "here, behind a form",
 }

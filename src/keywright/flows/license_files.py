@@ -69,7 +69,9 @@ def make(context: Context, asked: Asked, days: int | None = None) -> FileMade | 
         code = _judge(context, asked, found, now)
         if not is_valid(code):
             return verdict_of(asked, found, code, found.activation, None, now)
-        mid = fingerprint.mid(found.product, asked.ask.fingerprint or "")
+        # Without a machine only a portable file comes this far, which is bound to none.
+        machine = asked.ask.fingerprint
+        mid = "" if machine is None else fingerprint.mid(found.product, machine)
         return _write(context, connection, found, code, days, now, mid)
 
 

@@ -67,6 +67,7 @@ WITHHELD: Final[Mapping[str, str]] = {
     "firms.firm": "the firm stands with the license",
     "refetches.external_id": "the same id stands among the purchase's aliases",
     "reconciliations.findings": "ids of events and purchases, which are handed out themselves",
+    "webhook_deliveries.body": "states and ids of a license, which is handed out itself; it names nobody",
     "audit.actor": "names staff",
     "audit.subject": "ids; what was done to a license stands on its timeline",
 }
