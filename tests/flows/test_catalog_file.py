@@ -190,6 +190,9 @@ class TestNotices:
         assert read(PLAN + f"notices = {{ {members} }}").products[0].plans[0].terms == terms
 
 
+_DOTS_IN_4 = "4: a name has more than 32 dots"
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("text", "problem"),
@@ -199,6 +202,13 @@ class TestRefusals:
             ("\n[[product", "2: not TOML: Expected ']]' at the end of an array declaration"),
             ("a = " + "[" * 3000, "1: the values are nested too deep"),
             ("\na = " + "9" * 5000, "2: a number is too long"),
+            # 200,000 characters of it took the parser 15 GB.
+            ("\na" + ".a" * 40 + " = 1", "2: a name has more than 32 dots"),
+            ("[" + "'a.b' . " * 40 + "a]", "1: a name has more than 32 dots"),
+            (
+                'x = """\n' + "." * 40 + '\n\\"""" # ' + "." * 40 + "\ny = {a" + ".a" * 40 + " = 1}",
+                _DOTS_IN_4,
+            ),
             ("# " + "x" * 1024 * 1024, "1: the file is larger than 1 MiB"),
             ('[product]\nslug = "p"', "1: product must be an array of tables, not a table"),
             ("product = [1]", "1: product[0] must be a table, not a whole number"),

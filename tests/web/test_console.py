@@ -384,6 +384,23 @@ def test_wrong_codes_count_and_a_right_password_does_not_clear_them(house: House
 
 
 @only_sqlite
+def test_whoever_guesses_at_the_door_keeps_nobody_out_who_is_in(house: House, clock: TurnableClock) -> None:
+    owner = house.colleague()
+    clock.turn(minutes=20)
+    guesses = [knock(house.browser(), OWNER, "wrong password").status_code for _ in range(11)]
+    assert guesses == [403] * 10 + [429]
+    fields = {"password": PASSWORD, "code": house.code(owner.secret)}
+    asked = owner.client.get("/console/you/prove")
+    page = send(owner.client, "/console/you/prove", asked, **fields)
+    assert page.status_code == 200
+    wrong = [
+        send(owner.client, "/console/you/prove", asked, password="no", code="1").status_code
+        for _ in range(11)
+    ]
+    assert wrong == [403] * 10 + [429]
+
+
+@only_sqlite
 def test_a_hundred_wrong_ones_stop_an_address(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions_of, "PLACE_TRIES", 15)
     client = house.browser()

@@ -45,7 +45,7 @@ from keywright.store.tenants import Tenant
 from keywright.web.console import sheets
 from tests.conftest import Prepared, TurnableClock, test_settings
 from tests.life import world
-from tests.web.test_console import OWNER, PASSWORD, Colleague, House, send
+from tests.web.test_console import ORIGIN, OWNER, PASSWORD, Colleague, House, send
 
 only_sqlite = pytest.mark.parametrize("prepared", ["sqlite"], indirect=True)
 
@@ -472,6 +472,7 @@ currency = "USD"
 interval = "month"
 """
 EDIT = "/console/catalog/edit"
+FORM = "application/x-www-form-urlencoded"
 PLAN = "/console/catalog/plans/app/pro"
 
 
@@ -553,6 +554,11 @@ def test_what_is_wrong_in_the_text_is_told_with_its_lines(
         assert "a secret of the server" not in answer.text
         assert send(owner.client, EDIT, page, text=text, mark="x", step="do").status_code == 422
     assert send(owner.client, EDIT, page, text="#" * 900_000).status_code == 413
+    many = send(owner.client, EDIT, page, text="".join(f"[a{number}]\n" for number in range(130)))
+    assert many.status_code == 422
+    assert "And 30 more." in many.text
+    flood = owner.client.post(EDIT, content=b"a&" * 2001, headers={**ORIGIN, "content-type": FORM})
+    assert (flood.status_code, "too many fields" in flood.text) == (422, True)
     assert "catalog.applied" not in house.acts()[1:]
 
 
@@ -694,6 +700,8 @@ def test_acts_that_say_too_little_are_refused(firm_house: House) -> None:
         ("seats", {"seats": "0"}),
         ("firm", {"firm": " "}),
         ("note", {"reason": ""}),
+        ("extend", {"days": "000001" + "9" * 5000}),
+        ("extend", {"days": "36501"}),
     ):
         path = f"/console/licenses/{id_}/{act}"
         assert send(owner.client, path, owner.client.get(path), **fields).status_code == 422, (act, fields)

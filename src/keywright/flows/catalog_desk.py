@@ -26,7 +26,6 @@ MOST_TEXT: Final = 256 * 1024
 _SOURCE: Final = "catalog"
 _PROBLEM: Final = re.compile(rf"{_SOURCE}:(\d+): (.*)", re.DOTALL)
 _NUMBER: Final = re.compile(r"-?[0-9]{1,18}")
-_LINE: Final = re.compile(r"\s*(\S+)\s*=\s*(.*?)\s*")
 
 Kind = Literal["text", "number", "texts", "numbers"]
 # What the form of a plan has. Empty: as usual, so the member is left out.
@@ -228,8 +227,7 @@ def _literal(typed: str, kind: Kind) -> str:
     if kind == "numbers":
         told = []
         for line in filter(None, map(str.strip, typed.splitlines())):
-            parts = _LINE.fullmatch(line)
-            name, value = (parts[1], parts[2]) if parts else (line, "")
+            name, _, value = map(str.strip, line.partition("="))
             told.append(f"{text(name)} = {_literal(value, 'number')}")
         return f"{{ {', '.join(told)} }}"  # a name that is there twice stays so, and is refused
     return text(typed)

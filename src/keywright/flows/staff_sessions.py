@@ -151,9 +151,9 @@ class Tries(msgspec.Struct, frozen=True):
     place: str
 
 
-def tries_for(context: Context, email: str, place: str) -> Tries:
-    """`email` folded. `place`: the caller's address."""
-    return Tries(hashed(context, "tries of", email), hashed(context, "tries from", place))
+def tries_for(context: Context, who: str, place: str) -> Tries:
+    """`who`: a folded e-mail address, or what is tried by whom. `place`: the caller's address."""
+    return Tries(hashed(context, "tries of", who), hashed(context, "tries from", place))
 
 
 def count_try(context: Context, tries: Tries) -> None:

@@ -34,6 +34,25 @@ _DURATION = re.compile(r"([0-9]{1,7})([hdy])")
 _UNITS = {"h": HOUR, "d": DAY, "y": YEAR}
 _POSITION = re.compile(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", re.DOTALL)
 _ENDLESS_NUMBER = re.compile(r"[0-9_]{1000}")
+# Comments and strings, in the order in which TOML tells them apart; one that is not closed ends with its line
+# or the text. Each alternative matches wherever it begins, so that a search never goes back.
+_NO_NAMES = re.compile(
+    r"#[^\n]*"
+    r'|"{3}(?:[^\\]|\\[\s\S])*?(?:"{3}|\Z|\\\Z)'
+    r"|'{3}[\s\S]*?(?:'{3}|\Z)"
+    r'|"(?:[^"\\\n]|\\[^\n])*(?:"|\\?$)'
+    r"|'[^'\n]*(?:'|$)",
+    re.MULTILINE,
+)
+_MOST_DOTS = 32
+"""The parser's work and memory grow with the square of the parts of one name; ours have three."""
+
+
+def _endless_name(text: str) -> int:
+    """The line with more dots than names need, strings and comments apart; 0 if there is none."""
+    plain = _NO_NAMES.sub(lambda found: "\n" * found[0].count("\n"), text)
+    lines = enumerate(plain.split("\n"), start=1)
+    return next((number for number, line in lines if line.count(".") > _MOST_DOTS), 0)
 
 
 class Rule(NamedTuple):
@@ -80,6 +99,9 @@ class Document:
     def _decode(self, text: str) -> dict[str, object]:
         if len(text) > _MAX_SIZE:
             self._problems.append((1, "the file is larger than 1 MiB"))
+            return {}
+        if line := _endless_name(text):
+            self._problems.append((line, f"a name has more than {_MOST_DOTS} dots"))
             return {}
         try:
             members: dict[str, object] = tomllib.loads(text)

@@ -26,6 +26,7 @@ _MOST_PRICES: Final = 200
 _MOST_CHANGES: Final = 300
 # Of a text that travels percent-encoded.
 _LARGEST: Final = catalog_desk.MOST_TEXT * 3 + 64 * 1024
+_MOST_PROBLEMS: Final = 100
 _KINDS: Final = {"added": ("", "New"), "changed": ("wait", "Changed"), "removed": ("bad", "Off sale")}
 _TERMS: Final = {"subscription": "Renews", "perpetual": "Perpetual"}
 _DONE: Final = {"applied": "The catalog is changed."}
@@ -167,7 +168,8 @@ def _editing(shell: Shell) -> list[Any]:
             status=status,
             text=text,
             reason=reason,
-            problems=[(one.line, _upper(one.message)) for one in problems],
+            problems=[(one.line, _upper(one.message)) for one in problems[:_MOST_PROBLEMS]],
+            more=max(0, len(problems) - _MOST_PROBLEMS),
             lines=text.count("\n") + 1,
         )
 
@@ -245,7 +247,8 @@ def _planning(shell: Shell) -> list[Any]:
             product=product,
             plan=plan,
             # The lines are those of a file that nobody has seen.
-            problems=[_upper(one.message) for one in problems],
+            problems=[_upper(one.message) for one in problems[:_MOST_PROBLEMS]],
+            more=max(0, len(problems) - _MOST_PROBLEMS),
             groups=[
                 (
                     title,

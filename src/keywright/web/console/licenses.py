@@ -141,7 +141,7 @@ def _extend(context: Context, tenant: str, id_: str, act: Act, form: Form) -> Li
     if bool(days) == bool(until):
         raise Invalid("Say either how many days, or until which day.")
     if days:
-        if not (days.isascii() and days.isdigit()) or not 1 <= int(days[:6]) <= _MOST_DAYS:
+        if not (days.isascii() and days.isdigit() and len(days) < 6) or not 1 <= int(days) <= _MOST_DAYS:
             raise Invalid(f"Days are a number from 1 to {_MOST_DAYS}.")
         return operate.extend(context, tenant, id_, act, days=int(days))
     try:
