@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,6 +23,25 @@ def test_a_turn_is_seen_by_another_clock_on_the_same_file_within_50_ms(tmp_path:
     assert turned.advance(90) == FIXED + timedelta(seconds=90)
     time.sleep(0.06)
     assert reading.now() == FIXED + timedelta(seconds=90)
+
+
+def test_two_who_ask_after_a_turn_are_told_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while one of them still reads the file."""
+    path = tmp_path / CLOCK_FILE_NAME
+    reading = FileClock(path, wall=lambda: FIXED)
+    assert reading.now() == FIXED
+    TurnableClock(path).advance(90)
+    time.sleep(0.06)
+    read, both = Path.read_bytes, threading.Barrier(2, timeout=30)
+
+    def slowly(this: Path) -> bytes:
+        both.wait()
+        return read(this)
+
+    monkeypatch.setattr(Path, "read_bytes", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        told = [pool.submit(reading.now) for _ in range(2)]
+        assert [one.result() for one in told] == [FIXED + timedelta(seconds=90)] * 2
 
 
 def test_the_offset_outlives_the_clock_and_adds_up_across_processes(tmp_path: Path) -> None:

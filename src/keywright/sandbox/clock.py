@@ -56,8 +56,10 @@ class FileClock:
         """How far sandbox time is ahead of real time."""
         monotonic = time.monotonic()
         if monotonic >= self._look_again_at:
-            self._look_again_at = monotonic + CACHE_SECONDS
+            # In this order: whoever asks while another thread still reads the file reads it, too, instead of
+            # taking the time from before the turn for that of now.
             self._reload()
+            self._look_again_at = monotonic + CACHE_SECONDS
         return self._offset
 
     def _reload(self) -> None:
