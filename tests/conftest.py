@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import shutil
@@ -34,6 +35,13 @@ settings.load_profile("short")
 _numbers = itertools.count()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _settled() -> None:
+    """What the imports made stays: the collector need not go through it after every few tests."""
+    gc.collect()
+    gc.freeze()
+
+
 class TurnableClock:
     """A clock that stands still until it is turned."""
 
@@ -59,13 +67,14 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server = get_server(folder, cleanup_mode="delete")
     address = server.get_uri().rsplit("/postgres", 1)[0] + "/{}" + server.get_uri().rsplit("/postgres", 1)[1]
     # No test pulls the plug of the machine, and PostgreSQL itself is never killed here.
-    _administer(address, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
+    administer(address, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
     yield address
     server.cleanup()
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _administer(server: str, *statements: str) -> None:
+def administer(server: str, *statements: str) -> None:
+    """Run statements as the owner of the test server, each by itself."""
     url = sa.make_url(server.format("postgres")).set(drivername="postgresql+psycopg")
     engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
@@ -75,18 +84,27 @@ def _administer(server: str, *statements: str) -> None:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of an empty database; each test runs once on each."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'data' / 'keywright.sqlite'}"
-    return new_postgresql(request.getfixturevalue("postgresql"))
+        yield f"sqlite:///{tmp_path / 'data' / 'keywright.sqlite'}"
+        return
+    made = new_postgresql(request.getfixturevalue("postgresql"))
+    yield made
+    drop(made)
 
 
 def new_postgresql(server: str, template: str = "template1") -> str:
     """A new database on the test server, empty or a copy of another one."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
-    _administer(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    administer(server, f"CREATE DATABASE {name} TEMPLATE {template}")
     return server.format(name)
+
+
+def drop(url: str) -> None:
+    """Thousands of databases would fill the disk, or the memory that stands in for one."""
+    made = sa.make_url(url)
+    administer(url.replace(f"/{made.database}", "/{}", 1), f"DROP DATABASE {made.database} WITH (FORCE)")
 
 
 def test_settings(database_url: str, folder: Path, **more: object) -> Settings:
@@ -144,14 +162,17 @@ def copy_of(original: Prepared, folder: Path) -> Prepared:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def prepared(request: pytest.FixtureRequest, tmp_path: Path) -> Prepared:
+def prepared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Prepared]:
     """A copy of a prepared database: migrating once per test would be most of a test's time."""
     original: Prepared = request.getfixturevalue(f"prepared_{request.param}")
     if request.param == "sqlite":
-        return copy_of(original, tmp_path)
+        yield copy_of(original, tmp_path)
+        return
     shutil.copytree(original.folder / "data", tmp_path / "data")
     name = str(sa.make_url(original.url).database)
-    return Prepared(new_postgresql(request.getfixturevalue("postgresql"), name), tmp_path)
+    made = new_postgresql(request.getfixturevalue("postgresql"), name)
+    yield Prepared(made, tmp_path)
+    drop(made)
 
 
 @pytest.fixture

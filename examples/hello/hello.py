@@ -3,7 +3,8 @@
 python hello.py Ann Ben           greet
 python hello.py status            what the license allows here
 python hello.py activate KEY      bind a license to this computer
-python hello.py buy [PROVIDER]    buy one in the browser; no key to type
+python hello.py buy [PROVIDER [PRICE]]
+                                  buy one in the browser; no key to type
 python hello.py load FILE         take a license file, for computers without a network
 python hello.py free              free this computer
 """
@@ -71,8 +72,9 @@ def main(arguments: list[str], settings: Path = HERE / "seller.json") -> int:
         print(result.message)
         return 0 if result.reason == "freed" else 3
     if command == "buy":
-        # A shop that sells the plan through several providers has to be told which one.
-        wanted = {"provider": rest[0]} if rest else {}
+        # A shop that sells the plan through several providers, or by the month and by the year, has to be
+        # told which: the price by its key in the catalog.
+        wanted = dict(zip(("provider", "price"), rest))
         purchase = client.resume_purchase() or client.buy("pro", **wanted)
         if purchase.problem:
             print(f"The shop opens no checkout ({purchase.problem}).", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Builds everything from the settings. The only module that names adapters."""
+"""Builds everything from the settings. Only this module names adapters; those of providers are beside it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from typing import Final
-from urllib.parse import urlsplit
 
 import msgspec
 import structlog
 from dotenv import dotenv_values
 from pydantic import ValidationError
+from sqlalchemy import Connection
 
+from keywright.adapters import CREDENTIAL_KINDS, Adapters, clock_of
 from keywright.delivery.email import OutboxMailer, SmtpMailer
 from keywright.delivery.knock import knock
 from keywright.delivery.letters import Stationery
@@ -25,50 +25,25 @@ from keywright.delivery.safe_http import SafeHttp
 from keywright.delivery.smtp_url import read_smtp_url
 from keywright.delivery.webhook import HttpWebhooks
 from keywright.domain.errors import Misconfigured
-from keywright.flows.context import Channel, Context, Door, Inline, Policy, new_id
-from keywright.flows.credentials import Credentials, Kinds, complete
+from keywright.flows.context import Channel, Context, Policy, new_id
 from keywright.flows.license_keys import Schemes
-from keywright.flows.provider_setup import setting_of
-from keywright.ports import Clock, FirmSecrets, Mailer, ProviderSetup, Vault
-from keywright.providers.paypal.api import PayPalApi
-from keywright.providers.paypal.billing import PayPalBilling
-from keywright.providers.paypal.certificates import Certificates
-from keywright.providers.paypal.client import PayPalClient
-from keywright.providers.paypal.hook import SIMULATOR_WEBHOOK_ID, PayPalEvents
-from keywright.providers.paypal.setup import PayPalSetup
-from keywright.providers.paystack.api import INLINE_SCRIPT, PAY_PAGES, PaystackApi, access_code_of
-from keywright.providers.paystack.billing import PaystackBilling
-from keywright.providers.paystack.hook import PaystackEvents
-from keywright.providers.paystack.http import API_BASE as PAYSTACK_API
-from keywright.providers.paystack.setup import PaystackSetup
-from keywright.providers.stripe.api import StripeApi
-from keywright.providers.stripe.billing import StripeBilling
-from keywright.providers.stripe.hook import StripeEvents
-from keywright.providers.stripe.setup import StripeSetup
-from keywright.sandbox.clock import FileClock
-from keywright.settings import PAYPAL_LIVE_BASE, Settings, is_live_key, listed
+from keywright.flows.shops import Shop, Shops
+from keywright.ports import FirmSecrets, Mailer
+from keywright.settings import Settings
 from keywright.signing import key_schemes
 from keywright.signing.hmac_key import DerivedSecrets
+from keywright.signing.key_command import KeyCommand
 from keywright.signing.keyring import Keyring
-from keywright.signing.vault import (
-    VaultRefused,
-    load_or_create_master_key,
-    read_master_key,
-    unwrap_data_key,
-)
-from keywright.store import keys, migrate, tenants
+from keywright.signing.master_key import GivenKeys, KeyFile, MasterKeys, Source
+from keywright.signing.rewrap import open_any
+from keywright.signing.vault import VaultRefused
+from keywright.store import keys, master_keys, migrate, tenants
 from keywright.store.engine import Database
-from keywright.store.tenants import ProviderAccount, Tenant
+from keywright.store.tenants import Tenant
 from keywright.workflows import engine
 from keywright.workflows.engine import DBOSFollowups
 
 _UNNAMED_SELLER = "Software store"
-_PAYPAL_PAGES = {True: "https://www.paypal.com", False: "https://www.sandbox.paypal.com"}
-
-
-class SystemClock:
-    def now(self) -> datetime:
-        return datetime.now(UTC)
 
 
 def read_settings(**overrides: object) -> Settings:
@@ -103,16 +78,17 @@ def prepare(settings: Settings, database: Database) -> Tenant:
     """Migrate; make the master tenant with its keys if it is the first start; write a name that changed."""
     migrate.upgrade(database)
     engine.migrate(database)
-    keyring = Keyring(_master_key(settings, database), database)
-    now = _clock(settings).now()
+    keyring = Keyring(_master_keys(settings, database), database)
+    now = clock_of(settings).now()
     seller = settings.seller_name.strip()
     with database.write() as connection:
         master = tenants.find_master(connection)
         if master is None:
             named = settings.master_billing_tenant_id or "master"
             id_ = named if named.startswith("ten_") else new_id("ten")
-            master = Tenant(id_, named if id_ != named else "master", seller or _UNNAMED_SELLER)
-            tenants.insert(connection, master, now, master=True)
+            slug = named if id_ != named else "master"
+            master = Tenant(id_, slug, seller or _UNNAMED_SELLER, is_master=True)
+            tenants.insert(connection, master, now)
             keyring.create(connection, master.id, now)
         elif seller not in ("", master.name):
             master = tenants.rename(connection, master, seller)
@@ -122,18 +98,19 @@ def prepare(settings: Settings, database: Database) -> Tenant:
 
 def build(settings: Settings, database: Database) -> Context:
     """The context of this process. The database must have been prepared."""
-    learn_shapes()
-    clock = _clock(settings)
+    _learn_once()
+    clock = clock_of(settings)
     with database.read() as connection:
         master = tenants.find_master(connection)
     if master is None:
         raise Misconfigured("This database was never prepared. Run: keywright migrate")
-    keyring = Keyring(_master_key(settings, database), database)
+    keyring = Keyring(_master_keys(settings, database), database)
     keyring.active_key(master.id, "lease+jwt")  # a wrong master key is told at once, not at the first sale
-    doors = _doors(settings, database, keyring, master)
-    channels = _channels(settings, database, master, clock, doors)
+    adapters = Adapters(settings, database, keyring, clock)
+    shop = _master_shop(adapters, master)
     return Context(
-        database=database,
+        # What serves requests. The others are the installation's, and ask past the second wall.
+        database=database.walled,
         clock=clock,
         vault=keyring,
         signer=keyring,
@@ -144,11 +121,13 @@ def build(settings: Settings, database: Database) -> Context:
             SafeHttp(allow_private=settings.webhook_allow_private, allow_http=settings.webhook_allow_http)
         ),
         master=master,
-        channels=channels,
-        policy=_policy(settings, channels),
+        tenant=master,
+        channels=shop.channels,
+        policy=_policy(settings, shop),
+        shops=Shops(database, adapters.shop, shop),
         schemes=_schemes(database),
         firm_secrets=_firm_secrets(settings),
-        doors=doors,
+        doors=shop.doors,
         knock=knock,
     )
 
@@ -179,229 +158,55 @@ def learn_shapes() -> None:
                 msgspec.json.Decoder(shape)
 
 
+@cache  # all are imported with this module, and each application adds hundreds of its own that need it not
+def _learn_once() -> None:
+    learn_shapes()
+
+
 def _firm_secrets(settings: Settings) -> FirmSecrets | None:
     secret = settings.license_secret
     return None if secret is None else DerivedSecrets(secret.get_secret_value().strip())
 
 
-def _policy(settings: Settings, channels: Mapping[str, Channel]) -> Policy:
-    publishable = {"stripe": settings.stripe_publishable_key, "paystack": settings.paystack_public_key}
+def _master_shop(adapters: Adapters, master: Tenant) -> Shop:
+    """What the environment and the vault have credentials for. Raises Misconfigured where they cannot be."""
+    doors = {
+        provider: adapters.door(master, provider, adapters.find(master, provider))
+        for provider in CREDENTIAL_KINDS
+    }
+    channels: dict[str, Channel] = {}
+    for provider, door in doors.items():
+        found = door.started_with
+        if not found.keys and not found.secrets:
+            continue
+        with adapters.database.write() as connection:
+            tenants.get_account(
+                connection,
+                master.id,
+                provider,
+                live=bool(found.live),
+                new_id=new_id("pac"),
+                now=adapters.clock.now(),
+            )
+        channel = adapters.channel(master, found)
+        if channel is not None:
+            channels[provider] = channel
+    return adapters.furnished(master, doors, channels)
+
+
+def _policy(settings: Settings, shop: Shop) -> Policy:
     return Policy(
         base_url=settings.base_url,
         sandbox=settings.is_sandbox,
         mail_from=settings.mail_from,
         alert_email=settings.alert_email,
-        return_origins=listed(settings.allowed_return_origins),
-        website_origins=listed(settings.website_origins),
-        pay_origins=tuple(
-            origin for channel in channels.values() for origin in _pay_origins(settings, channel.account)
-        ),
-        publishable_keys={provider: key for provider, key in publishable.items() if key},
+        return_origins=shop.return_origins,
+        website_origins=shop.website_origins,
+        pay_origins=shop.pay_origins,
+        publishable_keys=shop.publishable_keys,
         outbox=settings.data_dir / "outbox" if settings.smtp_url is None else None,
         mail_server=read_smtp_url(settings.smtp_url.get_secret_value()).shown if settings.smtp_url else None,
     )
-
-
-def _pay_origins(settings: Settings, account: ProviderAccount) -> tuple[str, ...]:
-    """Where a buyer may be sent to pay: to the provider's own page, and to its stand-in in sandbox mode."""
-    pages = {
-        "stripe": ("https://checkout.stripe.com", settings.stripe_api_base),
-        "paystack": ("https://checkout.paystack.com", settings.paystack_api_base),
-        "paypal": (_PAYPAL_PAGES[account.live], settings.paypal_api_base),
-    }
-    return pages[account.provider] if settings.is_sandbox else pages[account.provider][:1]
-
-
-def _doors(settings: Settings, database: Database, vault: Vault, master: Tenant) -> dict[str, Door]:
-    """The way to each provider. Raises Misconfigured as `check_mode` does."""
-
-    def door(provider: str) -> Door:
-        def typed(keys: tuple[str, ...]) -> Credentials:
-            made = typed_credentials(settings, provider, keys)
-            check_mode(settings, made)
-            return made
-
-        def find() -> Credentials:
-            return find_credentials(settings, database, vault, master, provider)
-
-        given = is_given(settings, provider)
-        return Door(
-            CREDENTIAL_KINDS[provider], given, find(), find, typed, lambda found: open_setup(settings, found)
-        )
-
-    return {provider: door(provider) for provider in CREDENTIAL_KINDS}
-
-
-def _channels(
-    settings: Settings, database: Database, master: Tenant, clock: Clock, doors: Mapping[str, Door]
-) -> dict[str, Channel]:
-    """A channel for each provider that the environment or the vault has credentials for."""
-    channels: dict[str, Channel] = {}
-    for provider, build_channel in _CHANNELS.items():
-        found = doors[provider].started_with
-        if not found.keys and not found.secrets:
-            continue
-        with database.write() as connection:
-            account = tenants.get_account(
-                connection, master.id, provider, live=bool(found.live), new_id=new_id("pac"), now=clock.now()
-            )
-        channels[provider] = build_channel(settings, found, account, clock)
-    return channels
-
-
-def find_credentials(
-    settings: Settings, database: Database, vault: Vault, master: Tenant, provider: str
-) -> Credentials:
-    """The master tenant's credentials at a provider: the environment's, completed from the vault.
-
-    Raises Misconfigured as `check_mode` does.
-    """
-    given = _GIVEN[provider](settings)
-    with database.read() as connection:
-        found = complete(connection, vault, master.id, given, CREDENTIAL_KINDS[provider])
-    check_mode(settings, found)
-    return found
-
-
-def check_mode(settings: Settings, found: Credentials) -> None:
-    """Raises Misconfigured for live credentials in sandbox mode or at an http address."""
-    if found.live and found.keys:
-        if settings.is_sandbox:
-            raise Misconfigured(f"KEYWRIGHT_MODE=sandbox refuses live keys, and {found.provider}'s are live.")
-        if not settings.base_url.startswith("https://"):
-            raise Misconfigured(f"{found.provider}'s key is live, so APP_BASE_URL must begin with https://.")
-
-
-CREDENTIAL_KINDS: Final = {
-    "stripe": Kinds(("stripe.secret_key",), "stripe.webhook_secret"),
-    "paystack": Kinds(("paystack.secret_key",), "paystack.secret_key"),
-    "paypal": Kinds(("paypal.client_id", "paypal.client_secret"), "paypal.webhook_id"),
-}
-
-
-def _given_stripe(settings: Settings) -> Credentials:
-    key = settings.stripe_secret_key
-    if key is None:
-        return Credentials("stripe", None, (), settings.stripe_webhook_secrets)
-    keys = (key.get_secret_value(),)
-    return Credentials("stripe", settings.stripe_is_live, keys, settings.stripe_webhook_secrets)
-
-
-def _given_paystack(settings: Settings) -> Credentials:
-    keys = settings.paystack_secret_keys
-    return Credentials("paystack", settings.paystack_is_live if keys else None, keys, keys)
-
-
-def _given_paypal(settings: Settings) -> Credentials:
-    id_, secret = settings.paypal_client_id, settings.paypal_client_secret
-    keys = (id_, secret.get_secret_value()) if id_ is not None and secret is not None else ()
-    # The keys do not tell the mode, the address does: so it is known without them, too.
-    live = settings.paypal_api_base.rstrip("/") == PAYPAL_LIVE_BASE
-    return Credentials("paypal", live, keys, settings.paypal_webhook_ids)
-
-
-_GIVEN: Final[Mapping[str, Callable[[Settings], Credentials]]] = {
-    "stripe": _given_stripe,
-    "paystack": _given_paystack,
-    "paypal": _given_paypal,
-}
-
-
-def _stripe(settings: Settings, found: Credentials, account: ProviderAccount, clock: Clock) -> Channel:
-    if not found.keys:
-        return Channel(account, StripeEvents(), found.secrets)
-    api = StripeApi(found.keys[0], clock, base=settings.stripe_api_base)
-    billing = StripeBilling(found.keys[0], clock, base=settings.stripe_api_base)
-    return Channel(account, StripeEvents(), found.secrets, api, billing)
-
-
-def typed_credentials(settings: Settings, provider: str, keys: tuple[str, ...]) -> Credentials:
-    """Credentials that somebody typed, with the mode they are of."""
-    if provider == "paypal":
-        return Credentials(provider, _given_paypal(settings).live, keys)
-    return Credentials(provider, is_live_key(keys[0]), keys)
-
-
-def is_given(settings: Settings, provider: str) -> tuple[bool, bool]:
-    """Whether the environment gives keys, and whether it gives webhook secrets."""
-    given = _GIVEN[provider](settings)
-    return bool(given.keys), bool(given.secrets)
-
-
-def sandbox_address(settings: Settings, provider: str) -> str | None:
-    """Where the levers of our own sandbox are, when it stands in for this provider; else None."""
-    base = {
-        "stripe": settings.stripe_api_base,
-        "paystack": settings.paystack_api_base,
-        "paypal": settings.paypal_api_base,
-    }[provider]
-    parts = urlsplit(base)  # the path tells the stand-ins apart; the levers are beside them
-    return f"http://{parts.netloc}" if settings.is_sandbox and parts.scheme == "http" else None
-
-
-def open_setup(settings: Settings, found: Credentials) -> ProviderSetup:
-    """What going live at a provider takes. Raises Misconfigured without a key, or for an impossible one."""
-    if not found.keys:
-        names = " and ".join(setting_of(kind) for kind in CREDENTIAL_KINDS[found.provider].keys)
-        raise Misconfigured(f"Nothing opens {found.provider}: set {names}.")
-    return _SETUPS[found.provider](settings, found)
-
-
-_SETUPS: Final[Mapping[str, Callable[[Settings, Credentials], ProviderSetup]]] = {
-    "stripe": lambda settings, found: StripeSetup(found.keys[0], base=settings.stripe_api_base),
-    "paystack": lambda settings, found: PaystackSetup(
-        found.keys[0], _clock(settings), base=settings.paystack_api_base
-    ),
-    "paypal": lambda settings, found: PayPalSetup(
-        (found.keys[0], found.keys[1]), _clock(settings), base=settings.paypal_api_base
-    ),
-}
-
-
-def _paystack(settings: Settings, found: Credentials, account: ProviderAccount, clock: Clock) -> Channel:
-    events = PaystackEvents(live=account.live)
-    if not found.keys:
-        return Channel(account, events, found.secrets)
-    api = PaystackApi(found.keys[0], clock, base=settings.paystack_api_base)
-    # Paystack's own script opens Paystack's own checkouts: the sandbox has none of them.
-    offered = settings.paystack_public_key and settings.paystack_api_base.rstrip("/") == PAYSTACK_API
-    inline = Inline(INLINE_SCRIPT, PAY_PAGES, access_code_of) if offered else None
-    billing = PaystackBilling(api.http)
-    return Channel(account, events, found.secrets, api, billing, needs_email=True, inline=inline)
-
-
-def _paypal(settings: Settings, found: Credentials, account: ProviderAccount, clock: Clock) -> Channel:
-    own = settings.is_sandbox and settings.paypal_ca_file is not None
-    certificates = Certificates(
-        live=account.live,
-        simulator=settings.is_sandbox and SIMULATOR_WEBHOOK_ID in found.secrets,
-        own_base=settings.paypal_api_base if own else None,
-        # Read when the first event arrives: the sandbox may be started after the server.
-        roots_file=settings.paypal_ca_file if own else None,
-        # The sandbox of ours makes another certificate under the same address when it starts again.
-        folder=None if own else settings.data_dir / "paypal-certificates",
-    )
-    if not found.keys:
-        events = PayPalEvents(certificates, live=account.live, webhook_ids=found.secrets)
-        return Channel(account, events, found.secrets)
-    client = PayPalClient(found.keys[0], found.keys[1], clock, base=settings.paypal_api_base)
-    api = PayPalApi(client, clock)
-    events = PayPalEvents(certificates, live=account.live, webhook_ids=found.secrets, ask=api.confirm)
-    return Channel(account, events, found.secrets, api, PayPalBilling(client, live=account.live))
-
-
-_ChannelBuilder = Callable[[Settings, Credentials, ProviderAccount, Clock], Channel]
-_CHANNELS: Final[Mapping[str, _ChannelBuilder]] = {
-    "stripe": _stripe,
-    "paystack": _paystack,
-    "paypal": _paypal,
-}
-
-
-def _clock(settings: Settings) -> Clock:
-    if settings.is_sandbox:
-        return FileClock(settings.data_dir / "sandbox-clock.json")
-    return SystemClock()
 
 
 def _mailer(settings: Settings) -> Mailer:
@@ -410,41 +215,46 @@ def _mailer(settings: Settings) -> Mailer:
     return SmtpMailer(settings.smtp_url.get_secret_value(), settings.mail_from)
 
 
-def _master_key(settings: Settings, database: Database) -> bytes:
+def _master_keys(settings: Settings, database: Database) -> MasterKeys:
+    def in_use() -> bool:
+        with database.read() as connection:
+            return keys.any_data_key(connection)
+
+    return MasterKeys(_key_source(settings, in_use))
+
+
+def _key_source(settings: Settings, in_use: Callable[[], bool]) -> Source:
+    if settings.keywright_master_key_command:
+        return KeyCommand(settings.keywright_master_key_command.get_secret_value())
     if settings.keywright_master_key is not None:
-        return read_master_key(settings.keywright_master_key.get_secret_value())
-    path = settings.data_dir / "master.key"
-    # Asked before the file is looked for: whoever makes the first data key has made the file by then.
-    with database.read() as connection:
-        in_use = keys.any_data_key(connection)
-    if in_use and not path.exists():
-        # A new key would open nothing of what is stored, and lie in the way of the one that does.
-        raise Misconfigured(
-            f"{path} is missing, and it opens this database: put it back, or set KEYWRIGHT_MASTER_KEY."
-        )
-    return load_or_create_master_key(path)
+        return GivenKeys(settings.keywright_master_key.get_secret_value())
+    return KeyFile(settings.data_dir / "master.key", in_use)
 
 
-def key_check(settings: Settings) -> Callable[[Mapping[str, str]], None]:
-    """What tells whether the master key at hand opens the data keys that are brought from elsewhere.
+def key_check(settings: Settings) -> Callable[[Connection], None]:
+    """What tells whether the master keys at hand open every key that is brought from elsewhere.
 
     Makes no key: a new one would open none of them. Raises Misconfigured when there is none.
     """
-    path = settings.data_dir / "master.key"
-    if settings.keywright_master_key is None and not path.exists():
+    source = _key_source(settings, lambda: True)
+    if isinstance(source, KeyFile) and not source.path.exists():
         raise Misconfigured(
-            f"First put the master key that belongs to it at {path}, or set KEYWRIGHT_MASTER_KEY."
+            f"First put the master key that belongs to it at {source.path}, or set KEYWRIGHT_MASTER_KEY."
         )
-    given = settings.keywright_master_key
-    master = read_master_key(given.get_secret_value()) if given else load_or_create_master_key(path)
+    masters = MasterKeys(source)
 
-    def check(wrapped: Mapping[str, str]) -> None:
+    def check(connection: Connection) -> None:
+        named: set[str] = set()
         try:
-            for tenant, text in wrapped.items():
-                unwrap_data_key(master, text, tenant=tenant)
+            for one in master_keys.list_wrapped(connection):
+                named.add(one.master_id)
+                open_any(masters, one)
         except VaultRefused:
+            ids = ", ".join(sorted(named - {""} - set(masters.ids)))
+            its = f" Its id is {ids}." if ids else ""
             raise Misconfigured(
-                "The master key at hand is not the one that sealed this. Put the right one in its place."
+                "The master key at hand is not the one that sealed this. "
+                f"Put the right one in its place.{its}"
             ) from None
 
     return check

@@ -10,11 +10,15 @@ import msgspec
 from sqlalchemy import Connection
 
 from keywright.domain.facts import Projected, Reading, Refetch
-from keywright.domain.license_token import VerifyFn
+from keywright.domain.fee import Fee
 from keywright.domain.logo import Logo
 from keywright.domain.look import PLAIN, Look
 from keywright.domain.plan import NoticeKind
 from keywright.domain.webhook import Outgoing, Received
+from keywright.key_ports import RootKey as RootKey
+from keywright.key_ports import Signer as Signer
+from keywright.key_ports import TokenType as TokenType
+from keywright.key_ports import Vault as Vault
 
 
 class PaymentEvents(Protocol):
@@ -49,7 +53,11 @@ class PaymentEvents(Protocol):
 
 
 class CheckoutRequest(msgspec.Struct, frozen=True):
-    """What a buyer is sent to the provider with. `email` only when the seller passed one on."""
+    """What a buyer is sent to the provider with. `email` only when the seller passed one on.
+
+    `tenant`: the tenant that it is bought for, which is written to the subscription; `customer`: the one of
+    the provider's customers that this tenant is.
+    """
 
     reference: str
     price_external_id: str | None
@@ -62,6 +70,9 @@ class CheckoutRequest(msgspec.Struct, frozen=True):
     expires_at: datetime
     email: str | None = None
     trial_days: int = 0
+    fee: Fee | None = None  # what the platform keeps of it
+    tenant: str | None = None
+    customer: str | None = None
 
 
 class CheckoutCreated(msgspec.Struct, frozen=True):
@@ -142,6 +153,9 @@ class Preview(msgspec.Struct, frozen=True):
     next_at: datetime | None = None
 
 
+Markable = Literal["customer", "subscription"]
+
+
 class BillingApi(Protocol):
     """What a seller changes at the provider. All raise Unsupported where the provider has no such thing,
     and then the detail says what to do instead; ProviderUnavailable, Misconfigured and Invalid as above."""
@@ -165,12 +179,22 @@ class BillingApi(Protocol):
         """Renew after all."""
         ...
 
-    def refund(self, deal: Deal, amount: int | None, currency: str, key: str) -> None:
-        """Give the money of one payment back; `amount` None: all that is left of it."""
+    def refund(
+        self, deal: Deal, amount: int | None, currency: str, key: str, *, fee_back: bool = False
+    ) -> None:
+        """Give the money of one payment back; `amount` None: all that is left of it. `fee_back`: and what
+        the platform got of it, in proportion, where the provider can."""
         ...
 
     def portal(self, deal: Deal, return_url: str) -> str:
         """Where the buyer looks after card, invoices and subscription."""
+        ...
+
+    def mark(self, thing: Markable, external_id: str, words: Mapping[str, str], key: str) -> bool:
+        """Write words beside a customer or a subscription, where the seller's own programs read them.
+
+        Once: False when they stood there already. `key` makes it safe to repeat.
+        """
         ...
 
 
@@ -375,10 +399,22 @@ class Letters(Protocol):
         """The letter to the address that was a customer's until now."""
         ...
 
+    def staff_invited(self, told: PortalLetter, look: Look = PLAIN) -> Letter:
+        """The letter that lets the first person of a new tenant, the seller, into the console."""
+        ...
+
     def alarm(
-        self, kind: str, subject: str, detail: Mapping[str, Any], seller: str = "", look: Look = PLAIN
+        self,
+        kind: str,
+        subject: str,
+        detail: Mapping[str, Any],
+        seller: str = "",
+        look: Look = PLAIN,
+        *,
+        door: str = "",
     ) -> Letter:
-        """The letter that tells the operator of trouble. `subject` is the id of what it is about."""
+        """The letter that tells the operator of trouble, or one of the staff what happened to his account.
+        `subject` is the id of what it is about; `door`: where he signs in."""
         ...
 
 
@@ -407,6 +443,17 @@ class Followups(Protocol):
         """Compare with the providers. `wish`: what exactly, as JSON. Returns the id of the work."""
         ...
 
+    def provision(self, connection: Connection, work: str, *, anew: bool = False) -> None:
+        """Make the tenant that is written down under this id of the work, once however often asked for.
+
+        `anew`: once more, where it was made and is gone.
+        """
+        ...
+
+    def bring(self, connection: Connection, work: str, tenant: str, run: str) -> str:
+        """Work on an import of a tenant to its end. `work` names the work; returns its id."""
+        ...
+
 
 class KeyScheme(Protocol):
     """A seller's own license keys. A package offers one by an entry point of `keywright.key_schemes`."""
@@ -431,69 +478,3 @@ class Clock(Protocol):
     def now(self) -> datetime:
         """The current time, aware, UTC."""
         ...
-
-
-class Vault(Protocol):
-    """Secrets at rest. Each ciphertext is bound to its tenant, kind and owner."""
-
-    def seal(self, tenant: str, kind: str, owner: str, plaintext: str) -> str: ...
-
-    def unseal(self, tenant: str, kind: str, owner: str, sealed: str) -> str:
-        """Raises VaultRefused when the text was altered or belongs somewhere else."""
-        ...
-
-    def row_key(self, tenant: str) -> bytes:
-        """The key of the MAC on this tenant's license rows."""
-        ...
-
-    def blind(
-        self,
-        purpose: Literal["license-key-lookup", "fingerprint", "signal", "claim", "portal", "staff"],
-        text: str,
-    ) -> str:
-        """A keyed hash for look-ups: equal texts give equal hashes, and nothing leads back."""
-        ...
-
-
-TokenType = Literal["lic+jwt", "lease+jwt", "crl+jwt"]
-
-
-class Signer(Protocol):
-    """Signing keys, one active pair per tenant and token type."""
-
-    def refresh(self) -> None:
-        """Take up what became of the keys since they were opened, here or in another process.
-
-        One small read when nothing did. Every server process calls it every few seconds.
-        """
-        ...
-
-    def publish_next(self, connection: Connection, tenant: str, token_type: TokenType, now: datetime) -> None:
-        """Make the pair that signs after the active one, in the caller's transaction."""
-        ...
-
-    def sign(self, tenant: str, token_type: TokenType, claims: Mapping[str, Any]) -> str: ...
-
-    def active_key(self, tenant: str, token_type: TokenType) -> str:
-        """The key id that signs now; a lease signed by another one is renewed."""
-        ...
-
-    def verifiers(self, tenant: str, token_type: TokenType) -> Mapping[str, VerifyFn]:
-        """Key id -> check, for every key whose tokens are still good."""
-        ...
-
-    def key_set(self, tenant: str) -> dict[str, Any]:
-        """The public JWKS document. Each key has `typ`, the one type of token that it may sign."""
-        ...
-
-
-class RootKey(Protocol):
-    """The offline root of a seller's keys, while its owner signs with it. It is never stored."""
-
-    @property
-    def kid(self) -> str: ...
-
-    @property
-    def public(self) -> bytes: ...
-
-    def sign(self, data: bytes) -> bytes: ...

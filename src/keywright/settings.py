@@ -33,6 +33,7 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("STRIPE_PUBLISHABLE_KEY", "NEXT_PUBLIC_STRIPE_PUBLISHABLE_KEY"),
     )
     stripe_webhook_secret: SecretStr | None = None
+    stripe_connect_webhook_secret: SecretStr | None = None  # of the endpoint for all connected accounts
     stripe_api_base: str = "https://api.stripe.com"
 
     paystack_secret_key: SecretStr | None = None
@@ -47,7 +48,8 @@ class Settings(BaseSettings):
 
     master_billing_tenant_id: str | None = None
     seller_name: str = Field(default="", max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")  # goes into mails
-    keywright_master_key: SecretStr | None = None
+    keywright_master_key: SecretStr | None = None  # several, the newest first, while it is being changed
+    keywright_master_key_command: SecretStr | None = None  # prints it
     license_secret: SecretStr | None = None  # firms' secrets are derived from it
     keywright_mode: Literal["live", "sandbox"] = "live"
 
@@ -91,6 +93,10 @@ class Settings(BaseSettings):
     @property
     def stripe_webhook_secrets(self) -> tuple[str, ...]:
         return listed(_reveal(self.stripe_webhook_secret))
+
+    @property
+    def stripe_connect_secrets(self) -> tuple[str, ...]:
+        return listed(_reveal(self.stripe_connect_webhook_secret))
 
     @property
     def paystack_secret_keys(self) -> tuple[str, ...]:
@@ -150,10 +156,11 @@ class Settings(BaseSettings):
     def _refuse_contradictions(self) -> Settings:
         live_secret = self.stripe_is_live
         publishable = self.stripe_publishable_key or ""
-        if self.stripe_webhook_secret is not None:
-            secrets = self.stripe_webhook_secret.get_secret_value().split(",")
+        for name in ("stripe_webhook_secret", "stripe_connect_webhook_secret"):
+            given: SecretStr | None = getattr(self, name)
+            secrets = given.get_secret_value().split(",") if given is not None else []
             if any(len(secret.strip()) < _SHORTEST_WEBHOOK_SECRET for secret in secrets):
-                raise ValueError("STRIPE_WEBHOOK_SECRET is empty or too short: anyone could sign with it.")
+                raise ValueError(f"{name.upper()} is empty or too short: anyone could sign with it.")
         if live_secret and publishable.startswith("pk_test_"):
             raise ValueError("STRIPE_SECRET_KEY is a live key and STRIPE_PUBLISHABLE_KEY a test key.")
         if self.stripe_secret_key is not None and not live_secret and publishable.startswith("pk_live_"):
@@ -178,6 +185,12 @@ class Settings(BaseSettings):
         if value is not None and len(value.get_secret_value().strip()) < _SHORTEST_LICENSE_SECRET:
             raise ValueError(f"it must be {_SHORTEST_LICENSE_SECRET} characters or more: keys hang on it.")
         return value
+
+    @model_validator(mode="after")
+    def _refuse_two_ways_to_the_master_key(self) -> Settings:
+        if self.keywright_master_key is not None and self.keywright_master_key_command:
+            raise ValueError("KEYWRIGHT_MASTER_KEY and KEYWRIGHT_MASTER_KEY_COMMAND are both set: which one?")
+        return self
 
     @model_validator(mode="after")
     def _refuse_half_a_paystack(self) -> Settings:

@@ -23,7 +23,8 @@ from tests.browser.watch import Watch
 # What is awaited comes within a second here; where much else runs at the same time it may take its time.
 expect.set_options(timeout=30_000)
 
-CHROMIUM = Path("/usr/bin/chromium")
+# The shell has no window to draw, and so takes a third less of the processor; the whole browser does as well.
+CHROMIUMS = (Path("/usr/bin/chromium-headless-shell"), Path("/usr/bin/chromium"))
 SECRET = "whsec_test_browser_0123456789"
 KEYWRIGHT = Path(sys.executable).parent / "keywright"
 
@@ -75,10 +76,27 @@ prices = [{{ key = "once", provider = "stripe", id = "{team}", amount = 12950, c
 class Shop:
     """Where the two servers are, and the levers of the sandbox."""
 
-    def __init__(self, url: str, sandbox: SandboxServer, outbox: Path) -> None:
+    def __init__(
+        self, url: str, sandbox: SandboxServer, outbox: Path, environment: dict[str, str] | None = None
+    ) -> None:
         self.url = url
         self.sandbox = sandbox
         self.outbox = outbox
+        self._environment = environment
+
+    def command(self, *words: str, typed: str = "") -> str:
+        """Run a command beside the server. Returns what it printed."""
+        ran = subprocess.run(
+            [KEYWRIGHT, *words],
+            env=self._environment,
+            cwd=self.outbox.parent,
+            input=typed,
+            text=True,
+            capture_output=True,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
 
     def lever(self, name: str, **wish: Any) -> Any:
         answer = httpx.post(f"{self.sandbox.url}/_sandbox/{name}", json=wish)
@@ -150,7 +168,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         server = subprocess.Popen([KEYWRIGHT, "serve"], env=environment, cwd=folder)
         try:
             _wait_until_ready(url, server)
-            yield Shop(url, sandbox, folder / "outbox")
+            yield Shop(url, sandbox, folder / "outbox", environment)
         finally:
             server.terminate()
             server.wait(timeout=20)
@@ -160,12 +178,14 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 # run one of its own.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
+    found = next((path for path in CHROMIUMS if path.exists()), None)
+    if found is None:
+        named = " or ".join(map(str, CHROMIUMS))
         if os.environ.get("KEYWRIGHT_REQUIRE_BROWSER") == "1":
-            pytest.fail(f"KEYWRIGHT_REQUIRE_BROWSER=1, and there is no {CHROMIUM}")
-        pytest.skip(f"NO BROWSER: {CHROMIUM} is missing, so nobody has looked at the pages")
+            pytest.fail(f"KEYWRIGHT_REQUIRE_BROWSER=1, and there is no {named}")
+        pytest.skip(f"NO BROWSER: {named} is missing, so nobody has looked at the pages")
     with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        launched = playwright.chromium.launch(executable_path=str(found), args=["--no-sandbox"])
         yield launched
         launched.close()
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,8 +27,6 @@ from keywright.flows import (
     portal_sign_in,
     replay,
     staff,
-    staff_secrets,
-    staff_sessions,
     tokens,
     webhooks,
 )
@@ -37,15 +34,15 @@ from keywright.flows.context import Context
 from keywright.flows.fulfillment import Fulfillment
 from keywright.flows.licensing import Ask
 from keywright.flows.operate import Act, Order
-from keywright.flows.staff_sessions import Signed
 from keywright.store import inbox
 from keywright.store.tables import announcements, portal_links
 from keywright.web.portal.gate import fresh_browser
+from tests.browser import furnished_tenants
 from tests.browser.conftest import KEYWRIGHT, SECRET, _free_port, _wait_until_ready
 from tests.conftest import Prepared, TurnableClock, copy_of
 from tests.life import stripe, world
+from tests.life.people import hire
 
-PASSWORD = "four words nobody says"
 BUYER = "ada@example.com"
 OWNER = "owner@example.com"
 STAFF_COOKIE = "keywright_staff"
@@ -101,8 +98,10 @@ class Furnished:
     totp_secret: str = ""
     ids: dict[str, str] = field(default_factory=dict)
 
-    def as_staff(self, context: BrowserContext) -> None:
-        context.add_cookies([{"name": STAFF_COOKIE, "value": self.staff_session, "url": self.url}])
+    def as_staff(self, context: BrowserContext, session: str = "") -> None:
+        """As the master tenant's owner, or whose session it is."""
+        value = session or self.staff_session
+        context.add_cookies([{"name": STAFF_COOKIE, "value": value, "url": self.url}])
 
     def as_customer(self, context: BrowserContext) -> None:
         context.add_cookies([{"name": PORTAL_COOKIE, "value": self.portal_session, "url": self.url}])
@@ -177,6 +176,7 @@ def open_for_business(folder: Path, prepared: Prepared) -> Iterator[Furnished]:
         place.ids["set_up"] = staff.create(context, context.master.id, "new@example.com", "admin", "test")[1]
         tell_others(context)
         place.portal_session = customer_session(context, BUYER)
+        place.ids |= furnished_tenants.take_in(context)
     with serving(place):
         yield place
 
@@ -277,31 +277,11 @@ def trouble(context: Context, event: stripe.Json, attempts: int) -> str:
     return kept.id
 
 
-_hashed = cache(staff_secrets.hashed)
-
-
 def a_mail_that_failed(context: Context) -> None:
     with context.database.write() as connection:
         oldest = sa.select(sa.func.min(announcements.c.id)).scalar_subquery()
         failed = sa.update(announcements).where(announcements.c.id == oldest)
         connection.execute(failed.values(status="failed", error="MailRefused"))
-
-
-def hire(context: Context, email: str, role: str = "owner") -> tuple[Signed, str, str]:
-    """Somebody who has signed in. Returns him, his session's secret, and that of his app."""
-    _, link = staff.create(context, context.master.id, email, role, "test")
-    secret = link.rsplit("/", 1)[-1]
-    begun = staff.begin_setup(context, secret, email, _hashed(PASSWORD), "Chrome on Linux")
-    assert begun is not None
-    signed = staff_sessions.find(context, begun, "setup")
-    assert signed is not None
-    totp = staff_sessions.pending_of(context, signed.session).totp
-    step = int(datetime.now(UTC).timestamp() // 30) - 1  # the one before, so that the next is good to sign in
-    done = staff.finish_setup(
-        context, signed, code=staff_secrets.code_of(totp, step), answer="", name="Telephone"
-    )
-    assert done is not None
-    return signed, done[0], totp
 
 
 def customer_session(context: Context, email: str) -> str:

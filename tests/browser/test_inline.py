@@ -14,8 +14,10 @@ import pytest
 from playwright.sync_api import Page, Route
 
 from keywright import bootstrap
+from keywright.domain.look import Look
 from keywright.flows.context import Inline
 from keywright.providers.paystack.api import INLINE_SCRIPT, PAY_PAGES, access_code_of
+from keywright.web.storefront.brand import colors_of, mark_of
 from keywright.web.storefront.pages import Pages
 from tests.conftest import Prepared, copy_of, test_settings
 
@@ -64,6 +66,10 @@ def served(prepared_sqlite: Prepared, tmp_path: Path) -> Serve:
         path = route.request.url.removeprefix(SHOP).partition("?")[0]
         if path.startswith("/static/"):
             route.fulfill(path=static / path.rsplit("/", 1)[-1])
+        elif path == "/brand/colors.css":
+            route.fulfill(content_type="text/css", body=colors_of(Look(color="#7a1fa2")))
+        elif path.startswith("/brand/"):
+            route.fulfill(content_type="image/svg+xml", body=mark_of("Blue Anchor", "#7a1fa2"))
         elif path == RESULT:
             route.fulfill(content_type="text/html", body="<title>The result</title>")
         else:
@@ -96,8 +102,10 @@ def test_a_window_that_was_closed_can_be_opened_again(served: Serve, visit: Call
     page.goto(f"{SHOP}/buy/dashcaddy")
     page.frame_locator("iframe").get_by_text("Pay here").wait_for()
     page.evaluate("window.left()")
+    assert page.locator("iframe").count() == 0
     page.get_by_role("button", name="Open the payment window").click()
     page.frame_locator("iframe").get_by_text("Pay here").wait_for()
+    assert page.locator("iframe").count() == 1
 
 
 def test_whoever_blocks_the_script_has_the_link(served: Serve, visit: Callable[..., Page]) -> None:

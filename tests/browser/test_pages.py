@@ -15,14 +15,16 @@ from playwright.sync_api import Page, expect
 from tests.browser import furnished, sight
 from tests.browser.conftest import Open
 from tests.browser.crawl import crawl
-from tests.browser.furnished import PASSWORD, Furnished
+from tests.browser.furnished import Furnished
 from tests.conftest import Prepared
+from tests.life.people import PASSWORD
 from tests.web.route_table import RULES
 
 # Where the walks begin. What a link leads to from here comes in by itself.
 PUBLIC = ("/", "/demo/mails", "/demo/buy-button", "/demo/design", "/buy/dashcaddy?canceled=yes", "/portal")
 PORTAL = ("/portal/licenses",)
 CONSOLE = ("/console", "/console/mail?status=failed", "/console/work?show=all")
+FIRM = ("/console", "/console/seats", "/console/settings")
 
 # Pages of the route table that no link leads to, and who looks at them instead.
 ELSEWHERE = {
@@ -32,6 +34,7 @@ ELSEWHERE = {
     "/health": "no page",
     "/metrics": "no page",
     "/buy.js": "a script",
+    "/brand/": "worn by every page, and none itself",
     "/checkout/": "test_storefront.py, test_buying.py",
     "/portal/link/": "test_portal.py",
     "/portal/address/": "test_portal.py",
@@ -43,6 +46,8 @@ ELSEWHERE = {
     "/console/reconcile/{provider:str}/": "as every act, and only where something differs",
     "/console/licenses/{license_id:str}/firm": "as every act, and only where a firm is asked for",
     "/console/webhooks/{endpoint_id:str}/resume": "as every act, and only where an endpoint is off",
+    "/console/settings/connect/{provider:str}/back": "test_connect.py: the way back from the provider",
+    "/console/tenants/{tenant_id:str}/connect/{provider:str}/back": "test_connect.py, as above",
     "/console/you/prove": "here, behind a form",
     "/console/you/add": "here, behind a form",
 }
@@ -65,15 +70,21 @@ class Looking:
         self.wrong += [f"{path}: {one}" for one in found]
 
 
-# Where each walk begins, and where it does not go: nobody answers for this shop's provider.
-WALKS = {"": (PUBLIC, ""), "portal": (PORTAL, "/seats?"), "console": (CONSOLE, "")}
+# Where each walk begins, beneath what it stays, and where it does not go: nobody answers for this shop's
+# provider. The firm's staff see pages of their own, and what the others see as well.
+WALKS = {
+    "": (PUBLIC, "/", ""),
+    "portal": (PORTAL, "/portal", "/seats?"),
+    "console": (CONSOLE, "/console", ""),
+    "firm": (FIRM, "/console/settings/connect", ""),
+}
 walked: dict[str, set[str]] = {}
 
 
 @pytest.mark.parametrize("who", WALKS)
 def test_every_page_fits_and_has_no_barrier(place: Furnished, visit: Open, who: str) -> None:
     page, looking = visit(), Looking()
-    starts, without = WALKS[who]
+    starts, within, without = WALKS[who]
     if who == "portal":
         place.as_customer(page.context)
     elif who == "console":
@@ -82,7 +93,11 @@ def test_every_page_fits_and_has_no_barrier(place: Furnished, visit: Open, who: 
         starts += tuple(
             f"/console/{'events' if one == 'dead' else 'licenses'}/{place.ids[one]}" for one in kinds
         )
-    walked[who] = crawl(page, place.url, starts, looking, within=f"/{who}", without=without)
+        firm = f"/console/tenants/{place.ids['firm']}"
+        starts += (firm, f"{firm}/connect/paystack/attach", f"/console/imports/{place.ids['import']}")
+    elif who == "firm":
+        place.as_staff(page.context, place.ids["firm_session"])
+    walked[who] = crawl(page, place.url, starts, looking, within=within, without=without)
     assert not looking.wrong, "\n".join(looking.wrong)
 
 
@@ -105,6 +120,19 @@ def test_what_only_a_form_of_the_console_leads_to(place: Furnished, visit: Open)
     expect(page.get_by_role("alert")).to_be_visible()
     press(f"/console/events/{place.ids['dead']}", "Try to apply it again", "What applying it again would do")
     press("/console/events?status=dead", "Try to apply these again", "What applying them again would do")
+    firm = f"/console/tenants/{place.ids['firm']}"
+    press(f"{firm}/shred", look_on, "Shred", slug="firm-or-not")
+    expect(page.get_by_role("alert")).to_be_visible()
+    press(
+        f"{firm}/connect/fee",
+        look_on,
+        "Change the fee",
+        percent="7.5",
+        fixed="0.30 USD, 0.25 EUR",
+        reason="less",
+    )
+    press(f"{firm}/connect/stripe/disconnect", look_on, "Disconnect", reason="Ticket 4711")
+    press("/console/imports/run", look_on, "Import", reason="Ticket 4711")
     press("/console/staff", "Make a set-up link", "The set-up link", email="somebody@example.com")
     press("/console/you", "Add a second factor", "Add a second factor")
     press("/console/you", "Make new codes", "Keep these recovery codes")

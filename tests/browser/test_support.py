@@ -13,9 +13,10 @@ from playwright.sync_api import Page, expect
 from keywright.flows import staff_secrets
 from tests.browser import furnished
 from tests.browser.conftest import Open
-from tests.browser.furnished import OWNER, PASSWORD, Furnished
+from tests.browser.furnished import OWNER, Furnished
 from tests.browser.keyboard import Keyboard
 from tests.conftest import Prepared
+from tests.life.people import PASSWORD
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def test_search_to_revoke_to_reinstate_by_keyboard_alone(place: Furnished, visit
     page.goto(f"{place.url}/console")
     keys.write("Find a license", "Ada's desk")
     keys.enter()
-    expect(page.get_by_role("heading", name="dashcaddy/pro")).to_be_visible()
+    expect(page.get_by_role("heading", name="DashCaddy Pro")).to_be_visible()
     keys.enter("Revoke$")
     keys.write("Reason", "Ticket 4711")
     keys.enter()

@@ -206,9 +206,10 @@ def do_business(demo: Demo) -> None:
     for month in range(5):
         for number in range(2 + month):
             provider = ("stripe", "paypal", "stripe", "paystack")[number % 4]
-            plan = "dashcaddy/lifetime" if number % 3 else "dashcaddy/pro"
+            plan, price = ("lifetime", "once") if number % 3 else ("pro", "monthly")
             buyer = f"buyer{month}{number}@example.com"
-            sold = demo.ask("checkout/session", plan=plan, provider=provider, email=buyer).json()
+            wanted = {"plan": f"dashcaddy/{plan}", "price": price, "provider": provider, "email": buyer}
+            sold = demo.ask("checkout/session", **wanted).json()
             lever, member, pattern = _LEVERS[provider]
             found = re.search(pattern, sold["url"]) if pattern else None
             paid = {member: found[0] if found else sold["reference"], "email": buyer}

@@ -354,7 +354,7 @@ def test_numbers_of_workers_share_one_port(postgresql: str, tmp_path: Path) -> N
         )
     try:
         ready = 0
-        for _ in range(200):
+        for _ in range(600):
             ready = (tmp_path / "serve.log").read_text().count("Application startup complete")
             if ready == 2:
                 break
@@ -365,6 +365,7 @@ def test_numbers_of_workers_share_one_port(postgresql: str, tmp_path: Path) -> N
         assert process.wait(timeout=30) == 0
     finally:
         process.kill()
+        process.wait()
 
 
 def test_the_sandbox_says_how_to_use_it(tmp_path: Path) -> None:

@@ -89,7 +89,8 @@ def test_keys_are_rotated_and_revoked(office: Office) -> None:
     assert states(office).count(("lic+jwt", "revoked")) == 1
     (gone,) = [key for key in office.json("key", "list") if key["kid"] == first["lease+jwt"]]
     assert (gone["state"], gone["reason"], gone["changed_by"]) == ("revoked", "leaked", "command line")
-    assert "KEY_UNKNOWN" in office.refusal("key", "revoke", "nobody")
+    for kid in ("nobody", "-k3y", "--k3y-of-nobody"):  # ids are drawn from letters, digits, "-" and "_"
+        assert "KEY_UNKNOWN" in office.refusal("key", "revoke", kid, "--reason", "leaked")
     assert "INVALID" in office.refusal("key", "rotate", "--type", "JWT")
     published = json.loads(office.run("key", "export").stdout)["keys"]
     assert all("d" not in key and key["kid"] not in (gone["kid"], first["lic+jwt"]) for key in published)

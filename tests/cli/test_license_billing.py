@@ -113,7 +113,7 @@ def test_a_life_by_command(office: Office) -> None:
 def test_the_explanation_in_words(office: Office) -> None:
     told = office.shell.run("license", "explain", "ann@example.com").stdout
     for words in (
-        "Active: its time counts until",
+        "Active: paid until",
         "FACTS, in order of arrival",
         "In order of occurrence:",
         "rule: A purchase that grants something for the first time makes a license.",

@@ -20,7 +20,7 @@ import httpx
 import pytest
 
 from keywright.client import Client, Machine, Result, Trust, signal
-from keywright.flows import key_sets, operate, revocations, signing_keys
+from keywright.flows import catalog, catalog_file, key_sets, operate, revocations, signing_keys, tenants
 from keywright.flows.operate import Act, Order
 from keywright.flows.signing_keys import KeyAct
 from keywright.signing import root_key
@@ -112,6 +112,45 @@ def test_a_license_from_activation_to_refusal_and_back(market: Market, tmp_path:
     assert client.validate().valid
     assert client.deactivate().reason == "freed"
     assert client.check().reason == "no_license"
+
+
+def test_a_tenants_address_is_all_that_a_program_needs(market: Market, tmp_path: Path) -> None:
+    text = """
+        [[product]]
+        slug = "saw"
+        name = "Saw"
+        key_prefix = "AC"
+        baseline = { limits = { jobs = 2 } }
+        [[product.plan]]
+        slug = "pro"
+        name = "Pro"
+        term = "perpetual"
+        limits = { jobs = 20 }
+        prices = [{ key = "once", provider = "stripe", id = "price_saw", amount = 900, currency = "USD" }]
+    """
+    with market.shop.opened() as context:
+        made = tenants.create(context, "Acme Tools", "acme", by="test")
+        own = context.of(made.id)
+        catalog.apply(own, catalog_file.parse(text, source="test", environment={}))
+        _, key = operate.issue(own, made.id, Order(plan="saw/pro", email="ann@example.com"), BY)
+    server = f"{market.url}/t/acme"
+    issuer = market.http.get("/t/acme/api/public/config").json()["issuer"]
+    keys = market.http.get("/t/acme/.well-known/jwks.json").text
+    assert market.http.get(f"{httpx.URL(issuer).path}/.well-known/jwks.json").text == keys
+    given: dict[str, Any] = {
+        "product": "saw",
+        "server": server,
+        "trust": Trust(issuer, keys=keys),
+        "baseline": None,
+    }
+    client = market.client(tmp_path / "own", **given)
+    client.check()  # asks what runs without a license, too
+    assert client.check().limit("jobs") == 2
+    assert client.activate(key).limit("jobs") == 20
+    assert client.validate().valid
+    _, foreign = market.issue(seats=1)
+    stranger = market.client(tmp_path / "other", **given)
+    assert stranger.activate(foreign).reason == "not_found"
 
 
 def test_a_key_that_is_none(market: Market, tmp_path: Path) -> None:

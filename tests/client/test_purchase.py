@@ -22,10 +22,10 @@ SESSION = f"/api/checkout/session/{REFERENCE}"
 
 
 class Till:
-    """A checkout in front of a seller: how it stands, and a stream when one is wanted."""
+    """A checkout in front of a seller: how it stands, and a stream when one is wanted. `root`: its place."""
 
-    def __init__(self, seller: Seller, *, streams: bool = True) -> None:
-        self.seller, self.streams = seller, streams
+    def __init__(self, seller: Seller, *, streams: bool = True, root: str = "") -> None:
+        self.seller, self.streams, self.root = seller, streams, root
         self.status = "open"
         self.url = "https://licenses.acme.example/checkout/x/pay"
         self.opened: list[dict[str, Any]] = []
@@ -33,6 +33,9 @@ class Till:
         seller.mood = self.answer
 
     def answer(self, path: str, asked: dict[str, Any]) -> Answer | None:
+        if not path.startswith(self.root):
+            return None
+        path = path.removeprefix(self.root)
         if path == "/api/checkout/session":
             self.opened.append(asked)
             told = {
@@ -74,10 +77,11 @@ def test_bought_from_inside_without_typing_a_key(seller: Seller, tmp_path: Path,
     till = Till(seller, streams=streams)
     client = client_of(seller, tmp_path)
     pages: list[str] = []
-    purchase = client.buy("pro", price="monthly", open_page=pages.append)
+    wanted = {"price": "monthly", "interval": "month", "provider": "stripe"}
+    purchase = client.buy("pro", open_page=pages.append, **wanted)
     assert (purchase.reference, purchase.problem, pages) == (REFERENCE, "", [till.url])
     assert till.opened == [
-        {"plan": "dashcaddy/pro", "price": "monthly", "device": "machine-0001", "device_name": "ann-laptop"}
+        {"plan": "dashcaddy/pro", **wanted, "device": "machine-0001", "device_name": "ann-laptop"}
     ]
     waiting = client.check()
     assert (waiting.state, waiting.reason) == ("pending", "waiting_for_payment")
@@ -88,6 +92,20 @@ def test_bought_from_inside_without_typing_a_key(seller: Seller, tmp_path: Path,
     assert client.resume_purchase() is None
     assert seller.calls("/activate") == 0
     assert CLAIM not in repr(purchase)
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_bought_at_a_tenant_beneath_his_root(seller: Seller, tmp_path: Path, streams: bool) -> None:
+    till = Till(seller, streams=streams, root="/t/acme")
+    client = client_of(seller, tmp_path, tenant="acme")
+    purchase = client.buy("pro", open_page=lambda _: None)
+    assert (purchase.reference, purchase.problem) == (REFERENCE, "")
+    till.pay()
+    assert purchase.wait(20).valid
+    # Questions about a license need no tenant: the key tells whose it is.
+    assert client.validate().valid
+    assert seller.calls("/api/license/validate") > 0
+    assert not [path for path, _ in seller.asked if path.startswith("/t/acme/api/license/v")]
 
 
 def test_a_payment_that_needs_an_activation(seller: Seller, tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ RECIPES: dict[str, Any] = {
 }
 # What a fact may hold as free text: names that are somebody's own, and nothing that has a meaning.
 NAMES = {
+    "account",  # of a connected account, as is the next one: they are in no purchase
+    "disabled_reason",
     "charge",
     "currency",
     "customer",
@@ -39,9 +41,11 @@ NAMES = {
     "dispute",
     "email",
     "external_id",
+    "fee",
     "firm",  # of our own checkout, as are the next one and the plan: no provider tells them
     "intent",
     "license",
+    "payer",
     "payment",
     "plan_id",
     "price",
@@ -49,6 +53,7 @@ NAMES = {
     "reference",
     "refund",
     "session",
+    "tenant",  # of our own: what our mark says
 }
 # Members in which providers say what something is, or how it stands.
 TELLING = re.compile(

@@ -98,6 +98,11 @@ class Provider:
         self._open: deque[stripe.Json] = deque()
         self._on_the_way: dict[int, stripe.Json] = {}
 
+    @property
+    def is_owed(self) -> bool:
+        """Whether something is still to be told."""
+        return bool(self._open)
+
     def next(self) -> stripe.Json:
         if not self._open:
             self._write_lives()

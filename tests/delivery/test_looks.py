@@ -98,7 +98,7 @@ def everything(look: Look, name: str = "") -> list[Letter]:
         for detail in ({}, {"amount": 1250, "currency": "EUR", "before": 1, "seats": 3, "from": 1809525900})
     ]
     found += [LETTERS.portal_link(portal, look), LETTERS.address_link(portal, look)]
-    found.append(LETTERS.address_moved(portal, look))
+    found += [LETTERS.address_moved(portal, look), LETTERS.staff_invited(portal, look)]
     kinds = {
         key.split(".")[1] for key in catalog(USUAL) if key.startswith("alarm.") and key.endswith(".title")
     }

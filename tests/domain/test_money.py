@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keywright.domain.money import iso_exponent, to_iso_minor
+from keywright.domain.money import iso_exponent, to_iso_minor, written
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,19 @@ CURRENCIES = ("USD", "JPY", "ISK", "KWD", "CLF")
 def test_no_amount_moves_by_more_than_half_a_minor_unit(amount: int, currency: str, exponent: int) -> None:
     exact = Fraction(amount, 10**exponent) * 10 ** iso_exponent(currency)
     assert abs(to_iso_minor(amount, currency, exponent) - exact) <= Fraction(1, 2)
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "told"),
+    [
+        (5000, "USD", "50.00 USD"),
+        (123456789, "EUR", "1,234,567.89 EUR"),
+        (500, "JPY", "500 JPY"),
+        (1, "KWD", "0.001 KWD"),
+        (-250, "USD", "-2.50 USD"),
+    ],
+)
+def test_an_amount_is_written_with_the_decimals_of_its_currency(
+    amount: int, currency: str, told: str
+) -> None:
+    assert written(amount, currency) == told

@@ -60,7 +60,10 @@ def opened(database_url: str, folder: Path, **more: Any) -> Iterator[Context]:
 class Server:
     """`keywright serve` on a free port. A context manager; `kill` and `start` may be used inside."""
 
-    def __init__(self, env: Mapping[str, str], folder: Path, name: str = "server") -> None:
+    def __init__(
+        self, env: Mapping[str, str], folder: Path, name: str = "server", module: str = "keywright.cli.main"
+    ) -> None:
+        self._module = module
         self.port = free_port()
         self.log = folder / f"{name}.log"
         self._env = dict(env)
@@ -71,7 +74,7 @@ class Server:
     def start(self) -> None:
         """Start, and wait until it is ready. Raises RuntimeError with the end of the log when it is not."""
         began = time.monotonic()
-        command = [sys.executable, "-m", "keywright.cli.main", "serve", "--port", str(self.port)]
+        command = [sys.executable, "-m", self._module, "serve", "--port", str(self.port)]
         with self.log.open("ab") as log:
             # In a folder without a `.env`.
             self._process = subprocess.Popen(

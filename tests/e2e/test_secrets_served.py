@@ -224,14 +224,14 @@ async def plant(seller: Seller) -> None:
                 for path in leaves(event):
                     planted = elsewhere.with_extras(with_leaf(event, path, next(texts)), next(texts))
                     statuses.add(await seller.tell(line, provider, planted))
-        # Silence last: it has all others wait.
-        for number, mark in [
-            *((number, "Q") for number in range(20)),
-            (0, "REFUSES"),
-            (0, "FAILS"),
-            (0, "HANGSUP"),
-        ]:
-            for provider, event in asking(number, mark):
+        for number in range(20):
+            for provider, event in asking(number):
+                statuses.add(await seller.tell(line, provider, event))
+        # Silence last, and one object each: while nothing is answered the others wait their turn, for pauses
+        # that double.
+        for place, mark in enumerate(("REFUSES", "FAILS", "HANGSUP")):
+            for provider in ("paystack", "paypal"):
+                event = [event for one, event in asking(0, mark) if one == provider][place]
                 statuses.add(await seller.tell(line, provider, event))
     # The first delivery of PayPal's waits for the certificate.
     assert statuses == {200, 400}

@@ -16,11 +16,12 @@ import sqlalchemy as sa
 from keywright.domain.errors import MailDelayed, MailRefused
 from keywright.domain.license import License, is_intact
 from keywright.domain.plan import Terms
-from keywright.flows import alarms, announce
+from keywright.flows import alarms, announce, staff_mails, tenants
 from keywright.flows.context import Context
 from keywright.ports import Mail
-from keywright.store import timeline
+from keywright.store import staff, tenant_ending, timeline
 from keywright.store.engine import Database
+from keywright.store.staff import Staff
 from keywright.store.tables import announcements
 from tests.conftest import TurnableClock
 from tests.life import stripe, world
@@ -335,6 +336,26 @@ def test_resend_owes_the_same_key_again(shop: Context, post: Post) -> None:
     assert len({mail.message_id for mail in post.sent}) == 3
     assert len({mail.text for mail in post.sent}) == 1
     assert kinds(shop) == ["license.issued", "mail.sent", "mail.sent", "mail.sent"]
+
+
+def test_a_tenant_that_is_being_shredded_holds_up_no_other(
+    shop: Context, post: Post, clock: TurnableClock
+) -> None:
+    gone, stays = (tenants.create(shop, f"{slug} Ltd", slug, by="test").id for slug in ("gone", "stays"))
+    with shop.database.write() as connection:
+        for tenant in (stays, gone):
+            person = Staff(shop.new_id("stf"), tenant, f"{tenant}@example.com", "owner", clock.now())
+            staff.insert(connection, person)
+            staff_mails.owe(shop, connection, person, "set_up")
+        # What the clocks make due is one batch, whose tenants it is of.
+        connection.execute(sa.update(announcements).values(batch="bat_of_both"))
+        tenant_ending.close(connection, gone, clock.now())
+    shop.shops.look_again()
+    assert announce.send_due(shop, "bat_of_both") is None
+    assert [mail.to for mail in post.sent] == [f"{stays}@example.com"]
+    assert [row["status"] for row in owed(shop)] == ["sent", "outdated"]
+    clock.turn(minutes=11)
+    assert announce.owe_stranded(shop) == [], "else it would be sent again every ten seconds"
 
 
 def test_stranded_is_what_should_have_been_looked_at(shop: Context, post: Post, clock: TurnableClock) -> None:

@@ -189,6 +189,19 @@ def test_money_goes_back_once_for_each_key(
     assert status(world.the_license(shop), clock.now()) == "revoked"
 
 
+def test_a_key_of_one_payment_gives_back_no_other(
+    shop: Context, sold: License, desk: BillDesk, clock: TurnableClock
+) -> None:
+    later = stripe.invoice("in_2", "sub_1", clock.now(), clock.now() + MONTH, quantity=2, amount=10000)
+    world.hand_in(shop, stripe.event("invoice.paid", later, clock.now()))
+    assert billing.refund(shop, sold.tenant_id, sold.id, ACT, payment="in_1", key=KEY).accepted
+    with pytest.raises(Conflict) as refused:
+        billing.refund(shop, sold.tenant_id, sold.id, ACT, payment="in_2", key=KEY)
+    assert refused.value.code == "IDEMPOTENCY_MISMATCH"
+    assert billing.refund(shop, sold.tenant_id, sold.id, ACT, payment="pi_1", key=KEY).accepted
+    assert len(desk.heard) == 1
+
+
 def test_an_answer_that_was_lost_is_asked_for_under_the_same_key(
     shop: Context, sold: License, desk: BillDesk
 ) -> None:

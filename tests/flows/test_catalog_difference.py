@@ -43,7 +43,7 @@ def test_changed_members() -> None:
     text = text.replace(
         'moves = "5/30d"\nentitlements = ["export.pdf", "sync"]', 'entitlements = ["export.pdf"]'
     )
-    text = text.replace("amount = 5000", "amount = 6000")
+    text = text.replace("amount = 5000,", "amount = 6000,")
     assert difference(old, read(text)) == (
         Change("added", "dashcaddy.baseline.limits.hosts", None, "1"),
         Change("removed", "dashcaddy.baseline.limits.projects", "3", None),

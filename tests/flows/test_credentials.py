@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from keywright import bootstrap
+from keywright import adapters, bootstrap
 from keywright.domain.errors import KeywrightError, Misconfigured
 from keywright.flows import credentials
 from keywright.flows.context import Context, new_id
@@ -57,7 +57,7 @@ def test_the_environment_wins_and_secrets_add_up(prepared: Prepared) -> None:
         keep(context, secret_key="sk_test_kept_0123", webhook_secret=f"whsec_kept_0123,{SECRET}")
         settings = test_settings(prepared.url, prepared.folder)
         vault: Any = context.vault
-        found = bootstrap.find_credentials(settings, context.database, vault, context.master, "stripe")
+        found = adapters.find_credentials(settings, context.database, vault, context.master, "stripe")
         assert found.keys == ("sk_test_keywright",)
         assert found.secrets == (SECRET, "whsec_kept_0123")
         assert "whsec" not in repr(found)

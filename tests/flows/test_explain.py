@@ -61,7 +61,7 @@ def test_a_life_is_told_in_both_orders(shop: Context, clock: TurnableClock) -> N
     assert list(names.values()) == ["evt_paid", "evt_more", "evt_late", "evt_back"]
     assert [names[id_] for id_ in told.occurrence] == ["evt_late", "evt_paid", "evt_more", "evt_back"]
     paid, more, late, back = told.arrival
-    assert "payment in_2 paid: 5000 USD" in paid.facts[0]
+    assert "payment in_2 paid: 50.00 USD" in paid.facts[0]
     assert paid.after["seats"] == 2
     assert (more.before["seats"], more.after["seats"]) == (2, 3)
     assert late.rules[0] == "An older snapshot tells of its own period only; the newer one stays."
@@ -197,7 +197,7 @@ def test_a_healthy_license_would_become_the_same_again(
 @pytest.mark.parametrize(
     ("days", "words"),
     [
-        (0, "Active: its time counts until"),
+        (0, "Active: paid until"),
         (30, "to be collected"),
         (31, "In grace"),
         (60, "Expired"),

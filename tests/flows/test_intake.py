@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 
-from keywright.domain.errors import BadSignature, TooLarge, Unreadable
+from keywright.domain.errors import BadSignature, TooLarge, Unavailable, Unreadable
 from keywright.domain.facts import Alias
 from keywright.domain.license import is_intact, status
 from keywright.domain.plan import FOREVER, Terms
@@ -295,6 +296,9 @@ def test_events_of_the_other_mode_or_of_a_connected_account_are_ignored(
     foreign = bought(clock.now()) | {"account": "acct_other"}
     assert world.outcome(context, foreign) == "ignored WRONG_ACCOUNT"
     assert world.count(context, purchases) == 0
+    with context.database.read() as connection:
+        kept = sa.select(inbox_table.c.body).where(inbox_table.c.reason == "WRONG_ACCOUNT")
+        assert connection.execute(kept).scalar_one() == "{}", "its buyers are another account's"
 
 
 def test_one_bad_event_does_not_take_its_neighbors_down(
@@ -597,3 +601,14 @@ def test_a_subscription_at_a_price_of_its_own_founds_only_what_was_ordered_here(
     assert isinstance(became, Outcome)
     assert " ".join(filter(None, (became.outcome, became.reason))) == ends
     assert world.count(context, licenses) == (1 if ours else 0)
+
+
+def test_whose_an_event_is_cannot_be_found_out_for_ever(context: Context) -> None:
+    """A database that is there and silent: the provider is told to send it again."""
+    way_in = intake.Intake(replace(context, policy=replace(context.policy, answer_within=0.05)))
+    silent = threading.Event()
+    try:
+        with pytest.raises(Unavailable):
+            asyncio.run(way_in.look_up(silent.wait))
+    finally:
+        silent.set()

@@ -30,6 +30,7 @@ from keywright.flows.license_keys import Schemes
 from keywright.flows.licensing import Ask, Bookkeeping, Verdict
 from keywright.flows.operate import Act, Order
 from keywright.store import audit, licenses, tenants, timeline
+from keywright.store.operating_tables import former_keys
 from keywright.store.tables import activations as activation_table
 from keywright.store.tables import announcements as announcement_table
 from keywright.store.tables import customers as customer_table
@@ -293,15 +294,25 @@ def test_a_key_that_is_here_and_differs_is_told_and_left_alone(shop: Context, tm
     assert verdict.license.seats == 2
 
 
-def test_a_key_of_another_tenant_is_in_use_and_nothing_more_is_said(shop: Context, tmp_path: Path) -> None:
+def test_a_key_of_another_tenant_is_refused_like_what_is_no_key(shop: Context, tmp_path: Path) -> None:
     with shop.database.write() as connection:
         other = tenants.Tenant("ten_other", "other", "Other")
-        tenants.insert(connection, other, shop.clock.now(), master=False)
-    bring(shop, write(tmp_path, "key-of-old-1,dashcaddy/plan-0,ann@example.com,2,2027-06-01,,,,"))
+        tenants.insert(connection, other, shop.clock.now())
+    lines = [f"{key},dashcaddy/plan-0,ann@example.com,2,2027-06-01,,,," for key in ("short-1", "short-2")]
+    bring(shop, write(tmp_path, *lines))
+    for key in ("short-1", "short-2"):
+        id_ = license_views.resolve(shop, shop.master.id, key)
+        if key == "short-2":
+            operate.rotate_key(shop, shop.master.id, id_, STAFF)
     with shop.database.write() as connection:
-        connection.execute(sa.update(license_table).values(tenant_id="ten_other"))
-    done = bring(shop, write(tmp_path, "key-of-old-1,dashcaddy/plan-0,ann@example.com,2,2027-06-01,,,,"))
-    assert reasons(done) == {2: "this key is in use"}
+        for table in (license_table, former_keys):
+            connection.execute(sa.update(table).values(tenant_id="ten_other"))
+    none = "abc,dashcaddy/plan-0,ann@example.com,2,2027-06-01,,,,"
+    for dry_run in (True, False):
+        done = bring(shop, write(tmp_path, *lines, none), dry_run=dry_run)
+        assert len(set(reasons(done).values())) == 1, reasons(done)
+        assert {one.kind for one in done.problems} == {"refused"}
+        assert (done.made, done.refused, done.conflicts, done.short_keys) == (0, 3, 0, 0)
 
 
 def test_each_license_says_where_it_comes_from_and_the_audit_which_file(
@@ -421,7 +432,7 @@ def test_a_product_with_a_scheme_sells_keys_of_it(context: Context, tmp_path: Pa
     assert ask(shop, key.lower()).code == "VALID"
     assert license_views.resolve(shop, shop.master.id, f" {key} ").startswith("lic_")
     brought = write(tmp_path, "P-1234567890123,old/pro,,,never,,,,", "Q-1,old/pro,,,never,,,,")
-    assert reasons(bring(shop, brought)) == {3: "key is none of the scheme plain"}
+    assert reasons(bring(shop, brought)) == {3: "key is none of the scheme plain that can be a key here"}
     assert ask(shop, "p-123 456 789 0123").code == "VALID"
     # Without the package the server would turn those customers away: it says so at its start.
     gone = Schemes()

@@ -292,7 +292,7 @@ def acts() -> dict[str, Callable[[Context, str, str], object]]:
 def test_another_tenants_license_is_unknown(shop: Context, bought: License, name: str) -> None:
     stranger = Tenant(new_id("ten"), "stranger", "Stranger")
     with shop.database.write() as connection:
-        tenants.insert(connection, stranger, shop.clock.now(), master=False)
+        tenants.insert(connection, stranger, shop.clock.now())
     with pytest.raises(NotFound):
         acts()[name](shop, stranger.id, bought.id)
     assert held(shop, bought.id) == bought

@@ -11,20 +11,21 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from keywright import bootstrap
+from keywright import adapters
 from keywright.domain.errors import Forbidden, Invalid, Misconfigured, ProviderUnavailable
 from keywright.flows import catalog, catalog_file, credentials, provider_setup
 from keywright.flows.context import Context
 from keywright.flows.provider_setup import Done, Wish
 from keywright.providers.stripe import api, shapes
+from keywright.providers.stripe.platform import ACCOUNT_EVENTS
 from keywright.providers.stripe.setup import EVENTS, StripeSetup
 from keywright.sandbox.app import SandboxServer
 from keywright.store import audit
-from keywright.store.tables import vault_entries
+from keywright.store.vault_tables import vault_entries
 from tests.e2e.recorder import Recorder
 
 URL = "https://licenses.example.com/api/webhooks/stripe"
-KINDS = bootstrap.CREDENTIAL_KINDS["stripe"]
+KINDS = adapters.CREDENTIAL_KINDS["stripe"]
 CATALOG = """
 [[product]]
 slug = "dashcaddy"
@@ -79,7 +80,10 @@ def test_it_is_made_once(context: Context, setup: StripeSetup, sandbox: SandboxS
     (made,) = endpoints(sandbox)
     assert made["url"] == URL
     assert made["api_version"] == api.API_VERSION
-    assert set(made["enabled_events"]) == set(shapes.READ) == set(EVENTS)
+    assert set(made["enabled_events"]) == set(EVENTS)
+    assert set(EVENTS) | ACCOUNT_EVENTS == set(shapes.READ), (
+        "those of accounts come by the endpoint of Connect"
+    )
     assert done.endpoint == made["id"]
     assert (done.left, done.notes, done.live) == ((), (), False)
     assert kept(context, "stripe.webhook_secret") == sandbox.sandbox.state.endpoint_secrets[made["id"]]
@@ -166,7 +170,7 @@ def test_prices_are_compared_with_the_catalog(
     prices = run(context, setup).prices
     (mapped,), (unknown,) = prices.mapped, prices.unknown
     assert (mapped.external_id, mapped.plan, mapped.key) == (pro, "dashcaddy/pro", "monthly")
-    assert mapped.differs == "the catalog says 5000 USD/month, the provider 6000 USD/month"
+    assert mapped.differs == "the catalog says 50.00 USD/month, the provider 60.00 USD/month"
     assert unknown.external_id == "price_gone"
     yearly = f'{{ key = "yearly", provider = "stripe", id = "{team}", amount = 90000, currency = "USD"'
     yearly += ', interval = "year" },  # Team "XL"'

@@ -12,6 +12,7 @@ from keywright.domain.errors import ProviderUnavailable
 from keywright.domain.plan import Terms
 from keywright.flows import refetching
 from keywright.flows.context import Context
+from keywright.store.engine import Database
 from keywright.store.tables import announcements, inbox, inbox_purchases, inbox_waits, prices, refetches
 from tests.conftest import TurnableClock
 from tests.life import hints, stripe, world
@@ -149,6 +150,23 @@ def test_a_silent_provider_is_asked_one_question_at_a_time_with_pauses(
     clock.turn(minutes=2)
     refetching.run_due(context)
     assert len(world.all_licenses(context)) == 1
+
+
+def test_a_silence_ends_with_the_shop_that_met_it(shop: tuple[Context, hints.HintDesk]) -> None:
+    context, desk = shop
+    desk.refused = {"KW-1", "KW-2"}
+    hints.tell(context, {"id": "h1", "order": "KW-1"})
+    gone = replace(context)
+    place = id(gone)
+    refetching.run_due(gone)
+    del gone
+    hints.tell(context, {"id": "h2", "order": "KW-2"})
+    database = Database(context.database.url.render_as_string(hide_password=False))
+    # Python gives the place of what is gone to the next of its size: one of many gets it.
+    others = [replace(context, database=database) for _ in range(1000)]
+    refetching.run_due(next((other for other in others if id(other) == place), others[0]))
+    database.dispose()
+    assert desk.asked == ["KW-1", "KW-2"]
 
 
 def test_one_object_that_is_never_answered_for_holds_up_no_other(

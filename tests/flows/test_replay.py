@@ -11,9 +11,12 @@ import sqlalchemy as sa
 
 from keywright.domain.errors import Conflict, Invalid, ProviderUnavailable
 from keywright.domain.plan import Terms
-from keywright.flows import events, refetching
+from keywright.flows import events, refetching, tenants
 from keywright.flows.context import Context
 from keywright.flows.fulfillment import Fulfillment
+from keywright.store import inbox
+from keywright.store import tenants as stored_tenants
+from keywright.store.tables import inbox as inbox_table
 from tests.conftest import TurnableClock
 from tests.flows.test_billing import REFERENCE, hinting
 from tests.life import hints, stripe, world
@@ -157,3 +160,26 @@ def test_a_provider_that_does_not_answer_is_told_by_its_code(shop: Context, cloc
     with pytest.raises(Conflict) as refused:
         events.replay_one(mute, tenant, "h1", dry_run=False, refetch=True)
     assert refused.value.code == "PROVIDER_NOT_ASKED"
+
+
+def test_an_account_with_many_events_that_are_due_holds_up_no_other(
+    shop: Context, clock: TurnableClock
+) -> None:
+    flooding = tenants.create(shop, "Flood Ltd", "flood", by="test").id
+    with shop.database.write() as connection:
+        (parked,) = connection.execute(
+            sa.select(inbox_table).where(inbox_table.c.status == "parked")
+        ).mappings()
+        theirs = stored_tenants.get_account(
+            connection, flooding, "stripe", live=False, new_id=shop.new_id("pac"), now=clock.now()
+        )
+        # Signed by their tenant, and for longer.
+        more = {"tenant_id": flooding, "provider_account_id": theirs.id, "next_attempt_at": clock.now()}
+        rows = [{**parked, **more, "id": f"evt_{n}", "dedupe_key": f"evt_{n}"} for n in range(50)]
+        connection.execute(sa.insert(inbox_table), rows)
+    clock.turn(days=1)
+    with shop.database.read() as connection:
+        accounts = inbox.accounts_due(connection, clock.now())
+        due = inbox.list_due(connection, accounts, clock.now(), 10)
+    assert len(accounts) == 2
+    assert (len(due), parked["id"] in due) == (10, True)

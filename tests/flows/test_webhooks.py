@@ -178,7 +178,7 @@ def test_where_nobody_listens_it_costs_no_statement(
 
 
 def test_without_a_courier_it_is_one_look_in_two_seconds(shop: Context, asked: list[str]) -> None:
-    webhook_outbox.listeners_changed(shop.database.engine)
+    webhook_outbox.listeners_changed()
     sell(shop)
     [look] = [text for text in asked if "webhook_" in text]
     assert "SELECT DISTINCT webhook_endpoints.tenant_id" in look
@@ -442,7 +442,7 @@ def test_another_tenant_sees_and_reaches_nothing(shop: Context, receiver: Receiv
     sell(shop)
     other = Tenant(shop.new_id("ten"), "other", "Other seller")
     with shop.database.write() as connection:
-        tenants.insert(connection, other, shop.clock.now(), master=False)
+        tenants.insert(connection, other, shop.clock.now())
     [row] = owed(shop)
     acts: list[Callable[[], object]] = [
         lambda: webhooks.show(shop, other.id, made.id),
@@ -527,7 +527,7 @@ def test_all_receivers_of_a_tenant_hang_and_another_one_is_told(shop: Context, r
     """As many as there are turns, and the other tenant's still comes before any of them is done."""
     ended, other = threading.Event(), Tenant(shop.new_id("ten"), "other", "Other seller")
     with shop.database.write() as connection:
-        tenants.insert(connection, other, shop.clock.now(), master=False)
+        tenants.insert(connection, other, shop.clock.now())
         assert isinstance(shop.signer, Keyring)
         shop.signer.create(connection, other.id, shop.clock.now())
     with receiving() as hanging:
@@ -604,9 +604,9 @@ def test_another_process_notices_an_endpoint_in_seconds(
 ) -> None:
     sell(shop)
     # As if it had been made elsewhere: nobody tells this process.
-    monkeypatch.setattr(webhook_outbox, "listeners_changed", lambda _engine: None)
+    monkeypatch.setattr(webhook_outbox, "listeners_changed", lambda: None)
     monkeypatch.setattr(webhook_outbox, "LOOK_AGAIN", 0.0)
-    webhook_outbox._looks.forget(shop.database.engine)
+    webhook_outbox._looks.forget()
     sell(shop, 2)
     listen(shop, receiver)
     sell(shop, 3)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from keywright.domain.errors import KeywrightError
 from keywright.flows.context import Context
-from keywright.ports import Deal, Preview
+from keywright.ports import Deal, Markable, Preview
 from tests.conftest import TurnableClock
 from tests.life import stripe
 
@@ -32,6 +33,7 @@ class BillDesk:
         self.trouble: KeywrightError | None = None
         self.approval: str | None = None
         self.due_now = 4200
+        self.marked: dict[tuple[str, str], dict[str, str]] = {}
 
     def preview_quantity(self, deal: Deal, quantity: int) -> Preview:
         self._hear("preview", deal, quantity)
@@ -50,13 +52,23 @@ class BillDesk:
         self._hear("resume", deal)
         self.canceling = False
 
-    def refund(self, deal: Deal, amount: int | None, currency: str, key: str) -> None:
+    def refund(
+        self, deal: Deal, amount: int | None, currency: str, key: str, *, fee_back: bool = False
+    ) -> None:
+        del fee_back
         if self._hear("refund", deal, amount, currency, key):
             self.given_back += 5000 if amount is None else amount
 
     def portal(self, deal: Deal, return_url: str) -> str:
         self._hear("portal", deal, return_url)
         return "https://pay.example/portal/secret"
+
+    def mark(self, thing: Markable, external_id: str, words: Mapping[str, str], key: str) -> bool:
+        del key
+        known = self.marked.setdefault((thing, external_id), {})
+        fresh = any(known.get(name) != word for name, word in words.items())
+        known.update(words)
+        return fresh
 
     def told(self) -> stripe.Json:
         """The webhook that says how the subscription is now."""

@@ -21,23 +21,42 @@ from tests.life import stripe
 
 def stock(context: Context, **plans_by_price: Terms) -> None:
     """Sell these: each keyword is a Stripe price id, each value the terms it leads to."""
-    tenant = context.master.id
-    with context.database.write() as connection:
-        connection.execute(
-            sa.insert(products).values(
-                id="pro_1", tenant_id=tenant, slug="dashcaddy", name="DashCaddy", key_prefix="DC"
-            )
-        )
+    _add_product(context, context.master.id, "pro_1")
     for number, (price, terms) in enumerate(plans_by_price.items()):
         add_plan(context, f"plan-{number}", price, terms)
 
 
-def add_plan(context: Context, slug: str, price: str, terms: Terms, product: str = "pro_1") -> None:
-    tenant = context.master.id
+def stock_for(context: Context, tenant: str, **plans_by_price: Terms) -> None:
+    """The same for any tenant; the rows are named after it."""
+    _add_product(context, tenant, f"pro_{tenant}")
+    for number, (price, terms) in enumerate(plans_by_price.items()):
+        add_plan(context, f"plan-{number}", price, terms, f"pro_{tenant}", tenant=tenant)
+
+
+def _add_product(context: Context, tenant: str, id_: str) -> None:
+    with context.database.write() as connection:
+        connection.execute(
+            sa.insert(products).values(
+                id=id_, tenant_id=tenant, slug="dashcaddy", name="DashCaddy", key_prefix="DC"
+            )
+        )
+
+
+def add_plan(
+    context: Context,
+    slug: str,
+    price: str,
+    terms: Terms,
+    product: str = "pro_1",
+    *,
+    tenant: str | None = None,
+) -> None:
+    named = slug if tenant is None else f"{slug}-{tenant}"
+    tenant = tenant or context.master.id
     with context.database.write() as connection:
         connection.execute(
             sa.insert(plans).values(
-                id=f"pla_{slug}",
+                id=f"pla_{named}",
                 tenant_id=tenant,
                 product_id=product,
                 slug=slug,
@@ -48,9 +67,9 @@ def add_plan(context: Context, slug: str, price: str, terms: Terms, product: str
         )
         connection.execute(
             sa.insert(prices).values(
-                id=f"pri_{slug}",
+                id=f"pri_{named}",
                 tenant_id=tenant,
-                plan_id=f"pla_{slug}",
+                plan_id=f"pla_{named}",
                 provider="stripe",
                 key="monthly",
                 external_id=price,

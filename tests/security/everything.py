@@ -68,7 +68,7 @@ class Tour:
         browser = visitor(self.served, BUYER).carry(self.person.session)
         for cookie in ("keywright_browser", "keywright_door"):
             browser.cookies[self.served.named(cookie)] = DOOR
-        told = claim.claim_cookie(self.served.base_url, self.order.reference, self.order.claim_token)
+        told = claim.claim_cookie(self.context, self.order.reference, self.order.claim_token)
         browser.cookies[told.key] = str(told.value)
         return browser
 

@@ -21,7 +21,7 @@ ALL = {
     "x-content-type-options": "nosniff",
     "cross-origin-opener-policy": "same-origin",
 }
-HELD_BY_CACHES = re.compile(r"/static/|/buy\.js|(/t/[\w-]+)?/\.well-known/")
+HELD_BY_CACHES = re.compile(r"/static/|/buy\.js|(/t/[\w-]+)?/(\.well-known|brand)/")
 """What anybody may read, and may be kept: the same for everybody, signed in or not."""
 
 
@@ -177,6 +177,7 @@ def test_every_cookie_is_for_this_host_and_no_script(serve: Serve, base: str) ->
         "keywright_session",
         "keywright_door",
         "keywright_staff",
+        "keywright_place",
     }
     assert any(name.startswith("keywright_claim") for name in names)
     for text in told:

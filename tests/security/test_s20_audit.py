@@ -57,6 +57,7 @@ POST /api/admin/events/replay | {"status": "applied"} | event.replayed
 POST /api/admin/tokens | {"name": "shop", "scope": "read"} | token.created
 DELETE /api/admin/tokens/{token_id:str} | {} | token.revoked
 POST /api/admin/reconcile | {} | reconcile.asked
+POST /api/admin/tenants/provision | {"email": "a@firm.example", "client_name": "Firm"} | tenant.provisioned
 POST /api/admin/keys/rotate | {} | key.rotated
 POST /api/admin/keys/{kid:str}/revoke | {} | key.revoked
 """
@@ -78,6 +79,7 @@ POST /console/licenses/{license_id:str}/revoke | {} | license.revoked
 POST /console/events/{event_id:str}/replay | {} | event.replayed
 POST /console/events/replay | {"status": "applied"} | event.replayed
 POST /console/reconcile/run | {"provider": "stripe"} | reconcile.asked
+POST /console/provisioning/new | {"email": "one@firm.example", "client_name": "Firm"} | tenant.provisioned
 POST /console/catalog/edit | {"text": "{catalog}", "mark": "{mark}"} | catalog.applied
 POST /console/keys/rotate | {} | key.rotated
 POST /console/keys/{kid:str}/revoke | {} | key.revoked
@@ -98,10 +100,14 @@ POST /console/you/password | {"password": "{password}1", "again": "{password}1"}
 POST /console/sign-out | {} | staff.signed_out
 """
 
+_LOOK = "asks a provider how an account stands, as its events tell"
 CHANGES_NOTHING = {
     "POST /console/audit/check": "reads the chain",
     "POST /console/catalog/plans/{product:str}/{plan:str}": "shows what would change; see catalog/edit",
     "POST /console/settings/providers/{provider:str}/test": "asks a provider who we are there",
+    "POST /api/admin/tenants/{tenant_id:str}/connect/{provider:str}/look": _LOOK,
+    "POST /console/settings/connect/{provider:str}/look": _LOOK,
+    "POST /console/tenants/{tenant_id:str}/connect/{provider:str}/look": _LOOK,
     "POST /console/you/add": "thinks of a secret that counts when it is confirmed",
 }
 """Routes of staff that write nothing that anybody could ask after."""
@@ -111,7 +117,29 @@ _NUMBERS = "tests/web/test_console_numbers.py"
 _HOOKS, _HOOKS_PAGES = "tests/flows/test_webhooks.py", "tests/web/test_console_webhooks.py"
 _ENDPOINT = "webhook-endpoints/{endpoint_id:str}"
 _ONE = "POST /console/webhooks/{endpoint_id:str}"
+_TENANTS, _CONNECT = "tests/web/test_tenants.py", "tests/web/test_connect_paystack.py"
+_TENANT, _SHOP = "/api/admin/tenants/{tenant_id:str}", "POST /console/tenants/{tenant_id:str}"
+_AT = "connect/{provider:str}"
 SHOWN_ELSEWHERE = {
+    "POST /api/admin/tenants": (_TENANTS, "tenant.created"),
+    f"PATCH {_TENANT}": (_TENANTS, "tenant.changed"),
+    "POST /console/tenants/new": (_TENANTS, "tenant.created"),
+    f"{_SHOP}/change": (_TENANTS, "tenant.changed"),
+    f"{_SHOP}/shred": (_TENANTS, "tenant.shredded"),
+    f"{_SHOP}/invite": ("tests/security/test_s20_audit.py", "staff.created"),
+    f"POST {_TENANT}/connect": (_CONNECT, "connect.started"),
+    f"PATCH {_TENANT}/connect": (_CONNECT, "connect.fee_set"),
+    f"POST {_TENANT}/{_AT}/disconnect": (_CONNECT, "connect.ended"),
+    f"POST /console/settings/{_AT}/start": (_CONNECT, "connect.started"),
+    f"POST /console/settings/{_AT}/disconnect": (_CONNECT, "connect.ended"),
+    f"{_SHOP}/connect/fee": (_CONNECT, "connect.fee_set"),
+    f"{_SHOP}/{_AT}/attach": (_CONNECT, "connect.started"),
+    f"{_SHOP}/{_AT}/start": (_CONNECT, "connect.started"),
+    f"{_SHOP}/{_AT}/disconnect": (_CONNECT, "connect.ended"),
+    "POST /api/admin/imports": ("tests/web/test_imports.py", "import.asked"),
+    "POST /console/imports/run": ("tests/web/test_imports.py", "import.asked"),
+    "POST /console/provisioning/{work:str}/again": ("tests/web/test_provisioning.py", "workflow.retried"),
+    "POST /console/seats": ("tests/web/test_provisioning.py", "billing.asked"),
     "POST /api/admin/webhook-endpoints": (_HOOKS, "webhook_endpoint.created"),
     f"PATCH /api/admin/{_ENDPOINT}": (_HOOKS, "webhook_endpoint.changed"),
     f"DELETE /api/admin/{_ENDPOINT}": (_HOOKS, "webhook_endpoint.deleted"),
@@ -356,17 +384,25 @@ staff create --email new@example.com --role admin | staff.created
 staff link new@example.com | staff.link_made
 staff close new@example.com | staff.closed
 look set --color #123456 | look.changed
+tenant create --name Firm --slug firm | tenant.created
+key rotate-master | master_key.rotated
 """
 
 _READ = {
     *("demo", "serve", "worker", "migrate", "backup", "doctor", "verify", "integrity", "catalog show"),
     *("provider test", "license list", "license show", "license explain", "event list", "event show"),
     *("webhook list", "key list", "key export", "key root show", "look show", "staff list"),
-    *("sandbox serve", "sandbox trigger", "sandbox clock advance"),
+    *("sandbox serve", "sandbox trigger", "sandbox clock advance", "sandbox fill"),
+    *("key master", "tenant list", "tenant show"),
 }
 """Commands that change nothing of what a tenant has."""
 
 _TOLD_ELSEWHERE = {
+    "import": "tests/web/test_imports.py",
+    "provider add": _SETUP,  # another name of `provider setup`
+    **{f"tenant {name}": _CONNECT for name in ("connect", "disconnect", "fee")},
+    "tenant provision": "tests/web/test_provisioning.py",
+    "tenant shred": "tests/flows/test_shredding.py",
     "restore": "tests/flows/test_backups.py",
     "reconcile": "tests/e2e/test_reconcile.py",
     "catalog apply": "tests/cli/test_cli.py",

@@ -4,10 +4,6 @@ import base64
 import hashlib
 import hmac
 import json
-import os
-import stat
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, get_args
 
@@ -24,12 +20,12 @@ from keywright.signing.vault import (
     Place,
     VaultRefused,
     derive,
-    load_or_create_master_key,
     new_data_key,
     open_,
-    read_master_key,
     seal,
+    unwrap_blind_key,
     unwrap_data_key,
+    wrap_blind_key,
     wrap_data_key,
 )
 
@@ -203,6 +199,21 @@ def test_data_keys_are_wrapped_for_one_tenant_and_version() -> None:
         unwrap_data_key(new_data_key(), wrapped, tenant="ten_1")
 
 
+def test_look_up_keys_are_wrapped_for_one_purpose() -> None:
+    master, key = new_data_key(), new_data_key()
+    wrapped = wrap_blind_key(master, key, purpose="claim")
+    assert unwrap_blind_key(master, wrapped, purpose="claim") == key
+    for other_master, purpose in ((new_data_key(), "claim"), (master, "portal"), (master, "")):
+        with pytest.raises(VaultRefused):
+            unwrap_blind_key(other_master, wrapped, purpose=purpose)
+    # Neither passes for a data key, nor the other way round.
+    for tenant in ("", "claim"):
+        with pytest.raises(VaultRefused):
+            unwrap_data_key(master, wrapped, tenant=tenant)
+    with pytest.raises(VaultRefused):
+        unwrap_blind_key(master, wrap_data_key(master, key, tenant="claim"), purpose="claim")
+
+
 def test_a_sealed_secret_is_no_data_key() -> None:
     with pytest.raises(VaultRefused):
         unwrap_data_key(_KEY, seal(_KEY, bytes(32), _PLACE), tenant="ten_1")
@@ -242,92 +253,3 @@ def test_unknown_labels_are_refused() -> None:
     label: Any = "something-else"
     with pytest.raises(VaultRefused, match="purpose"):
         derive(_KEY, label)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        _KEY.hex(),
-        _KEY.hex().upper(),
-        base64.b64encode(b"\xfb\xff" * 16).decode(),
-        base64.urlsafe_b64encode(b"\xfb\xff" * 16).decode(),
-        base64.urlsafe_b64encode(b"\xfb\xff" * 16).decode().rstrip("="),
-        f"  {_KEY.hex()}\n",
-    ],
-)
-def test_master_key_text(text: str) -> None:
-    assert read_master_key(text) in (_KEY, b"\xfb\xff" * 16)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "secret",
-        "g" * 64,
-        "0" * 63,
-        "0" * 62,
-        "A" * 42,
-        "A" * 44,
-        "A" * 1_000,
-        "\u00e4" * 43,
-        "A" * 21 + "\n" + "A" * 22,
-    ],
-)
-def test_other_master_key_text_is_refused_without_being_shown(text: str) -> None:
-    with pytest.raises(VaultRefused, match="32 bytes") as caught:
-        read_master_key(text)
-    assert len(text) < 10 or text not in str(caught.value)
-
-
-def test_master_key_file_is_made_once_and_private(tmp_path: Path) -> None:
-    path = tmp_path / "master.key"
-    key = load_or_create_master_key(path)
-    assert len(key) == 32
-    assert load_or_create_master_key(path) == key
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert os.listdir(tmp_path) == ["master.key"]
-    assert load_or_create_master_key(tmp_path / "other.key") != key
-
-
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o666, 0o610, 0o644])
-def test_master_key_file_open_to_others_is_refused(tmp_path: Path, mode: int) -> None:
-    path = tmp_path / "master.key"
-    load_or_create_master_key(path)
-    path.chmod(mode)
-    with pytest.raises(VaultRefused, match="chmod 600"):
-        load_or_create_master_key(path)
-
-
-def test_master_key_file_may_be_read_only(tmp_path: Path) -> None:
-    path = tmp_path / "master.key"
-    key = load_or_create_master_key(path)
-    path.chmod(0o400)
-    assert load_or_create_master_key(path) == key
-
-
-@pytest.mark.parametrize("content", [b"", b"x", b"\xff" * 44, b"A" * 10_000])
-def test_broken_master_key_file_is_refused_and_kept(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "master.key"
-    path.write_bytes(content)
-    path.chmod(0o600)
-    with pytest.raises(VaultRefused, match="32 bytes"):
-        load_or_create_master_key(path)
-    assert path.read_bytes() == content
-
-
-def test_master_key_path_must_be_a_file(tmp_path: Path) -> None:
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe, 0o600)
-    with pytest.raises(VaultRefused, match="regular"):
-        load_or_create_master_key(pipe)
-    with pytest.raises(VaultRefused, match="regular"):
-        load_or_create_master_key(tmp_path)
-
-
-def test_processes_starting_together_get_one_key(tmp_path: Path) -> None:
-    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
-        for round_ in range(10):
-            path = tmp_path / f"{round_}.key"
-            assert len(set(pool.map(load_or_create_master_key, [path] * 8))) == 1
-    assert len(os.listdir(tmp_path)) == 10

@@ -53,7 +53,7 @@ def test_entries_are_chained_and_listed_newest_first(context: Context) -> None:
 
 def test_another_tenant_has_a_chain_of_its_own(context: Context) -> None:
     with context.database.write() as connection:
-        tenants.insert(connection, tenants.Tenant("ten_b", "b", "B"), NOW, master=False)
+        tenants.insert(connection, tenants.Tenant("ten_b", "b", "B"), NOW)
     tell(context, "token.created")
     assert tell(context, "token.created", tenant="ten_b").seq == 1
     assert broken_at(context, "ten_b") is None

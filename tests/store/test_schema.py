@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from keywright.domain.facts import Alias
 from keywright.flows.context import Context
-from keywright.store import announcements, inbox, mails, numbers, portal_views, revocations
+from keywright.store import announcements, inbox, mails, numbers, portal_views, purchases, revocations
 from keywright.store.tables import metadata
 
 Query = Callable[[sa.Connection], object]
@@ -93,11 +94,19 @@ def plans_of(context: Context, query: Query) -> list[str]:
             lambda c: revocations.list_files(c, "ten_1", NOW),
             "ix_license_files_running (tenant_id=? AND expires_at>?)",
         ),
+        (
+            lambda c: purchases.held_by_others(c, "pac_1", [Alias("subscription", "sub_1")], "stripe:test"),
+            "uq_purchase_aliases_claimed (external_id=? AND kind=? AND realm=?)",
+        ),
+        (
+            lambda c: purchases.meet(c, "pac_1", [Alias("subscription", "sub_1")]),
+            "(provider_account_id=? AND kind=? AND external_id=?)",
+        ),
     ],
     ids=[
         *("made", "revoked lately", "alarms", "newest sent"),
         *("owed", "events", "event", "customers by address", "licenses of a customer", "any of a customer"),
-        *("revoked", "files"),
+        *("revoked", "files", "claims", "names"),
     ],
 )
 def test_the_planner_takes_the_index_meant_for_it(context: Context, query: Query, expected: str) -> None:

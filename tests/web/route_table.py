@@ -2,6 +2,8 @@
 
 One line each: method and path | owner | credential | tenant. A route that is not in here fails the build,
 and so does a line without its route. To add a route is to answer its three questions here.
+What is the master tenant's here, or a checkout's, a key's or a session's, every other tenant has beneath
+`/t/{slug}`, with his own in its place: `test_tenant_sites.py` compares.
 
 Owner: the part of the program. Credential: `nobody`; `signature` of the provider; `key` of a license; `claim`
 token or cookie of a checkout; `link` by mail or from the command line; `customer` (a session of the portal);
@@ -31,7 +33,10 @@ _TABLE = """
 ANY /api/webhooks/stripe | intake | signature | of the account
 ANY /api/webhooks/paystack | intake | signature | of the account
 ANY /api/webhooks/paypal | intake | signature | of the account
-ANY /api/webhooks/stripe/{account} | intake | signature | of the account
+ANY /api/webhooks/stripe/{account:str} | intake | signature | of the account
+ANY /api/webhooks/stripe/connect | intake | signature | of the connected account
+ANY /api/webhooks/paystack/{account:str} | intake | signature | of the account
+ANY /api/webhooks/paypal/{account:str} | intake | signature | of the account
 ANY /api/stripe/webhook | intake | signature | of the account
 ANY /api/billing/webhook/paystack | intake | signature | of the account
 ANY /api/license/validate | licensing | key | of the key
@@ -93,9 +98,23 @@ DELETE /api/admin/tokens/{token_id:str} | admin API | token:admin | of the token
 POST /api/admin/reconcile | admin API | token:write | of the token
 GET /api/admin/reconciliations | admin API | token:read | of the token
 GET /api/admin/reconciliations/{run_id:str} | admin API | token:read | of the token
+POST /api/admin/imports | admin API | token:write | of the token
+GET /api/admin/imports | admin API | token:read | of the token
+GET /api/admin/imports/{import_id:str} | admin API | token:read | of the token
+GET /api/admin/imports/{import_id:str}/conflicts | admin API | token:read | of the token
 GET /api/admin/keys | signing keys | token:read | of the token
 POST /api/admin/keys/rotate | signing keys | token:admin | of the token
 POST /api/admin/keys/{kid:str}/revoke | signing keys | token:admin | of the token
+GET /api/admin/tenants | admin API | token:admin | master
+POST /api/admin/tenants | admin API | token:admin | master
+POST /api/admin/tenants/provision | admin API | token:admin | master
+GET /api/admin/tenants/{tenant_id:str} | admin API | token:admin | master
+PATCH /api/admin/tenants/{tenant_id:str} | admin API | token:admin | master
+GET /api/admin/tenants/{tenant_id:str}/connect | admin API | token:admin | master
+POST /api/admin/tenants/{tenant_id:str}/connect | admin API | token:admin | master
+PATCH /api/admin/tenants/{tenant_id:str}/connect | admin API | token:admin | master
+POST /api/admin/tenants/{tenant_id:str}/connect/{provider:str}/look | admin API | token:admin | master
+POST /api/admin/tenants/{tenant_id:str}/connect/{provider:str}/disconnect | admin API | token:admin | master
 GET /api/admin/webhook-endpoints | webhooks | token:admin | of the token
 POST /api/admin/webhook-endpoints | webhooks | token:admin | of the token
 GET /api/admin/webhook-endpoints/{endpoint_id:str} | webhooks | token:admin | of the token
@@ -129,6 +148,9 @@ GET /checkout/{reference:str}/pay | storefront | nobody | of the checkout
 POST /checkout/{reference:str}/licenses/{license_id:str}/file | storefront | claim | of the checkout
 POST /checkout/{reference:str}/licenses/{license_id:str}/mail | storefront | claim | of the checkout
 GET /buy.js | storefront | nobody | none
+GET /brand/colors.css | storefront | nobody | master: the look alone
+GET /brand/logo | storefront | nobody | master: the look alone
+GET /brand/mark.svg | storefront | nobody | master: the look alone
 GET /demo/buy-button | sandbox | nobody, in sandbox mode alone | master
 GET /demo/design | sandbox | nobody, in sandbox mode alone | none
 GET /demo/mails | sandbox | nobody, in sandbox mode alone | master
@@ -217,6 +239,11 @@ GET /console/reconcile/run | console | staff:admin | of the session
 POST /console/reconcile/run | console | staff:admin | of the session
 GET /console/reconcile/{provider:str}/fix | console | staff:admin | of the session
 POST /console/reconcile/{provider:str}/fix | console | staff:admin | of the session
+GET /console/imports | console | staff:read-only | of the session
+GET /console/imports/{import_id:str} | console | staff:read-only | of the session
+GET /console/imports/{import_id:str}/conflicts.csv | console | staff:read-only | of the session
+GET /console/imports/run | console | staff:admin | of the session
+POST /console/imports/run | console | staff:admin | of the session
 GET /console/catalog | console | staff:read-only | of the session
 GET /console/catalog.toml | console | staff:read-only | of the session
 GET /console/catalog/edit | console | staff:admin | of the session
@@ -241,6 +268,40 @@ GET /console/audit | console | staff:admin | of the session
 GET /console/audit.csv | console | staff:admin | of the session
 GET /console/audit.json | console | staff:admin | of the session
 POST /console/audit/check | console | staff:admin | of the session
+GET /console/provisioning | console | staff:admin | of the session
+GET /console/provisioning/{work:str} | console | staff:admin | of the session
+GET /console/provisioning/new | console | staff:owner proven | of the session
+POST /console/provisioning/new | console | staff:owner proven | of the session
+GET /console/provisioning/{work:str}/again | console | staff:admin | of the session
+POST /console/provisioning/{work:str}/again | console | staff:admin | of the session
+GET /console/seats | console | staff:admin | of the session
+POST /console/seats | console | staff:owner | of the session
+GET /console/tenants | console | staff:admin | of the session
+GET /console/tenants/{tenant_id:str} | console | staff:admin | of the session
+GET /console/tenants/new | console | staff:owner proven | of the session
+POST /console/tenants/new | console | staff:owner proven | of the session
+GET /console/tenants/{tenant_id:str}/change | console | staff:owner | of the session
+POST /console/tenants/{tenant_id:str}/change | console | staff:owner | of the session
+GET /console/tenants/{tenant_id:str}/shred | console | staff:owner proven | of the session
+POST /console/tenants/{tenant_id:str}/shred | console | staff:owner proven | of the session
+GET /console/tenants/{tenant_id:str}/invite | console | staff:owner proven | of the session
+POST /console/tenants/{tenant_id:str}/invite | console | staff:owner proven | of the session
+GET /console/settings/connect | console | staff:admin | of the session
+POST /console/settings/connect/{provider:str}/start | console | staff:owner | of the session
+POST /console/settings/connect/{provider:str}/look | console | staff:admin | of the session
+GET /console/settings/connect/{provider:str}/back | console | staff:admin | of the session
+GET /console/settings/connect/{provider:str}/disconnect | console | staff:owner | of the session
+POST /console/settings/connect/{provider:str}/disconnect | console | staff:owner | of the session
+GET /console/tenants/{tenant_id:str}/connect | console | staff:admin | of the session
+POST /console/tenants/{tenant_id:str}/connect/{provider:str}/start | console | staff:owner | of the session
+POST /console/tenants/{tenant_id:str}/connect/{provider:str}/look | console | staff:admin | of the session
+GET /console/tenants/{tenant_id:str}/connect/{provider:str}/back | console | staff:admin | of the session
+GET /console/tenants/{tenant_id:str}/connect/{provider:str}/disconnect|console|staff:owner|of the session
+POST /console/tenants/{tenant_id:str}/connect/{provider:str}/disconnect|console|staff:owner|of the session
+GET /console/tenants/{tenant_id:str}/connect/fee | console | staff:owner proven | of the session
+POST /console/tenants/{tenant_id:str}/connect/fee | console | staff:owner proven | of the session
+GET /console/tenants/{tenant_id:str}/connect/{provider:str}/attach | console | staff:owner proven | of the session
+POST /console/tenants/{tenant_id:str}/connect/{provider:str}/attach | console | staff:owner proven | of the session
 GET /console/staff | console | staff:admin | of the session
 POST /console/staff | console | staff:owner proven | of the session
 POST /console/staff/{staff_id:str}/role | console | staff:owner proven | of the session
@@ -281,13 +342,13 @@ POST /console/you/factors/{factor_id:str}/remove | console | staff:read-only pro
 POST /console/you/codes | console | staff:read-only proven | of the session
 GET /console/you/password | console | staff:read-only proven | of the session
 POST /console/you/password | console | staff:read-only proven | of the session
-"""
+"""  # noqa: E501  # a route is one line, however long its path
 
 
 def _rules() -> dict[str, Rule]:
     found = {}
     for line in filter(None, _TABLE.splitlines()):
-        called, owner, credential, tenant = (part.strip() for part in line.split(" | "))
+        called, owner, credential, tenant = (part.strip() for part in line.split("|"))
         method, _, path = called.partition(" ")
         rule = Rule(method, path, owner, credential, tenant)
         if rule.name in found:

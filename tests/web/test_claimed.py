@@ -55,6 +55,7 @@ def test_a_file_that_may_travel_is_saved(shop: Context, client: Client, desk: Pa
     answer = posted(client, bought(shop, client, desk), "file")
     assert answer.status_code == 200
     assert answer.headers["content-disposition"] == 'attachment; filename="license.lic"'
+    assert "base-uri 'none'" in answer.headers["content-security-policy"]
     assert answer.text.startswith("-----BEGIN KEYWRIGHT LICENSE-----")
 
 

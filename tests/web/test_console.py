@@ -54,11 +54,14 @@ class Post:
 class Colleague:
     """Somebody who was set up: what he knows, and his browser."""
 
-    def __init__(self, client: httpx.Client, email: str, secret: str, codes: list[str]) -> None:
+    def __init__(
+        self, client: httpx.Client, email: str, secret: str, codes: list[str], welcome: str = ""
+    ) -> None:
         self.client = client
         self.email = email
         self.secret = secret
         self.codes = codes
+        self.welcome = welcome  # the page that the set-up ended with
 
 
 class House:
@@ -107,7 +110,7 @@ class House:
         codes = re.findall(r"<li><code>([^<]+)", page.text)
         assert len(codes) == 10, page.text
         self.later()
-        return Colleague(client, email, secret, codes)
+        return Colleague(client, email, secret, codes, page.text)
 
     def license(self) -> License:
         world.stock(self.context, price_pro=YEARLY)

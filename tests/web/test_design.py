@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from keywright.domain.look import tones
+
 WEB = Path(__file__).parents[2] / "src/keywright/web"
 CSS = (WEB / "static/keywright.css").read_text()
 TEMPLATES = sorted((WEB / "templates").glob("*.html"))
@@ -53,14 +55,32 @@ EDGES = list(product(("field", *(f"series-{n}" for n in range(1, 6))), ("paper",
 @pytest.mark.parametrize("light", ["light", "dark"])
 def test_text_and_edges_stand_out(light: str) -> None:
     """4.5 for text (WCAG 1.4.3), 3 for what bounds a field or fills a chart (1.4.11)."""
-    colors = lights()[light]
-    weak = [
+    assert weak(lights()[light]) == []
+
+
+def weak(colors: Colors) -> list[tuple[str, str, float]]:
+    return [
         (one, other, round(contrast(colors[one], colors[other]), 2))
         for least, pairs in ((4.5, TEXT), (3.0, EDGES))
         for one, other in pairs
         if contrast(colors[one], colors[other]) < least
     ]
-    assert weak == []
+
+
+@pytest.mark.parametrize(("light", "number"), [("light", 0), ("dark", 1)])
+def test_a_seller_may_choose_any_color(light: str, number: int) -> None:
+    """It is moved until it can be read wherever the stylesheet puts it, and until words on it can."""
+    colors = lights()[light]
+    steps = ("00", "33", "66", "99", "cc", "ff")
+    for chosen in map("".join, product("#", steps, steps, steps)):
+        worn = tones(chosen)[number]
+        own = {
+            "accent": worn.accent,
+            "accent-deep": worn.deep,
+            "on-accent": worn.on_accent,
+            "tint": worn.tint,
+        }
+        assert (chosen, weak(colors | own)) == (chosen, [])
 
 
 def test_every_color_of_the_light_has_one_in_the_dark() -> None:

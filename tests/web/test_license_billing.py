@@ -99,7 +99,7 @@ def test_the_renewal_and_the_money(counter: Counter) -> None:
 
 def test_why(counter: Counter) -> None:
     told = counter.ask("explain").json()
-    assert told["why"] == "Active: its time counts until 2026-12-01 12:00 UTC."
+    assert told["why"] == "Active: paid until 1 December 2026, renews then."
     assert (told["altered"], told["notes"]) == ([], [])
     assert [one["type"] for one in told["arrival"]] == ["customer.subscription.updated", "invoice.paid"]
     assert sorted(told["occurrence"]) == sorted(one["id"] for one in told["arrival"])

@@ -23,6 +23,7 @@ from keywright.flows.operate import Act
 from keywright.store import checkouts
 from keywright.store.checkouts import Checkout
 from keywright.store.tables import customers
+from keywright.web.storefront.brand import mark_of
 from tests.conftest import TurnableClock
 from tests.life import stripe, world
 from tests.life.payments import PayDesk
@@ -103,6 +104,28 @@ def test_what_is_no_look_is_refused_and_said(house: House, fields: dict[str, str
     assert page.status_code == 422
     assert told in page.text
     assert look_of(house) == PLAIN
+
+
+@only_sqlite
+def test_the_shop_wears_color_and_logo(house: House) -> None:
+    shop = house.colleague().client
+    page = shop.get("/").text
+    assert all(f'"/brand/{name}"' in page for name in ("colors.css", "logo", "mark.svg"))
+    assert shop.get("/brand/colors.css").text == ""
+    plain = shop.get("/brand/logo")
+    assert plain.headers["content-type"].startswith("image/svg+xml")
+    assert plain.content == shop.get("/brand/mark.svg").content
+    assert f">{house.context.master.name[:1].upper()}</text>" in plain.text
+    looks.change(house.context, house.context.master.id, ACT, Wish(color="#7a1fa2", logo=picture()))
+    assert "--accent: #7a1fa2;" in shop.get("/brand/colors.css").text
+    assert 'fill="#7a1fa2"' in shop.get("/brand/mark.svg").text
+    worn = shop.get("/brand/logo")
+    assert (worn.headers["content-type"], worn.content) == ("image/png", read_logo(picture()).png)
+
+
+def test_a_mark_holds_no_more_than_a_letter() -> None:
+    for name, letter in (("<b>", "B"), ('"&', ""), ("\N{LATIN SMALL LETTER SHARP S}x", "S"), ("", "")):
+        assert f">{letter}</text></svg>" in mark_of(name, "#0d6b5e").decode()
 
 
 @only_sqlite

@@ -15,7 +15,7 @@ from keywright.domain.errors import Misconfigured, ProviderUnavailable
 from keywright.domain.plan import Plan, Price, Terms
 from keywright.flows.context import Channel, Context, Inline
 from keywright.store.tables import checkouts
-from keywright.web.storefront.words import facts_of, money, price_shown, quantity_label
+from keywright.web.storefront.words import facts_of, label, money, price_shown, quantity_label
 from tests.conftest import TurnableClock
 from tests.life import stripe, world
 from tests.life.payments import PayDesk
@@ -298,6 +298,11 @@ def test_the_result_waits_and_then_shows_the_key(shop: Context, client: Client, 
     assert world.key_of(shop, world.the_license(shop)) in page
     assert "DashCaddy Plan-0" in page
     assert "http-equiv" not in page
+    assert re.search(r"Does not expire\.|Renews on [0-9]{1,2} [A-Z]", page)
+    assert "it is there after the first start of DashCaddy" in page
+    others = ("/buy/dashcaddy", "/portal", "/")
+    cards = [client.get(path).text.count("never see your card") for path in others]
+    assert [*cards, page.count("never see your card")] == [1, 0, 0, 0]  # said where somebody pays
 
 
 def test_without_scripts_looking_again_asks_the_provider(client: Client, desk: PayDesk) -> None:
@@ -459,7 +464,9 @@ def plan(**terms: Any) -> Plan:
         ({"quantity": "keys", "seats_per_unit": 5}, "One license key for each you buy, 5 seats each"),
         ({"seats_per_unit": 5}, "5 seats for each you buy, under one key"),
         ({"max_activations": 0}, "Any number of machines"),
-        ({"max_activations": 3}, "3 machines at a time"),
+        ({"max_activations": 3}, "3 machines at a time in all, however many seats"),
+        ({"max_activations": 3}, "All seats under one key"),
+        ({"max_activations": 1, "quantity": "keys"}, "1 machine at a time for each key"),
         ({"trial": 14 * 86400}, "Free for the first 14 days"),
         ({"offline": 3600}, "Works offline for 1 hour at a time"),
     ],
@@ -469,9 +476,10 @@ def test_terms_are_said_in_plain_words(terms: dict[str, Any], fact: str) -> None
 
 
 def test_the_quantity_is_named_for_what_it_counts() -> None:
-    assert quantity_label([plan()]) == "Seats"
-    assert quantity_label([plan(quantity="keys")]) == "Licenses"
-    assert quantity_label([plan(), plan(quantity="keys")]) == "Quantity"
+    assert quantity_label(plan()) == "Seats"
+    assert quantity_label(plan(quantity="keys", seats_per_unit=5)) == "Licenses"
+    assert quantity_label(plan(seats_per_unit=5)) == "Packs of 5 seats"
+    assert (label("export.pdf"), label("cloud_sync:all")) == ("export PDF", "cloud sync all")
 
 
 def test_a_price_says_how_often() -> None:

@@ -68,6 +68,14 @@ def told(
     )
 
 
+def test_why_seats_cannot_be_changed_is_said_where_nothing_is_renewed() -> None:
+    assert told().fixed == ""
+    over = told(canceling=True, renews=False).fixed
+    assert over == (
+        "The number of seats cannot be changed any more, because this is not renewed. For more, buy again."
+    )
+
+
 @pytest.mark.parametrize(
     ("changed", "label", "sentence"),
     [

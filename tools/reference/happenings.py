@@ -18,7 +18,7 @@ from tools.reference.tables import table as make
 
 _SOURCE: Final = Path(keywright.__file__).resolve().parent
 _KIND: Final = re.compile(r'"([a-z_]+\.[a-z_]+)"')
-_FILE: Final = (".html", ".toml")
+_FILE: Final = (".html", ".toml", "_secret")  # files, and what the vault calls secrets
 _READ, _ASKED, _KEPT = "read", "asks", "kept"
 
 

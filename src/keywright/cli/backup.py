@@ -82,7 +82,7 @@ def move(source_url: str) -> None:
     """`migrate --from`: copy everything from the database of this URL into the empty one of DATABASE_URL."""
     from keywright import bootstrap
     from keywright.domain.errors import Misconfigured
-    from keywright.flows import backups
+    from keywright.flows import announce, backups
     from keywright.store import migrate
 
     settings = bootstrap.read_settings()
@@ -96,6 +96,7 @@ def move(source_url: str) -> None:
             raise Misconfigured("The old database is not of this release: first run keywright migrate on it.")
         report = backups.move(source, target, datetime.now(UTC), opens, tell)
         bootstrap.prepare(settings, target)
+        announce.take_up(bootstrap.build(settings, target))
     counted = [(name, rows) for name, rows in report.tables.items() if rows]
     for name, rows in counted:
         print(f"{name}: {rows}")
@@ -117,14 +118,14 @@ def _alone(settings: Settings) -> Iterator[Database]:
     """The database, with no server on it. Raises Misconfigured while one runs."""
     from keywright import bootstrap
     from keywright.domain.errors import Misconfigured
-    from keywright.store.slots import is_held
+    from keywright.store.executors import are_at_work
 
     with ExitStack() as stack:
         database = bootstrap.open_database(settings)
         stack.callback(database.dispose)
         if database.file is not None:
             stack.enter_context(bootstrap.only_server(database.file))
-        elif is_held(database):
+        elif are_at_work(database):
             raise Misconfigured(f"A server works on the database {database.url.database}: stop it first.")
         yield database
 

@@ -34,6 +34,7 @@ _READY_SECONDS = 60.0  # of a small machine that does other things, too
 # Placeholders of the sample catalog, and what the sandbox is asked to make for them.
 _PRICES = {
     "price_demo_pro_monthly": ("DashCaddy Pro", 5000, "month"),
+    "price_demo_pro_yearly": ("DashCaddy Pro", 50000, "year"),
     "price_demo_keys": ("DashCaddy Team keys", 4000, "month"),
     "price_demo_lifetime": ("DashCaddy Lifetime", 19900, None),
 }
@@ -133,7 +134,7 @@ def _others(sandbox: SandboxServer, webhook_id: str) -> dict[str, str]:
 
 
 def _make_plans(sandbox: SandboxServer) -> dict[str, str]:
-    """The monthly plan at the other two, as a seller would make it there. Placeholder -> plan id."""
+    """The plans at the other two, as a seller would make them there. Placeholder -> plan id."""
     from keywright.sandbox import paypal_api
 
     with httpx.Client(base_url=sandbox.url, timeout=10) as client:
@@ -144,15 +145,18 @@ def _make_plans(sandbox: SandboxServer) -> dict[str, str]:
         told = client.post("/v1/oauth2/token", auth=pair, data={"grant_type": "client_credentials"}).json()
         key = {"Authorization": f"Bearer {told['access_token']}"}
         product = client.post("/v1/catalogs/products", json={"name": "DashCaddy"}, headers=key).json()
-        cycle = {
-            "tenure_type": "REGULAR",
-            "total_cycles": 0,
-            "frequency": {"interval_unit": "MONTH", "interval_count": 1},
-            "pricing_scheme": {"fixed_price": {"value": "50.00", "currency_code": "USD"}},
-        }
-        terms = {"product_id": product["id"], "billing_cycles": [cycle], "quantity_supported": True}
-        paypal = client.post("/v1/billing/plans", json=terms, headers=key).raise_for_status().json()
-    return {"PLN_demo_pro": str(paystack["data"]["plan_code"]), "P-DEMO-PRO": str(paypal["id"])}
+        paypal = {}
+        for placeholder, unit, value in (("P-DEMO-PRO", "MONTH", "50.00"), ("P-DEMO-YEAR", "YEAR", "500.00")):
+            cycle = {
+                "tenure_type": "REGULAR",
+                "total_cycles": 0,
+                "frequency": {"interval_unit": unit, "interval_count": 1},
+                "pricing_scheme": {"fixed_price": {"value": value, "currency_code": "USD"}},
+            }
+            terms = {"product_id": product["id"], "billing_cycles": [cycle], "quantity_supported": True}
+            made = client.post("/v1/billing/plans", json=terms, headers=key).raise_for_status().json()
+            paypal[placeholder] = str(made["id"])
+    return {"PLN_demo_pro": str(paystack["data"]["plan_code"]), **paypal}
 
 
 def _make_prices(sandbox: SandboxServer) -> dict[str, str]:

@@ -123,6 +123,8 @@ def _mail(settings: Settings) -> Line:
 
 def _key_backup(settings: Settings, *, in_use: bool) -> Line:
     """`in_use`: the database holds what some master key has sealed; a new one would open none of it."""
+    if settings.keywright_master_key_command:
+        return Line("master key", "ok", "from KEYWRIGHT_MASTER_KEY_COMMAND")
     if settings.keywright_master_key is not None:
         return Line(
             "master key", "ok", "from KEYWRIGHT_MASTER_KEY; keep a copy of it apart from the database."
@@ -151,7 +153,7 @@ def _backup(settings: Settings) -> Line:
 
 
 def _of_database(settings: Settings, database: Database) -> Iterator[Line]:
-    from keywright import bootstrap
+    from keywright import adapters, bootstrap
     from keywright.store import migrate
 
     if not database.is_alive():
@@ -170,10 +172,13 @@ def _of_database(settings: Settings, database: Database) -> Iterator[Line]:
     except KeywrightError as error:
         yield Line("vault", "wrong", f"{error.detail}. See KEYWRIGHT_MASTER_KEY.".replace("..", "."))
         return
-    yield Line("vault", "ok", "the master key opens it")
+    yield _vault(context)
+    if not database.is_sqlite:
+        yield _at_work(database)
+        yield _second_wall(database)
     yield _clock(context, settings)
     if not context.channels:
-        yield from (not_set_up(context, provider, "note") for provider in bootstrap.CREDENTIAL_KINDS)
+        yield from (not_set_up(context, provider, "note") for provider in adapters.CREDENTIAL_KINDS)
     for provider in context.channels:
         yield from check_provider(Asked(context, provider, strict=False))
     if (line := _firms(context)) is not None:
@@ -182,12 +187,50 @@ def _of_database(settings: Settings, database: Database) -> Iterator[Line]:
         yield check(context)
 
 
+def _at_work(database: Database) -> Line:
+    """Who sends the mails and webhooks. Nobody is right as long as no server runs, so it is a note."""
+    from keywright.store import executors
+
+    with database.read() as connection:
+        found = executors.alive(connection)
+    if not found:
+        return Line("workers", "note", "no process does background work. Run: keywright serve, or worker")
+    machines = ", ".join(sorted(set(found)))
+    return Line("workers", "ok", f"{len(found)} processes do background work, on {machines}")
+
+
+def _second_wall(database: Database) -> Line:
+    """Whether the database keeps the tenants apart, too. Without it every query still names its tenant."""
+    from keywright.store import wall
+
+    with database.read() as connection:
+        bare = wall.missing(connection)
+        if bare is None:
+            first, second = wall.statements(connection)
+            says = f"it is not there. Somebody who may make roles can have it made: {first}; {second};"
+            return Line("second wall", "note", f"{says} then run: keywright migrate")
+    if bare:
+        return Line("second wall", "note", f"{len(bare)} tables are outside it. Run: keywright migrate")
+    return Line("second wall", "ok", "the database keeps the tenants apart")
+
+
+def _vault(context: Context) -> Line:
+    from keywright.flows import master_key
+
+    uses = master_key.show(context)
+    if any(one.until is not None and (one.wraps or one.retired_at is None) for one in uses):
+        return Line(
+            "vault", "wrong", "a change of the master key was not finished. Run: keywright key rotate-master"
+        )
+    return Line("vault", "ok", f"the master key opens it: {uses[0].id}")
+
+
 def _unprepared(settings: Settings) -> Iterator[Line]:
     """What can be said without a prepared database, where the vault may hold credentials, too."""
-    from keywright import bootstrap
+    from keywright import adapters
 
-    for provider in bootstrap.CREDENTIAL_KINDS:
-        keys, secrets = bootstrap.is_given(settings, provider)
+    for provider in adapters.CREDENTIAL_KINDS:
+        keys, secrets = adapters.is_given(settings, provider)
         if keys:
             yield Line(provider, "note", "its key is tried once the database is prepared.")
         if keys or secrets:
@@ -245,7 +288,7 @@ def _firms(context: Context) -> Line | None:
     from keywright.store import catalog
 
     with context.database.read() as connection:
-        offers = catalog.list_offers(connection, context.master.id)
+        offers = catalog.list_offers(connection, context.tenant.id)
     bound = any(offer.plan.terms.profile == "hmac" for offer in offers)
     if context.firm_secrets is not None:
         # It is in no copy of the database, and every installation hangs on it.

@@ -1,4 +1,4 @@
-"""`key`: the signing keys, and the offline root above them."""
+"""`key`: the signing keys, the offline root above them, and the master key of the vault."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from keywright.cli import key_master
 from keywright.cli.session import (
     AsJson,
     TenantSlug,
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
     from keywright.flows.context import Context
     from keywright.flows.signing_keys import Changed, KeyRow
 
-app = typer.Typer(no_args_is_help=True, help="Signing keys.")
+app = typer.Typer(no_args_is_help=True, help="Signing keys, and the master key.")
 root_app = typer.Typer(no_args_is_help=True, help="The offline root that signs the key set.")
 app.add_typer(root_app, name="root")
+app.command("master")(key_master.show)
+app.command("rotate-master")(key_master.rotate)
 
 Reason = Annotated[str | None, typer.Option("--reason", help="Why. It stays with the key.")]
 OutFile = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Default: stdout.")]
@@ -39,7 +42,7 @@ _NEAR = timedelta(days=30)
 
 @app.callback()
 def group() -> None:
-    """Signing keys."""
+    """Signing keys, and the master key."""
 
 
 @root_app.callback()
@@ -107,7 +110,8 @@ def rotate(
     _tell(done, as_json=json)
 
 
-@app.command()
+# One key id of 64 begins with a dash, and is no option.
+@app.command(context_settings={"ignore_unknown_options": True})
 def revoke(
     kid: Annotated[str, typer.Argument(metavar="KID", help="The key's id, from `key list`.")],
     reason: Reason = None,

@@ -12,9 +12,11 @@ from keywright.cli import (
     backup,
     catalog,
     checks,
+    collector,
     demo,
     doctor,
     event,
+    importing,
     key,
     license,  # noqa: A004  # as its command
     look,
@@ -23,6 +25,7 @@ from keywright.cli import (
     sandbox,
     serve,
     staff,
+    tenant,
     token,
     webhook,
 )
@@ -45,6 +48,8 @@ app.command("doctor")(doctor.doctor)
 app.command("verify")(checks.verify)
 app.command("integrity")(checks.integrity)
 app.command("reconcile")(reconcile.reconcile)
+app.command("import")(importing.import_all)
+app.add_typer(tenant.app, name="tenant")
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(provider.app, name="provider")
 app.add_typer(license.app, name="license")
@@ -74,6 +79,7 @@ def options(
 
 def main() -> None:
     """Run a command. Exits 0, 1 for a refusal, 2 for wrong usage."""
+    collector.look_seldom()
     try:
         app()
     except KeywrightError as error:

@@ -11,17 +11,17 @@ from urllib.parse import urlsplit
 
 import typer
 
-from keywright.cli.session import AsJson, opened, print_json
+from keywright.cli.session import AsJson, TenantSlug, opened, print_json, tenant_of
 from keywright.domain.errors import Invalid, KeywrightError, ProviderUnavailable
 from keywright.flows.provider_checks import (
     Asked,
     Line,
     account_of,
+    account_path,
     check_provider,
     check_secret,
     not_set_up,
     quiet_probes,
-    webhook_url,
 )
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ app = typer.Typer(no_args_is_help=True, help="Payment providers: set up, and try
 
 _BUYER = "buyer@example.com"
 _WEBHOOK_SECONDS = 20.0
+_LONGEST_LINE = 1000
 # Provider -> the sandbox's lever for paying a checkout, and the body that names it.
 _LEVERS: dict[str, tuple[str, Callable[[str], dict[str, str]]]] = {
     "stripe": ("pay", lambda session: {"session": session, "email": _BUYER}),
@@ -50,6 +51,7 @@ class Provider(StrEnum):
     paypal = "paypal"
 
 
+@app.command("add", hidden=True)  # what one looks for when a tenant is to have a first account
 @app.command("setup")
 def set_up(
     provider: Annotated[Provider, typer.Argument(help="Which provider.")],
@@ -59,9 +61,13 @@ def set_up(
     store_key: Annotated[
         bool, typer.Option("--store-key", help="Keep the API key in the vault, so that no file need hold it.")
     ] = False,
+    new_key: Annotated[
+        bool, typer.Option("--new-key", help="Ask for the credentials, also where some are kept already.")
+    ] = False,
     replace: Annotated[
         bool, typer.Option("--replace", help="Make a new endpoint with a new secret, and remove the old.")
     ] = False,
+    tenant: TenantSlug = None,
     json: AsJson = False,
 ) -> None:
     """Register our webhook endpoint, keep its secret in the vault, and compare the prices. Idempotent."""
@@ -70,14 +76,15 @@ def set_up(
     from keywright.flows.provider_setup import Wish
 
     settings = bootstrap.read_settings()
-    with opened() as context:
+    with opened() as everybody:
+        context = everybody.of(tenant_of(everybody, tenant).id)
         quiet_probes()
         door = context.doors[provider.value]
-        found, typed = _credentials(door)
+        found, typed = _credentials(door, new=new_key, piped=tenant is not None)
         setup = door.open(found)
         account = account_of(context, found)
         wish = Wish(
-            url=_address(url or settings.base_url, provider),
+            url=_address(url or settings.base_url, account_path(context, account)),
             kinds=door.kinds,
             given=door.given[1],
             replace=replace,
@@ -87,34 +94,45 @@ def set_up(
     if json:
         print_json(done)
     else:
-        _print(done)
+        _print(done, restart=context.tenant.id == context.master.id)
     if done.left:
         for left in done.left:
             print(f"keywright: {left}", file=sys.stderr)
         raise typer.Exit(1)
 
 
-def _credentials(door: Door) -> tuple[Credentials, bool]:
-    """Those of the environment and the vault; else they are asked for, hidden, where somebody can answer."""
+def _credentials(door: Door, *, new: bool, piped: bool) -> tuple[Credentials, bool]:
+    """Those of the environment and the vault; else they are asked for, hidden, where somebody can answer.
+
+    `new`: asked for in any case. `piped`: read from standard input, one a line, where nobody can answer: a
+    tenant's credentials are in no environment.
+    """
     from keywright.flows.provider_setup import setting_of
 
-    found = door.find()
-    if found.keys or not _can_answer():
-        return found, False
+    if not new:
+        found = door.find()
+        if found.keys or not (_can_answer() or piped):
+            return found, False
     names = [setting_of(kind) for kind in door.kinds.keys]
-    return door.typed(tuple(typer.prompt(name, hide_input=True, err=True).strip() for name in names)), True
+    if _can_answer():
+        typed = tuple(typer.prompt(name, hide_input=True, err=True).strip() for name in names)
+    else:
+        typed = tuple(sys.stdin.readline(_LONGEST_LINE).strip() for _ in names)
+    if not all(typed):
+        raise Invalid(f"Put {' and '.join(names)} on standard input, one a line.")
+    return door.typed(typed), True
 
 
 def _can_answer() -> bool:
     return sys.stdin.isatty()
 
 
-def _address(url: str, provider: Provider) -> str:
+def _address(url: str, path: str) -> str:
     """The webhook address: below a plain base address, or as it was given with a path of its own."""
-    return url if "/api/" in urlsplit(url).path else webhook_url(url, provider.value)
+    return url if "/api/" in urlsplit(url).path else f"{url.rstrip('/')}{path}"
 
 
-def _print(done: Done) -> None:
+def _print(done: Done, *, restart: bool) -> None:
     print(f"{done.provider}: {done.account}, {'live' if done.live else 'test'} mode")
     for act in done.did:
         print(f"  {act}")
@@ -133,13 +151,14 @@ def _print(done: Done) -> None:
         print("  not in the catalog; paste what you sell into the `prices` of a plan:")
         for line in done.prices.lines:
             print(f"    {line}")
-    if any("secret" in act or "credentials" in act for act in done.did):
+    if restart and any("secret" in act or "credentials" in act for act in done.did):
         print("Restart the server, so that it takes what is new in the vault.")
 
 
 @app.command("test")
 def try_out(
     provider: Annotated[Provider | None, typer.Argument(help="Default: each that is set up.")] = None,
+    tenant: TenantSlug = None,
     json: AsJson = False,
 ) -> None:
     """Try key, mode, webhook and secret; walk a checkout in test mode. Exits 1 when something is wrong."""
@@ -147,7 +166,8 @@ def try_out(
 
     settings = bootstrap.read_settings()
     lines = []
-    with opened() as context:
+    with opened() as everybody:
+        context = everybody.of(tenant_of(everybody, tenant).id)
         quiet_probes()
         for line in _lines(context, settings, provider):
             lines.append(line)
@@ -179,7 +199,7 @@ def _lines(context: Context, settings: Settings, provider: Provider | None) -> I
 
 def _walk(asked: Asked, settings: Settings, *, fine: bool) -> Line:
     """Open a checkout for the cheapest plan; pay it where the provider is our own sandbox."""
-    from keywright import bootstrap
+    from keywright import adapters
     from keywright.flows import provider_walk
 
     check = f"{asked.provider} checkout"
@@ -195,7 +215,7 @@ def _walk(asked: Asked, settings: Settings, *, fine: bool) -> Line:
         return Line(check, "wrong", f"it could not be opened: {error.detail}")
     if walked is None:
         return Line(check, "note", "no plan has a price there. Run: keywright catalog apply FILE")
-    sandbox = bootstrap.sandbox_address(settings, asked.provider)
+    sandbox = adapters.sandbox_address(settings, asked.provider)
     if sandbox is None:
         return Line(check, "ok", f"{walked.reference} for {walked.plan} is open. Pay it with a test card at "
                     f"{walked.url} and then see: keywright event list")  # fmt: skip

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from keywright.cli.session import AsJson, actor, opened, print_json, print_table, tell_if_unattended
+from keywright.cli.session import (
+    AsJson,
+    TenantSlug,
+    actor,
+    opened,
+    print_json,
+    print_table,
+    tell_if_unattended,
+    tenant_of,
+)
 
 if TYPE_CHECKING:
     from keywright.flows.reconcile import Progress
@@ -32,6 +41,7 @@ def reconcile(
     fix: Annotated[
         bool, typer.Option("--fix", help="Repair what differs. Without it nothing changes.")
     ] = False,
+    tenant: TenantSlug = None,
     json: AsJson = False,
 ) -> None:
     """Compare with what the providers have had; with --fix repair. Exits 1 when one could not be asked."""
@@ -39,10 +49,11 @@ def reconcile(
     from keywright.flows import reconcile as flow
 
     with opened() as context:
-        wish = flow.Wish(provider, _moment(since, context.clock.now()), fix)
+        seller = tenant_of(context, tenant).id
+        wish = flow.Wish(provider, _moment(since, context.clock.now()), fix, tenant=seller)
         with _progress() as progress:
             report = flow.reconcile(context, wish, progress)
-        asked_for.note_reconciliation(context, context.master.id, actor(), wish)
+        asked_for.note_reconciliation(context, seller, actor(), wish)
         if any(one.applied for one in report.accounts):
             tell_if_unattended(context)
     if json:

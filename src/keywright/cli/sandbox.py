@@ -29,6 +29,14 @@ class Order(StrEnum):
     shuffle = "shuffle"
 
 
+class Provider(StrEnum):
+    """Whose stand-in."""
+
+    stripe = "stripe"
+    paystack = "paystack"
+    paypal = "paypal"
+
+
 Url = Annotated[str, typer.Option(envvar="STRIPE_API_BASE", help="Where the sandbox listens.")]
 
 
@@ -132,6 +140,30 @@ def trigger(
         print(f"triggered {event}")
 
 
+@app.command("fill")
+def fill(
+    provider: Annotated[Provider, typer.Option(help="At which provider.")] = Provider.stripe,
+    subscriptions: Annotated[int, typer.Option(help="How many.", min=1, max=20_000)] = 100,
+    seed: Annotated[int | None, typer.Option(help="The same number makes the same shop.")] = None,
+    rate_limit: Annotated[
+        float | None, typer.Option(help="Requests a second that it takes from now on; others get 429.")
+    ] = None,
+    url: Url = _DEFAULT_URL,
+    json: AsJson = False,
+) -> None:
+    """Put a shop there that existed before: subscriptions of every status and age. Nothing is sent."""
+    if rate_limit is not None:
+        _ask(url, "limits", {"provider": provider.value, "a_second": rate_limit})
+    wish = {"provider": provider.value, "subscriptions": subscriptions, "seed": seed}
+    done = _ask(url, "fill", wish)
+    if json:
+        print_json(done)
+        return
+    print(f"{subscriptions} subscriptions are at {provider.value}; seed {done['seed']}. Its prices:")
+    for name, id_ in done["prices"].items():
+        print(f"  {name.ljust(14)} {id_}")
+
+
 @clock_app.command("advance")
 def advance(
     span: Annotated[str, typer.Argument(help="How far: 30d, 12h, 45m, 2w.")],
@@ -151,7 +183,7 @@ def advance(
 
 def _ask(url: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
     try:
-        answer = httpx.post(f"{url.rstrip('/')}/_sandbox/{path}", json=body, timeout=60)
+        answer = httpx.post(f"{url.rstrip('/')}/_sandbox/{path}", json=body, timeout=300)
     except httpx.TransportError:
         raise ProviderUnavailable(
             f"No sandbox answers at {url}. Start one with: keywright sandbox serve"

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import atexit
 import resource
 import signal
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, Annotated
 
+import structlog
 import typer
 
-from keywright.cli import backup
-from keywright.domain.errors import Misconfigured
+from keywright.cli import backup, running, several
+from keywright.domain.errors import Misconfigured, Unavailable
 
 if TYPE_CHECKING:
-    from litestar import Litestar
-
     from keywright.settings import Settings
     from keywright.store.engine import Database
-    from keywright.workflows.engine import Engine
+
+log = structlog.get_logger(__name__)
 
 _OPEN_FILES = 8192
 
@@ -31,39 +28,47 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(help="Default: $PORT, else 8000.", min=0, max=65535)] = None,
     workers: Annotated[int, typer.Option(help="Processes; more than one needs PostgreSQL.", min=1)] = 1,
+    engine: Annotated[
+        bool,
+        typer.Option(help="Do background work, too; without it `worker` must run elsewhere (PostgreSQL)."),
+    ] = True,
 ) -> None:
     """Run the server. Migrates its database first."""
-    import uvicorn
-
     from keywright import bootstrap
 
     settings = _settings(port)
     bootstrap.configure_logging(settings)
     database = bootstrap.open_database(settings)
-    if workers > 1 and database.is_sqlite:
+    if database.is_sqlite and workers > 1:
         raise Misconfigured("More than one worker needs PostgreSQL: set DATABASE_URL, or drop --workers.")
+    if database.is_sqlite and not engine:
+        raise Misconfigured(
+            "--no-engine needs PostgreSQL. With SQLite, `serve` does the background work itself."
+        )
     with ExitStack() as stack:
         if database.file is not None:
             stack.enter_context(bootstrap.only_server(database.file))
         listeners = _listeners(host, settings.port)
         for listener in listeners:
             stack.callback(listener.close)
-        bootstrap.prepare(settings, database)
+        _prepare(settings, database)
         _invite_first(settings, database)
         _allow_connections()
         if workers == 1:
-            app = stack.enter_context(_application(settings, database))
-            server = uvicorn.Server(_config(app, settings, host))
-            # After its own orderly end uvicorn raises the signal again, which would end us before we close.
-            for name in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(name, signal.SIG_IGN)
-            server.run(listeners)
-            if not server.started:
-                raise Misconfigured(f"The server could not listen on {host} port {settings.port}.")
+            running.serve_here(settings, database, host, listeners, engine=engine)
         else:
             # Each process opens its own connections; none may be inherited.
             database.dispose()
-            _serve_many(settings, host, port, workers, listeners)
+            several.run_several(settings, host, workers, listeners, engine=engine)
+
+
+def _prepare(settings: Settings, database: Database) -> None:
+    """Make the database ready, one process after another where several start at the same moment."""
+    from keywright import bootstrap
+    from keywright.store import migrate
+
+    with migrate.alone(database):
+        bootstrap.prepare(settings, database)
 
 
 def _invite_first(settings: Settings, database: Database) -> None:
@@ -111,120 +116,55 @@ def _listeners(host: str, port: int) -> list[socket.socket]:
     return made
 
 
-def _serve_many(
-    settings: Settings, host: str, port: int | None, workers: int, listeners: list[socket.socket]
-) -> None:
-    from uvicorn.supervisors import Multiprocess
-
-    config = _config(partial(_in_child, port), settings, host, workers=workers, factory=True)
-    Multiprocess(config, sockets=listeners).run()
-
-
-def _in_child(port: int | None) -> Litestar:
-    """The application of one of several worker processes; held until the process ends."""
-    from keywright import bootstrap
-
-    settings = _settings(port)
-    bootstrap.configure_logging(settings)
-    held = ExitStack()
-    atexit.register(held.close)
-    return held.enter_context(_application(settings, bootstrap.open_database(settings)))
-
-
 def _settings(port: int | None) -> Settings:
     from keywright import bootstrap
 
     return bootstrap.read_settings() if port is None else bootstrap.read_settings(port=port)
 
 
-def _config(app: Any, settings: Settings, host: str, **more: Any) -> Any:
-    import uvicorn
-
-    from keywright.web.one_write import OneWriteProtocol
-
-    return uvicorn.Config(
-        app,
-        host=host,
-        port=settings.port,
-        loop="uvloop",
-        http=OneWriteProtocol,
-        ws="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        # Addresses in headers count only when a proxy of ours wrote them.
-        proxy_headers=bool(settings.trusted_proxies),
-        forwarded_allow_ips=settings.trusted_proxies or None,
-        timeout_graceful_shutdown=5,
-        backlog=2048,
-        **more,
-    )
-
-
-@contextmanager
-def _application(settings: Settings, database: Database) -> Iterator[Litestar]:
-    from keywright.web.app import create_app
-
-    with _engine(settings, database) as engine:
-        token = settings.metrics_token
-        yield create_app(
-            engine.context, engine.workflows, metrics_token=token.get_secret_value() if token else None
-        )
-
-
-class _Running:
-    """The context of a process and its workflow engine."""
-
-    def __init__(self, context: Any, workflows: Engine) -> None:
-        self.context = context
-        self.workflows = workflows
-
-
-@contextmanager
-def _engine(settings: Settings, database: Database) -> Iterator[_Running]:
-    from keywright import bootstrap
-    from keywright.flows import announce, reconcile, refetching
-    from keywright.store.slots import executor_slot
-    from keywright.workflows.courier import Courier
-    from keywright.workflows.engine import Engine
-    from keywright.workflows.sweep import Sweep
-
-    try:
-        context = bootstrap.build(settings, database)
-        with executor_slot(database) as executor:
-            yield _Running(
-                context,
-                Engine(
-                    database,
-                    executor=executor,
-                    announce=lambda batch: announce.send_due(context, batch),
-                    refetch=lambda: refetching.run_due(context),
-                    reconcile=lambda wish: reconcile.run(context, wish),
-                    sweep=Sweep(context),
-                    courier=Courier(context, executor),
-                ),
-            )
-    finally:
-        database.dispose()
-
-
-def worker() -> None:
+def worker(
+    check: Annotated[
+        bool, typer.Option("--check", help="Only tell whether this machine does background work.")
+    ] = False,
+) -> None:
     """Run background work alone, for a second machine. PostgreSQL only."""
     from keywright import bootstrap
+    from keywright.flows import keeping_up
 
     settings = bootstrap.read_settings()
     bootstrap.configure_logging(settings)
     database = bootstrap.open_database(settings)
     if database.is_sqlite:
         raise Misconfigured("`worker` needs PostgreSQL. With SQLite, `serve` does this work itself.")
-    bootstrap.prepare(settings, database)
+    if check:
+        _check_worker(database)
+        return
+    _prepare(settings, database)
     stopping = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stopping.set())
-    with _engine(settings, database) as running:
-        running.workflows.launch()
-        stopping.wait()
-        running.workflows.stop()
+    with running.engine_of(settings, database) as (context, workflows):
+        workflows.launch()
+        log.info("worker_started")
+        while not stopping.wait(keeping_up.EVERY):
+            try:
+                keeping_up.keep_up(context)
+            except Exception as error:  # noqa: BLE001  # a database that is away for a moment must not end it
+                log.warning("not_kept_up", error=type(error).__qualname__)
+        workflows.stop()
+
+
+def _check_worker(database: Database) -> None:
+    """For whoever looks after this machine's processes. Raises Unavailable when none does background work."""
+    from keywright.store import executors
+
+    with database.read() as connection:
+        found = executors.alive(connection)
+    database.dispose()
+    here = socket.gethostname()
+    if here not in found:
+        raise Unavailable("No process of this machine does background work.", retry_after=15)
+    print(f"{found.count(here)} here, {len(found)} in all.")
 
 
 def migrate(
@@ -245,7 +185,7 @@ def migrate(
     bootstrap.configure_logging(settings)
     database = bootstrap.open_database(settings)
     try:
-        bootstrap.prepare(settings, database)
+        _prepare(settings, database)
     finally:
         database.dispose()
     print("The database is up to date.")

@@ -75,7 +75,7 @@ def tell_if_unattended(context: Context, what: str = "the mail goes out") -> Non
     """Say so when no server is there to do what a command has just left to it, as to send the mail."""
     from keywright import bootstrap
     from keywright.domain.errors import Misconfigured
-    from keywright.store.slots import is_held
+    from keywright.store.executors import are_at_work
 
     if context.database.file is not None:
         try:
@@ -84,7 +84,7 @@ def tell_if_unattended(context: Context, what: str = "the mail goes out") -> Non
         except Misconfigured:
             attended = True
     else:
-        attended = is_held(context.database)
+        attended = are_at_work(context.database)
     if not attended:
         print(f"No server is running: {what} when one does.", file=sys.stderr)
 

@@ -50,15 +50,17 @@ class Client:
     Args:
         product: the product's slug.
         trust: whom the program believes.
-        server: the license server's base URL. `https`, except on this machine. None for a program that never
-            asks and runs on license files alone.
+        server: the license server's base URL. `https`, except on this machine. A seller who is not the first
+            one there has the address of his shop, too: `https://licenses.acme.example/t/his-slug`. None for
+            a program that never asks and runs on license files alone.
         state_dir: where the state is kept; None for the user's folder for settings.
         second_dir: the second place, by which an old copy of the first one is noticed; None for the user's
             folder for program state.
         baseline: what runs without a license, as in the catalog. None: the server is asked for it now and
             then.
         machine: this machine. None reads it.
-        tenant: the seller's slug where a server has several and he is not the first.
+        tenant: the seller's slug where a server has several and he is not the first, and `server` does not
+            name it.
         every: for how many seconds an answer is good before the server is asked again.
         background: ask in a thread of its own while the license holds offline, so that `check` never waits
             for the network. For programs that go on running: one that ends at once would never get to ask.
@@ -90,13 +92,15 @@ class Client:
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         agent = f"keywright-client/1 ({product})"
-        wire = Wire(server, timeout=timeout, agent=agent, context=ssl_context) if server else None
+        wire = (
+            Wire(server, timeout=timeout, agent=agent, context=ssl_context, tenant=tenant) if server else None
+        )
         first, second = (Path(one) if one else None for one in (state_dir, second_dir))
         folders = places_for(product, first, second)
         machine = machine or this_machine(product, state_dir=folders[0])
         store = Store(folders, product, machine.fingerprint)
         mid = tokens.mid(product, machine.fingerprint)
-        lists = Lists(wire, store, trust, product, mid, tenant, baseline=baseline is None)
+        lists = Lists(wire, store, trust, product, mid, baseline=baseline is None)
         self._baseline = None if baseline is None else Baseline.of(baseline)
         self._background = background
         self._exchange = Exchange(
@@ -225,7 +229,9 @@ class Client:
         Args:
             plan: the plan's slug, or `product/plan`.
             open_page: what opens a page; it gets the URL.
-            more: further members of the checkout: `price`, `currency`, `quantity`, `email`, `provider`.
+            more: further members of the checkout: `interval` (`month`, `year`, `once`), `price` (its key in
+                the catalog), `provider`, `currency`, `quantity`, `email`. A plan with several prices needs as
+                many of the first four as leave one; otherwise `problem` is `PRICE_AMBIGUOUS`.
 
         Returns:
             the purchase: `wait` for it, or go on and let `check` find it later, even after a new start.

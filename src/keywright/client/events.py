@@ -137,7 +137,7 @@ class Line:
         if self._reader.last_id:
             headers["Last-Event-ID"] = self._reader.last_id
         try:
-            stream = self._holding.enter_context(self._wire.stream(PATH, headers, _SILENCE))
+            stream = self._holding.enter_context(self._wire.stream(self._wire.site + PATH, headers, _SILENCE))
         except Away:
             self._failed(None)
             return False

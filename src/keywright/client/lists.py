@@ -29,14 +29,12 @@ class Lists:
         trust: Trust,
         product: str,
         mid: str,
-        tenant: str | None,
         *,
         baseline: bool,
     ) -> None:
         """`baseline`: whether the server is asked what runs without a license."""
         self._wire, self._store, self._trust, self._product = wire, store, trust, product
         self._mid = mid
-        self._prefix = f"/t/{tenant}" if tenant else ""
         self._asks_baseline = baseline
         self._revocations = NOTHING_REVOKED
         self._read: tuple[tuple[object, ...], Papers] | None = None
@@ -112,7 +110,7 @@ class Lists:
     def _get(self, wire: Wire, path: str, largest: int) -> str:
         """What stands at this address; empty where there is nothing of the kind."""
         # A cache on the way may hold what is an hour old, and it is asked for because something is new.
-        answer = wire.get(self._prefix + path, {"Cache-Control": "no-cache"}, largest=largest)
+        answer = wire.get(wire.site + path, {"Cache-Control": "no-cache"}, largest=largest)
         return answer.body.decode("utf-8", "replace").strip() if answer.status == 200 else ""
 
     def _take_key_set(self, text: str) -> bool:

@@ -128,7 +128,7 @@ class Purchase:
             return Silence("no server")
         if self._exchange.is_held():
             return Throttled(1)  # nothing is asked, and the pause is not made longer
-        path = f"{CHECKOUT}/{urllib.parse.quote(self.reference, safe='')}"
+        path = f"{wire.site}{CHECKOUT}/{urllib.parse.quote(self.reference, safe='')}"
         try:
             answer = wire.get(path, {"Authorization": f"Claim {self._token}"})
         except Away as away:
@@ -166,11 +166,11 @@ def _post(wire: Wire | None, wanted: Mapping[str, Any]) -> Answer | str:
     headers = {"Idempotency-Key": secrets.token_urlsafe(24)}
     body = json.dumps(wanted).encode()
     try:
-        return wire.post(CHECKOUT, body, headers)
+        return wire.post(wire.site + CHECKOUT, body, headers)
     except Away:
         pass
     try:
-        return wire.post(CHECKOUT, body, headers)
+        return wire.post(wire.site + CHECKOUT, body, headers)
     except Away:
         return "AWAY"
 

@@ -45,13 +45,21 @@ class Wire:
         server: its base URL.
         timeout: seconds for one request as a whole, once the name is resolved.
         context: for a private certificate authority; None for the system's.
+        tenant: the seller's slug where the server has several; `site` is where his pages are then. Questions
+            about licenses need none: the key tells whose it is.
 
     Raises:
         ValueError: the URL is not `https`, and not of this machine.
     """
 
     def __init__(
-        self, server: str, *, timeout: float, agent: str, context: ssl.SSLContext | None = None
+        self,
+        server: str,
+        *,
+        timeout: float,
+        agent: str,
+        context: ssl.SSLContext | None = None,
+        tenant: str | None = None,
     ) -> None:
         parts = urllib.parse.urlsplit(server)
         host = parts.hostname or ""
@@ -70,6 +78,7 @@ class Wire:
         self._path = parts.path.rstrip("/")
         self._is_https, self._is_near = parts.scheme == "https", is_near
         self._timeout, self._agent, self._context = timeout, agent, context
+        self.site = f"/t/{tenant}" if tenant else ""
 
     def get(self, path: str, headers: Mapping[str, str] | None = None, *, largest: int = LARGEST) -> Answer:
         """Raises Away."""

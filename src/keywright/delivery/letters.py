@@ -19,6 +19,7 @@ from keywright.ports import Letter, LicenseLetter, NoticeLetter, PortalLetter
 ADVICE: Final[Mapping[str, tuple[str, ...]]] = {
     "dead_letter": ("keywright event show {subject}", "keywright event replay {subject}"),
     "bad_signatures": ("keywright doctor",),
+    "connect_off": ("keywright tenant connect TENANT --look",),
     "webhook_disabled": ("keywright webhook list {subject}", "keywright webhook test {subject}"),
     "hmac_key_missing": ("keywright doctor", "keywright license firm LICENSE --firm FIRM"),
     "repurchase_unproven": ("keywright license explain {subject}", "keywright license revoke OLDER"),
@@ -105,8 +106,28 @@ class Stationery:
         sheet = Sheet(say("address_moved.subject", seller=seller), say("address_moved.heading"), blocks)
         return self._letter(sheet, seller, spoken, look)
 
+    def staff_invited(self, told: PortalLetter, look: Look = PLAIN) -> Letter:
+        """What was made for whom, the way in, for how long, and what to do for somebody who did not ask."""
+        spoken, firm = speech(look.language), line(told.seller)
+        say = spoken.say
+        blocks = (
+            text(say("staff_invited.asked", firm=firm)),
+            link(say("staff_invited.action"), told.url),
+            text(say("staff_invited.lives")),
+            quiet(say("staff_invited.stranger")),
+        )
+        sheet = Sheet(say("staff_invited.subject", firm=firm), say("staff_invited.heading"), blocks)
+        return self._letter(sheet, firm, spoken, look)
+
     def alarm(
-        self, kind: str, subject: str, detail: Mapping[str, Any], seller: str = "", look: Look = PLAIN
+        self,
+        kind: str,
+        subject: str,
+        detail: Mapping[str, Any],
+        seller: str = "",
+        look: Look = PLAIN,
+        *,
+        door: str = "",
     ) -> Letter:
         """What happened, what it means, what to type. An unknown kind is told with its details alone."""
         spoken, about = speech(look.language), line(subject)
@@ -118,6 +139,8 @@ class Stationery:
         blocks = [text(say(f"alarm.{known}.meaning"))]
         if of_account:
             blocks.append(strong(say("alarm.not_you")))
+        if door:
+            blocks.append(link(say("alarm.door"), door))
         blocks += [facts(rows), text(say("alarm.todo"))]
         advice = _CLOSE if of_account else ADVICE.get(kind, _DOCTOR)
         blocks += [code(command.format(subject=about)) for command in advice]

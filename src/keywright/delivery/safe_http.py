@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Any, Final
 
 import certifi
@@ -259,6 +260,7 @@ class SafeHttp:
                 return answer
 
 
+@cache  # one for all: reading the authorities takes 50 ms, and nothing changes it afterwards
 def _trusted() -> ssl.SSLContext:
     """The system's authorities, where an operator's own may be, and the usual ones."""
     made = ssl.create_default_context()

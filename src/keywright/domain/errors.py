@@ -16,6 +16,7 @@ KeywrightError
 ├── ProviderUnavailable     502
 ├── Unproven                a signature that cannot be checked yet; never leaves the intake
 └── Misconfigured           refused at start
+    └── Disconnected        a connected account that we may not act for any more
 """
 
 from __future__ import annotations
@@ -109,6 +110,12 @@ class Unproven(KeywrightError):
 
 class Misconfigured(KeywrightError):
     code = "MISCONFIGURED"
+
+
+class Disconnected(Misconfigured):
+    """The provider lets the platform act for this connected account no longer."""
+
+    code = "ACCOUNT_DISCONNECTED"
 
 
 class MailRefused(KeywrightError):

@@ -175,11 +175,16 @@ class Ordered(msgspec.Struct, frozen=True, tag="ordered", omit_defaults=True):
 
 
 class HolderSeen(msgspec.Struct, frozen=True, tag="holder", omit_defaults=True):
-    """Who bought, as far as this event knows. No name: nothing that we do needs it."""
+    """Who bought, as far as this event knows. No name: nothing that we do needs it.
+
+    `tenant`: the tenant that the seller's own mark on the purchase says it was bought for. A claim, which is
+    believed only where that tenant's mapping holds the customer: anybody who may mark could write it.
+    """
 
     stamp: Stamp
     customer: str | None = None
     email: str | None = None
+    tenant: str | None = None
 
 
 class CheckoutSeen(msgspec.Struct, frozen=True, tag="checkout"):
@@ -188,6 +193,39 @@ class CheckoutSeen(msgspec.Struct, frozen=True, tag="checkout"):
     stamp: Stamp
     session: str
     state: Literal["paid", "processing", "failed", "expired"]
+
+
+class FeeSeen(msgspec.Struct, frozen=True):
+    """What the platform got of a connected account's charge, and how much of it it gave back so far.
+
+    `payer` is the account as the platform's provider account names it. It belongs to no purchase: the money
+    is the platform's, and the purchase somebody else's.
+    """
+
+    stamp: Stamp
+    fee: str
+    payer: str
+    amount: int
+    given_back: int
+    currency: str
+    taken_at: datetime
+    charge: str | None = None
+
+
+class AccountSeen(msgspec.Struct, frozen=True):
+    """How a connected account stands: what it may do, and what is asked of its owner before it may do more.
+
+    `due`: in the provider's own names. `left`: the owner took back what lets us act for the account.
+    """
+
+    stamp: Stamp
+    account: str
+    charges: bool = False
+    payouts: bool = False
+    submitted: bool = False
+    due: tuple[str, ...] = ()
+    disabled_reason: str | None = None
+    left: bool = False
 
 
 Fact = (
@@ -214,7 +252,8 @@ class Reading(msgspec.Struct, frozen=True):
     `fallback`: what to fetch when none of its names is known here, because the answer may name more.
     `exact`: the amount that was paid must be the amount that was ordered; no price id stands for it.
     `custom`: its price may be another than its price id stands for: it founds only what we ordered ourselves.
-    `person`: the event is about a customer and no purchase; it has no aliases then.
+    `person`: the event is about a customer and no purchase; it has no aliases then. `fee` and `standing`:
+    it is about what the platform got, or about a connected account, and no purchase either.
     """
 
     aliases: tuple[Alias, ...]
@@ -227,6 +266,8 @@ class Reading(msgspec.Struct, frozen=True):
     exact: bool = False
     custom: bool = False
     person: HolderSeen | None = None
+    fee: FeeSeen | None = None
+    standing: AccountSeen | None = None
 
 
 class Projected(msgspec.Struct, frozen=True):

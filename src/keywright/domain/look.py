@@ -1,4 +1,4 @@
-"""What a seller's mails look like: a color, a logo and a language. And colors that can be read."""
+"""What a seller's mails and pages look like: color, logo, language. And colors that can be read."""
 
 from __future__ import annotations
 
@@ -38,6 +38,13 @@ class Look(msgspec.Struct, frozen=True):
 PLAIN: Final = Look()
 
 
+_DAY: Final = ("#f6f7f4", "#fbebe9", "#edf0ed")
+_DUSK: Final = ("#182120", "#371e1c", "#322814", "#25302d")
+"""What a color may stand on in pages: the grounds of the stylesheet that are hardest to stand out from."""
+
+_TINGE: Final = 0.07
+
+
 class Paint(msgspec.Struct, frozen=True):
     """A color as mails wear it: `fill` on white paper with `ink` upon it, and the same for dark mode."""
 
@@ -68,6 +75,35 @@ def paint(color: str) -> Paint:
     """How a color is worn, so that its shape is seen and what is on it can be read, whatever was chosen."""
     fill, night = seen_on(color, PAPER), seen_on(color, NIGHT)
     return Paint(fill, ink_on(fill), night, ink_on(night))
+
+
+class Tones(msgspec.Struct, frozen=True):
+    """A color as pages wear it: of links and buttons, under a pointer, of words upon it, and as a ground."""
+
+    accent: str
+    deep: str
+    on_accent: str
+    tint: str
+
+
+@lru_cache(maxsize=64)
+def tones(color: str) -> tuple[Tones, Tones]:
+    """The color on pages by day and in dark mode, so that it can be read as text wherever it stands."""
+    return _toned(color, "#ffffff", _DAY, "#000000"), _toned(color, _DUSK[0], _DUSK, "#ffffff")
+
+
+def _toned(color: str, sheet: str, grounds: tuple[str, ...], away: str) -> Tones:
+    tint = _mixed(sheet, color, _TINGE)
+    # The one that the color has most trouble with, as it moves away from them all.
+    hardest = min((*grounds, tint), key=lambda ground: contrast(ground, away))
+    accent = seen_on(color, hardest, LEAST_TEXT)
+    return Tones(accent, _mixed(accent, away, 0.25), ink_on(accent), tint)
+
+
+def _mixed(one: str, other: str, share: float) -> str:
+    """The first color with this share of the other."""
+    parts = zip(_parts(one), _parts(other), strict=True)
+    return "#{:02x}{:02x}{:02x}".format(*(round(a + (b - a) * share) for a, b in parts))
 
 
 def seen_on(color: str, ground: str, least: float = LEAST_SHAPE) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Final
 
 # ISO 4217, list one: the currencies in use whose exponent is not 2.
@@ -36,3 +37,9 @@ def to_iso_minor(amount: int, currency: str, exponent: int) -> int:
     divisor = int(10**-places)
     rounded = (abs(amount) + divisor // 2) // divisor
     return rounded if amount >= 0 else -rounded
+
+
+def written(amount: int, currency: str) -> str:
+    """An amount of ISO 4217 minor units as people write it: 5000 and USD are `50.00 USD`."""
+    places = iso_exponent(currency)
+    return f"{Decimal(amount).scaleb(-places):,.{places}f} {currency}"

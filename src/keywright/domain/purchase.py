@@ -159,7 +159,7 @@ def _facts_of(purchase: Purchase) -> list[Fact]:
 def _absorb_holder(purchase: Purchase, seen: HolderSeen) -> Purchase:
     # Member by member: a subscription event knows only the customer id, a checkout the e-mail too.
     holder = purchase.holder
-    for member, value in (("customer", seen.customer), ("email", seen.email)):
+    for member, value in (("customer", seen.customer), ("email", seen.email), ("tenant", seen.tenant)):
         if value is None:
             continue
         known = holder.get(member)

@@ -22,9 +22,11 @@ from keywright.domain.facts import (
     SubscriptionSeen,
 )
 from keywright.domain.license import License, status
+from keywright.domain.money import written
 from keywright.domain.plan import FOREVER
 from keywright.domain.purchase import Purchase
 
+_NO_NAMES: Final[Mapping[str, str]] = {}
 _OF_CHANGES: Final[Mapping[str, str]] = {
     "license.issued": "A purchase that grants something for the first time makes a license.",
     "license.renewed": "The end is the latest end of a period that counts, with what later purchases added.",
@@ -45,10 +47,10 @@ _OF_CHANGES: Final[Mapping[str, str]] = {
     "license.noted": "Staff wrote this down; it changes nothing.",
     "license.address_changed": "The customer corrected the address; its owner confirmed it.",
     "license.holder_erased": "The customer had name and address erased. The license runs on.",
-    "license.resent": "Staff had the license mail sent again.",
+    "license.resent": "The license mail was sent again.",
     "license.key_rotated": "Staff made a new key; the old one is dead at once.",
     "license.file_issued": "A file ends with the plan's longest time offline, or with the license.",
-    "billing.asked": "Staff asked the provider for a change; its events bring the effect.",
+    "billing.asked": "The provider was asked for a change; its events bring the effect.",
     "billing.answered": "What the provider answered.",
     "activation.created": "A machine was bound to the license.",
     "activation.released": "A machine was freed.",
@@ -69,6 +71,11 @@ _OF_REASONS: Final[Mapping[str, str]] = {
     "dispute lost": "A payment that was lost in a dispute stops counting.",
     "paused": "A provider's pause takes effect when the paid time is over.",
 }
+# Not by strftime, which speaks the language of the machine.
+_MONTHS: Final = (
+    *("January", "February", "March", "April", "May", "June", "July"),
+    *("August", "September", "October", "November", "December"),
+)
 _BY_STAFF: Final = "A decision of staff stands above what was paid, until a later one."
 _OF_ACTS: Final[Mapping[str, str]] = {
     "license.suspended": _BY_STAFF,
@@ -76,24 +83,44 @@ _OF_ACTS: Final[Mapping[str, str]] = {
     "license.reinstated": _BY_STAFF,
     "license.issued": "Staff made it; what they wrote holds, and no payment is behind it.",
     "license.seats_changed": "Staff give seats on top of those that are bought.",
+    "license.resent": "Staff had the license mail sent again.",
+    "billing.asked": "Staff asked the provider for a change; its events bring the effect.",
+}
+_OF_CUSTOMERS: Final[Mapping[str, str]] = {
+    "license.resent": "The customer had the license mail sent again.",
+    "billing.asked": "The customer asked the provider for a change; its events bring the effect.",
+    "activation.released": "The customer freed a machine.",
+}
+_OF_BUYERS: Final[Mapping[str, str]] = {
+    "license.resent": "The buyer had the license mail sent again, from the page of the order.",
 }
 
 
-def of_change(kind: str, *, reason: str = "", staff: bool = False) -> str:
+def of_change(kind: str, *, reason: str = "", by: str = "") -> str:
     """The rule behind a timeline entry.
 
     Args:
         kind: the entry's kind.
         reason: the license's reason after it.
-        staff: whether a person acted, and no event.
+        by: who acted, as timelines name actors; empty where an event did it.
     """
-    if staff and kind in _OF_ACTS:
-        return _OF_ACTS[kind]
+    acts = _acts_of(by)
+    if kind in acts:
+        return acts[kind]
     if kind in ("license.suspended", "license.revoked") and reason in _OF_REASONS:
         return _OF_REASONS[reason]
     if kind == "license.changed" and reason in _OF_REASONS:
         return _OF_REASONS[reason]
     return _OF_CHANGES.get(kind, "")
+
+
+def _acts_of(by: str) -> Mapping[str, str]:
+    """What is said of the acts of this actor. Whoever is neither customer nor buyer is staff."""
+    if not by:
+        return {}
+    if by.startswith("customer "):
+        return _OF_CUSTOMERS
+    return _OF_BUYERS if by == "buyer" else _OF_ACTS
 
 
 def of_fact(fact: Fact, before: Purchase, after: Purchase) -> str:
@@ -125,16 +152,24 @@ def of_fact(fact: Fact, before: Purchase, after: Purchase) -> str:
     return new if taken else old
 
 
-def told(fact: Fact) -> str:
-    """A fact in one line. No address: who the customer is stands on the license."""
+def told(fact: Fact, names: Mapping[str, str] = _NO_NAMES) -> str:
+    """A fact in one line. No address: who the customer is stands on the license.
+
+    `names`: what to say instead of a price's id at the provider.
+    """
     match fact:
         case SubscriptionSeen():
-            items = ", ".join(f"{item.quantity} x {item.price}{_until(item.ends_at)}" for item in fact.items)
+            items = ", ".join(
+                f"{item.quantity} x {names.get(item.price, item.price)}{_until(item.ends_at)}"
+                for item in fact.items
+            )
             ending = ", will not renew" if fact.canceling else ""
             return f"subscription {fact.status}: {items}{ending}"
         case PaymentSeen():
             lines = ", ".join(
-                f"{line.price}{_until(line.ends_at)}" for line in fact.lines if not line.prorated
+                f"{names.get(line.price, line.price)}{_until(line.ends_at)}"
+                for line in fact.lines
+                if not line.prorated
             )
             return f"payment {fact.payment} {fact.state}: {_money(fact)}" + (f" for {lines}" if lines else "")
         case RefundSeen():
@@ -146,7 +181,7 @@ def told(fact: Fact) -> str:
         case PaymentLinked():
             return f"intent {fact.intent} paid {fact.payment}"
         case Ordered():
-            return f"order {fact.reference}: {fact.quantity} x {fact.price}"
+            return f"order {fact.reference}: {fact.quantity} x {names.get(fact.price, fact.price)}"
         case CheckoutSeen():
             return f"checkout {fact.session} {fact.state}"
         case HolderSeen():
@@ -155,7 +190,7 @@ def told(fact: Fact) -> str:
 
 
 def _money(fact: PaymentSeen | RefundSeen | RefundPart | DisputeSeen) -> str:
-    return f"{fact.amount} {fact.currency}"
+    return written(fact.amount, fact.currency)
 
 
 def _until(moment: datetime | None) -> str:
@@ -175,15 +210,15 @@ def why(held: License, now: datetime) -> str:
             return _why_active(held, now)
         case "grace":
             return (
-                f"In grace: the paid time ended on {_at(held.entitled_until)} and a renewal is expected;"
-                f" it runs on until {_at(held.grace_until)}."
+                f"In grace: the paid time ended on {_day(held.entitled_until)} and a renewal is expected;"
+                f" it runs on until {_day(held.grace_until)}."
             )
         case "expired":
             after = {
                 "ended": " and the subscription is over",
                 "removed": " and its line is not part of the subscription any more",
             }.get(held.reason, " and was not renewed")
-            return f"Expired: its time ended on {_at(held.entitled_until)}{after}."
+            return f"Expired: its time ended on {_day(held.entitled_until)}{after}."
 
 
 def _why_active(held: License, now: datetime) -> str:
@@ -192,18 +227,26 @@ def _why_active(held: License, now: datetime) -> str:
         return "Active: it never ends."
     if until is not None and until <= now:
         return (
-            f"Active: the paid time ended on {_at(until)}, and the renewal is given until"
-            f" {_at(held.active_until)} to be collected."
+            f"Active: the paid time ended on {_day(until)}, and the renewal is given until"
+            f" {_day(held.active_until)} to be collected."
         )
     if held.overrides.floor is not None and held.overrides.floor == until:
-        return f"Active: staff let it run until {_at(until)}."
-    basis = "on trial" if held.trial else "its time counts"
+        return f"Active: staff let it run until {_day(until)}."
+    basis = "on trial" if held.trial else ("paid" if held.origin == "purchase" else "it runs")
     follows = ""
     if held.canceling or held.reason == "ended":
         follows = ", and it will not renew"
     elif held.past_due:
         follows = ", though the newest payment failed"
-    return f"Active: {basis} until {_at(until)}{follows}."
+    elif _renews(held) and not held.trial:
+        follows = ", renews then"
+    return f"Active: {basis} until {_day(until)}{follows}."
+
+
+def _renews(held: License) -> bool:
+    """Whether a renewal is expected: only then is there time beyond the paid one to collect it in."""
+    until, later = held.entitled_until, (held.active_until, held.grace_until)
+    return until is not None and any(end is not None and end > until for end in later)
 
 
 def _why_suspended(held: License) -> str:
@@ -229,3 +272,10 @@ def _at(moment: datetime | None) -> str:
     if moment is None:
         return "-"
     return "the end of time" if moment == FOREVER else moment.strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _day(moment: datetime | None) -> str:
+    """The day, as sentences name it: 21 December 2026."""
+    if moment is None or moment == FOREVER:
+        return _at(moment)
+    return f"{moment.day} {_MONTHS[moment.month - 1]} {moment.year}"

@@ -8,7 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from keywright.flows.context import Context
-from keywright.store import announcements
+from keywright.store import announcements, wall
 from keywright.store.announcements import Announcement
 
 
@@ -39,5 +39,6 @@ def raise_alarm(
         created_at=context.clock.now(),
         detail=msgspec.json.encode(detail).decode(),
     )
-    announcements.insert(connection, [owed])
-    context.followups.announce(connection, batch)
+    with wall.lifted_on(connection):  # the operator's mail is the master tenant's, whoever it is about
+        announcements.insert(connection, [owed])
+        context.followups.announce(connection, batch)

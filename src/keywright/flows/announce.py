@@ -18,7 +18,7 @@ import structlog
 
 from keywright.domain import device
 from keywright.domain.email_address import is_erased
-from keywright.domain.errors import MailDelayed, MailRefused
+from keywright.domain.errors import MailDelayed, MailRefused, NotFound
 from keywright.domain.license import License, seats_at
 from keywright.domain.look import Look
 from keywright.flows import (
@@ -110,6 +110,17 @@ def owe_stranded(context: Context) -> list[str]:
         return announcements.stranded(connection, now, now - STRANDED_AFTER, _STRANDED_LIMIT)
 
 
+def take_up(context: Context) -> None:
+    """Have everything that is owed and was never tried looked at soon, whoever was to do it.
+
+    For a database that was just filled from another one: what was under way there stayed behind.
+    """
+    now = context.clock.now()
+    with context.database.write() as connection:
+        for batch in announcements.stranded(connection, now, now, _STRANDED_LIMIT):
+            context.followups.announce(connection, batch)
+
+
 def backoff(attempts: int) -> timedelta:
     """How long to wait after the given number of attempts: 30 s, doubling, at most 2 h."""
     return min(timedelta(seconds=30 * 2 ** (attempts - 1)), timedelta(hours=2))
@@ -134,7 +145,7 @@ def _send(context: Context, due: Sequence[Announcement]) -> tuple[list[Announcem
         context.traffic.give_way()
         source = known.get(owed.license_id or "")
         look = letter_looks.spoken(worn[owed.tenant_id], owed, source)
-        results[owed.id] = _send_one(context, owed, source, look)
+        results[owed.id] = _send_of(context, owed, source, look)
         tried.append(owed)
         if time.monotonic() - started > _MARK_WITHIN:
             break
@@ -147,6 +158,16 @@ def _warn(batch: str, results: Mapping[str, _Result]) -> None:
     errors = [one.error for one in results.values() if one.status in ("delayed", "failed")]
     if errors:
         log.warning("mails_not_sent", batch=batch, mails=len(errors), error=errors[0])
+
+
+def _send_of(context: Context, owed: Announcement, source: LetterSource | None, look: Look) -> _Result:
+    """Try one for its tenant. Nothing goes out for one that is being shredded, and its neighbors' mails do:
+    a batch may be of several tenants."""
+    try:
+        own = context.of(owed.tenant_id)
+    except NotFound:
+        return _Result("outdated")
+    return _send_one(own, owed, source, look)
 
 
 def _send_one(context: Context, owed: Announcement, source: LetterSource | None, look: Look) -> _Result:
@@ -196,7 +217,7 @@ def _last_or_delayed(owed: Announcement, error: str, domain: str) -> _Result:
 def _letter(context: Context, owed: Announcement, source: LetterSource | None, look: Look) -> Letter:
     if owed.kind.startswith("alarm."):
         detail = msgspec.json.decode(owed.detail, type=dict[str, Any])
-        kind, seller = owed.kind.removeprefix("alarm."), context.master.name
+        kind, seller = owed.kind.removeprefix("alarm."), context.tenant.name
         return context.letters.alarm(kind, owed.subject_id, detail, seller, look)
     if owed.kind == portal_sign_in.KIND:
         return portal_sign_in.letter_of(context, owed.subject_id, look)
@@ -227,7 +248,7 @@ def _license_letter(context: Context, source: LetterSource) -> LicenseLetter:
         renews=source.terms.term == "subscription" and held.purchase_id is not None and not held.canceling,
         trial=held.trial,
         device=None if source.device is None else device.shown_name(source.device),
-        manage_url=f"{context.policy.base_url}/portal",
+        manage_url=f"{context.base_url}/portal",
         hmac_key=None if firm_key is None else firm_key.short,
         hmac_last_day=None if firm_key is None else firm_key.body.last_date,
     )

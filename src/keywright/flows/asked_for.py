@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from keywright.flows.context import Context
+    from keywright.flows.importing import Wish as ImportWish
     from keywright.flows.reconcile import Wish
     from keywright.flows.replay import Difference
 
@@ -57,6 +58,18 @@ def note_reconciliation(
     if why:
         told["why"] = why
     _note(context, tenant, by, "reconcile.asked", wish.provider or "all providers", told)
+
+
+def note_import(context: Context, by: str, wish: ImportWish, run: str, *, work: str = "") -> None:
+    """An import was asked for, or told to go on. `work`: the id of what does it in the background."""
+    told: dict[str, Any] = {"provider": wish.provider, "dry_run": wish.dry_run, "announce": wish.announce}
+    if work:
+        told["work"] = work
+    if wish.file is not None:
+        told["file"] = wish.file
+    if wish.why:
+        told["why"] = wish.why
+    _note(context, context.tenant.id, by, "import.asked", run, told)
 
 
 def _note(context: Context, tenant: str, by: str, act: str, subject: str, told: Mapping[str, Any]) -> None:

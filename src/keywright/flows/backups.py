@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from keywright import __version__
 from keywright.domain.errors import Conflict
-from keywright.store import backup_file, dump, keys, migrate
+from keywright.store import backup_file, dump, migrate
 from keywright.store.backup_file import Head
 from keywright.store.dump import Count, Part, Tally
 from keywright.store.engine import Database
@@ -19,8 +19,8 @@ from keywright.store.engine import Database
 Tell = Callable[[str, int, int], None]
 """Told which table, how many rows of it are done, and of how many."""
 
-Opens = Callable[[Mapping[str, str]], None]
-"""Given the wrapped data key of each tenant; raises Misconfigured when the master key does not open all."""
+Opens = Callable[[sa.Connection], None]
+"""Raises Misconfigured when the master key at hand does not open all that is wrapped in this database."""
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -118,7 +118,7 @@ def _fill(
             wrong = sorted(name for name in head.tables if found.counts.get(name) != expected.get(name))
             raise Conflict(f"Not all arrived as it was: {', '.join(wrong)}. Nothing was kept.")
         migrate.upgrade_on(connection, "head")
-        opens(keys.data_keys_by_tenant(connection))
+        opens(connection)
 
 
 def _load(connection: sa.Connection, head: Head, parts: Iterable[Part], tell: Tell) -> None:

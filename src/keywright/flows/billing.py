@@ -16,7 +16,7 @@ import msgspec
 from keywright.domain.card_numbers import redact
 from keywright.domain.errors import Conflict, Invalid, KeywrightError, Unsupported
 from keywright.domain.license import License
-from keywright.flows import counterparty, replay
+from keywright.flows import connecting, counterparty, replay
 from keywright.flows.checkout import IDEMPOTENCY_KEY
 from keywright.flows.context import Context
 from keywright.flows.counterparty import Counterparty
@@ -142,7 +142,10 @@ def refund(
     state = counter.purchase.state
     if key is not None:
         # First: when the refund has arrived nothing is left, and a repeat must still be answered like before.
-        earlier = _earlier(context, counter, _name(license_id, key), "refund", {"amount": amount})
+        wished: dict[str, Any] = {"amount": amount}
+        if payment is not None:
+            wished["payment"] = counterparty.find_payment(state, payment).payment
+        earlier = _earlier(context, counter, _name(license_id, key), "refund", wished)
         if earlier is not None:
             return earlier
     paid = counterparty.find_payment(state, payment)
@@ -154,8 +157,10 @@ def refund(
     deal = counterparty.deal_of(counter.deal, state, paid)
     asked = {"payment": paid.payment, "amount": amount, "currency": paid.currency}
 
+    fee_back = connecting.gives_fee_back(context, counter.channel.account)
+
     def give_back(name: str) -> None:
-        counter.billing.refund(deal, amount, paid.currency, name)
+        counter.billing.refund(deal, amount, paid.currency, name, fee_back=fee_back)
 
     return _perform(context, counter, act, "refund", asked, key, give_back)
 
@@ -166,6 +171,7 @@ def portal(context: Context, tenant: str, license_id: str, act: Act, return_url:
     Raises:
         As `preview_seats`; Invalid with code RETURN_URL_REFUSED.
     """
+    context = context.of(tenant)  # an API token's context is the master's
     allowed = (context.policy.base_url, *context.policy.return_origins)
     check_return_url("return_url", return_url, allowed)
     counter = counterparty.meet(context, tenant, license_id)

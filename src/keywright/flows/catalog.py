@@ -77,7 +77,7 @@ class _Rows(Generic[_R]):
 def load(context: Context, tenant: Tenant | None = None) -> Catalog | None:
     """What is on sale now, as a file would say it. None when there is nothing."""
     with context.database.read() as connection:
-        return _load(connection, (tenant or context.master).id)
+        return _load(connection, (tenant or context.tenant).id)
 
 
 def apply(
@@ -102,7 +102,8 @@ def apply(
         CatalogRefused: with every member that this release cannot keep, and every code that would change.
         Conflict: the catalog was changed meanwhile, so that these would not be the changes.
     """
-    owner = tenant or context.master
+    owner = tenant or context.tenant
+    context = context.of(owner.id)
     with context.database.write() as connection:
         catalog_rows.lock_tenant(connection, owner.id)
         changes = difference(_load(connection, owner.id), wanted)
@@ -180,6 +181,7 @@ class _Editor:
         self._plans: _Rows[PlanRow] = _Rows(catalog_rows.list_plans(connection, tenant.id))
         self._prices: _Rows[PriceRow] = _Rows(catalog_rows.list_prices(connection, tenant.id))
         self._installed = context.schemes.installed
+        self._shared = _shared_accounts(context)
         self._problems: list[str] = []
         self.mapped: list[CatalogPrice] = []
         """Prices that lead to a plan now and did not before."""
@@ -191,6 +193,7 @@ class _Editor:
         self._products.retire_the_rest()
         self._plans.retire_the_rest()
         self._prices.retire_the_rest()
+        self._check_owners()
         if self._problems:
             raise CatalogRefused(tuple(self._problems))
 
@@ -271,6 +274,36 @@ class _Editor:
             self._problems.append(f'{path}: no installed package offers key_scheme = "{terms.key_scheme}"')
         if terms.profile == "hmac" and not self._may_bind_firms:
             self._problems.append(f'{path}: profile = "hmac" needs LICENSE_SECRET in the environment')
+
+    def _check_owners(self) -> None:
+        """Where several tenants sell through one account, a plan there is one catalog's alone: else nobody
+        could say whose a subscription to it is."""
+        for provider, platform in self._shared.items():
+            # What is on sale stays so: an older catalog must not be refused for what it always had.
+            known = {one.external_id for one in self._prices.known if not one.retired}
+            new = {one.external_id for one in (*self._prices.made, *self._prices.changed) if not one.retired}
+            ids = sorted(id_ for id_ in new - known if id_ is not None)
+            if not ids:
+                continue
+            # One after the other, so that two tenants cannot take the same one at the same moment.
+            catalog_rows.lock_tenant(self._connection, platform)
+            held = catalog_rows.held_by_others(self._connection, self._tenant, platform, provider, ids)
+            self._problems += [
+                f"{provider}: the price id {id_} is in another tenant's catalog, which sells through the same"
+                " account"
+                for id_ in held
+            ]
+
+
+def _shared_accounts(context: Context) -> dict[str, str]:
+    """The platform's accounts, by provider, whose objects several tenants share."""
+    found = {}
+    for provider, channel in context.channels.items():
+        platform = channel.account.connected_by or channel.account.id
+        owner = context.find_channel(platform)
+        if owner is not None and owner.whose is not None:
+            found[provider] = platform
+    return found
 
 
 def _is_same(known: PriceRow, wanted: CatalogPrice, plan: PlanRow) -> bool:

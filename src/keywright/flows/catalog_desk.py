@@ -158,8 +158,8 @@ def _problems(error: CatalogRefused) -> list[Problem]:
 
 
 def _tenant(context: Context, tenant: str) -> Tenant:
-    if tenant == context.master.id:
-        return context.master
+    if tenant == context.tenant.id:
+        return context.tenant
     with context.database.read() as connection:
         found = tenants.find(connection, tenant)
     if found is None:

@@ -24,6 +24,7 @@ from keywright.domain.card_numbers import redact
 from keywright.domain.email_address import is_email_address
 from keywright.domain.errors import (
     Conflict,
+    Forbidden,
     Invalid,
     KeywrightError,
     NotFound,
@@ -32,7 +33,7 @@ from keywright.domain.errors import (
 )
 from keywright.domain.facts import Refetch
 from keywright.domain.plan import Price
-from keywright.flows import claiming, renewing
+from keywright.flows import claiming, connecting, renewing, tenant_seats
 from keywright.flows.claiming import ClaimedLicense
 from keywright.flows.context import Channel, Context
 from keywright.flows.intake import arrive, take_in
@@ -61,7 +62,8 @@ class Ask(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `interval` is the catalog's word, or `once`. `device` is the fingerprint of the machine that the license
     is activated for when the payment settles, `device_name` what it is called. `firm` is who it is for, and
-    `renew_key` the key of the older license that the purchase extends or replaces.
+    `renew_key` the key of the older license that the purchase extends or replaces. `tenant` is the customer
+    tenant that it is bought for, which only the seller's own token may say.
     """
 
     plan: str
@@ -77,6 +79,7 @@ class Ask(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     renew_key: str | None = None
     success_url: str | None = None
     cancel_url: str | None = None
+    tenant: str | None = None
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -131,10 +134,10 @@ def open_checkout(
 
     Raises:
         NotFound: `PLAN_UNKNOWN`.
-        Invalid: `PRICE_UNKNOWN`, `PRICE_AMBIGUOUS`, `QUANTITY_INVALID`, `EMAIL_INVALID`,
-            `DEVICE_INVALID`, `RETURN_URL_REFUSED`, `IDEMPOTENCY_KEY_INVALID`; what `renewing.check`
-            refuses; and what the provider cannot do: `EMAIL_REQUIRED`, `QUANTITY_UNSUPPORTED`,
-            `TRIAL_UNSUPPORTED`.
+        Forbidden: a tenant is named, and nothing vouches for it. Invalid: `TENANT_NOT_MAPPED`,
+            `PRICE_UNKNOWN`, `PRICE_AMBIGUOUS`, `QUANTITY_INVALID`, `EMAIL_INVALID`, `DEVICE_INVALID`,
+            `RETURN_URL_REFUSED`, `IDEMPOTENCY_KEY_INVALID`; what `renewing.check` refuses; and what the
+            provider cannot do: `EMAIL_REQUIRED`, `QUANTITY_UNSUPPORTED`, `TRIAL_UNSUPPORTED`.
         Conflict: `IDEMPOTENCY_MISMATCH`, the key was used with another body; `RENEW_REFUSED`.
         ProviderUnavailable: the provider gave no answer, or refused.
     """
@@ -143,6 +146,8 @@ def open_checkout(
     if key_hash is not None and (known := _find_repeated(context, key_hash)) is not None:
         return _go_on(context, ask, known, body_hash)
     _check(ask)
+    if ask.tenant is not None and not proof.trusted:
+        raise Forbidden("For a tenant only a token of the seller's buys, of scope checkout.")
     deal = _choose(context, ask)
     wanted = renewing.check(
         context,
@@ -174,7 +179,7 @@ def open_checkout(
 
 def _find_repeated(context: Context, key_hash: str) -> Checkout | None:
     with context.database.read() as connection:
-        return checkouts.find_by_idempotency(connection, context.master.id, key_hash)
+        return checkouts.find_by_idempotency(connection, context.tenant.id, key_hash)
 
 
 def _go_on(context: Context, ask: Ask, known: Checkout, body_hash: str) -> Opened:
@@ -218,7 +223,7 @@ def _body_hash(context: Context, ask: Ask) -> str:
 def _choose(context: Context, ask: Ask) -> _Deal:
     product, _, plan = ask.plan.partition("/")
     with context.database.read() as connection:
-        offer = catalog.find_offer(connection, context.master.id, product, plan)
+        offer = catalog.find_offer(connection, context.tenant.id, product, plan)
     if offer is None:
         raise NotFound("No such plan is on sale. Plans are named `product/plan`.", code="PLAN_UNKNOWN")
     price = _price(context, ask, offer)
@@ -226,7 +231,7 @@ def _choose(context: Context, ask: Ask) -> _Deal:
 
 
 def _price(context: Context, ask: Ask, offer: Offer) -> Price:
-    open_for_sale = {name for name, channel in context.channels.items() if channel.api is not None}
+    open_for_sale = {name for name, channel in context.channels.items() if channel.is_open}
     fitting = [
         price
         for price in offer.prices
@@ -251,7 +256,7 @@ def _new(context: Context, ask: Ask, deal: _Deal, key_hash: str | None, body_has
     reference = "KW-" + base64.b32encode(os.urandom(10)).decode()
     return Checkout(
         reference=reference,
-        tenant_id=context.master.id,
+        tenant_id=context.tenant.id,
         provider_account_id=deal.channel.account.id,
         plan_id=deal.offer.plan.id,
         price=deal.price.external_id or deal.price.id,
@@ -270,7 +275,7 @@ def _new(context: Context, ask: Ask, deal: _Deal, key_hash: str | None, body_has
 
 
 def _request(context: Context, ask: Ask, checkout: Checkout, deal: _Deal) -> CheckoutRequest:
-    base, price = context.policy.base_url, deal.price
+    base, price = context.base_url, deal.price
     allowed = (base, *context.policy.return_origins)
     success = f"{base}/checkout/{checkout.reference}" if ask.success_url is None else ask.success_url
     cancel = (
@@ -292,6 +297,15 @@ def _request(context: Context, ask: Ask, checkout: Checkout, deal: _Deal) -> Che
             deal.offer.plan.terms.trial // 86400
             if price.interval is not None and checkout.renews is None
             else 0
+        ),
+        tenant=ask.tenant,
+        customer=tenant_seats.customer_for(context, deal.channel.account, ask.tenant),
+        fee=connecting.fee_of(
+            context,
+            deal.channel.account,
+            checkout.amount,
+            price.currency,
+            recurring=price.interval is not None,
         ),
     )
 
@@ -324,7 +338,7 @@ def _opened(context: Context, checkout: Checkout, channel: Channel, url: str) ->
     token = _claim_token(context, checkout.reference)
     if checkout.device_hash is not None:
         # Our own page comes first: it says for which machine. Whoever pays may not be the one who ordered.
-        url = f"{context.policy.base_url}/checkout/{checkout.reference}/pay"
+        url = f"{context.base_url}/checkout/{checkout.reference}/pay"
     return Opened(checkout.reference, token, channel.account.provider, url, checkout.expires_at)
 
 
@@ -453,7 +467,7 @@ def get_checkout(context: Context, reference: str) -> Checkout:
     found = None
     if _REFERENCE.fullmatch(reference):
         with context.database.read() as connection:
-            found = checkouts.find(connection, context.master.id, reference)
+            found = checkouts.find(connection, context.tenant.id, reference)
     if found is None:
         raise NotFound("No checkout has this reference.")
     return found

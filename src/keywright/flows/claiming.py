@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from keywright.domain.facts import Alias
 from keywright.domain.license import License, seats_at
 from keywright.domain.license import status as license_status
+from keywright.domain.plan import FOREVER, Terms
 from keywright.flows import firm_keys, license_keys
 from keywright.flows.context import Context
 from keywright.store import catalog, checkouts, licenses, purchases
@@ -20,7 +21,11 @@ _MOST_CLAIMED: Final = 1000
 
 
 class ClaimedLicense(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`plan` is "product/plan". `hmac_key`: for a firm's license, in ten groups of five."""
+    """`plan` is "product/plan". `hmac_key`: for a firm's license, in ten groups of five.
+
+    `entitled_until`: how long it is paid for; None: for ever, or not yet known. `renews`: another payment is
+    due then.
+    """
 
     id: str
     key: str
@@ -28,6 +33,8 @@ class ClaimedLicense(msgspec.Struct, frozen=True, omit_defaults=True):
     status: str
     seats: int
     hmac_key: str | None = None
+    entitled_until: datetime | None = None
+    renews: bool = False
 
 
 def claimed(context: Context, checkout: Checkout, now: datetime) -> tuple[tuple[ClaimedLicense, ...], bool]:
@@ -39,7 +46,7 @@ def claimed(context: Context, checkout: Checkout, now: datetime) -> tuple[tuple[
         held = held[:_MOST_CLAIMED]
         prefixes = catalog.prefixes(connection, {one.product_id for one in held})
         plans = {one.plan_id: one for one in held}
-        named = {id_: _plan_name(connection, one) for id_, one in plans.items()}
+        named = {id_: _plan_of(connection, one) for id_, one in plans.items()}
     held.sort(key=lambda one: (one.product_id, one.unit))
     shown = tuple(
         ClaimedLicense(
@@ -48,10 +55,12 @@ def claimed(context: Context, checkout: Checkout, now: datetime) -> tuple[tuple[
                 prefixes[one.product_id],
                 context.vault.unseal(one.tenant_id, "license-key", one.id, one.key_sealed),
             ),
-            plan=named[one.plan_id],
+            plan=named[one.plan_id][0],
             status=license_status(one, now),
             seats=seats_at(one, now),
             hmac_key=key.short if (key := firm_keys.opened(context, one)) is not None else None,
+            entitled_until=None if one.entitled_until == FOREVER else one.entitled_until,
+            renews=named[one.plan_id][1].term == "subscription" and not one.canceling,
         )
         for one in held
     )
@@ -80,6 +89,7 @@ def _is_renewed(held: License, checkout: Checkout) -> bool:
     return any(one.reference == checkout.reference and one.until for one in held.overrides.renewals)
 
 
-def _plan_name(connection: sa.Connection, held: License) -> str:
+def _plan_of(connection: sa.Connection, held: License) -> tuple[str, Terms]:
+    """What a plan is called, and its terms."""
     plan, product, _ = licenses.plan_and_product(connection, held)
-    return f"{product}/{plan.slug}"
+    return f"{product}/{plan.slug}", plan.terms

@@ -10,14 +10,17 @@ import msgspec
 import sqlalchemy as sa
 
 from keywright.domain.errors import Conflict, Invalid, NotFound, ProviderUnavailable, Unreadable
+from keywright.domain.facts import Fact, Ordered, PaymentSeen, SubscriptionSeen
 from keywright.flows import replay
 from keywright.flows.context import Context
 from keywright.flows.intake import name_of
-from keywright.flows.license_views import check_limit
+from keywright.flows.license_views import LicenseRow, check_limit, rows_of
 from keywright.flows.replay import Difference
-from keywright.store import inbox, license_views
+from keywright.store import console_views, event_links, inbox, license_views, licenses
+from keywright.store.console_views import PriceBought
 from keywright.store.inbox import InboxItem
 
+_LICENSES_SHOWN = 50
 FILTERS = ("status", "provider", "type", "since")
 STATUSES = ("applied", "accepted", "parked", "ignored", "failed", "dead")
 # Kept as a trace. What they say is not about this account, or is not there.
@@ -52,6 +55,15 @@ class EventShown(EventRow, frozen=True):
     raw_size: int
 
 
+class About(msgspec.Struct, frozen=True):
+    """What an event says, and the licenses of the purchases it was about. `prices`: those that it names and
+    the catalog knows, by the provider's id."""
+
+    facts: tuple[Fact, ...]
+    licenses: list[LicenseRow]
+    prices: dict[str, PriceBought]
+
+
 class EventPage(msgspec.Struct, frozen=True):
     items: list[EventRow]
     next_cursor: str | None
@@ -66,12 +78,19 @@ class Replayed(msgspec.Struct, frozen=True):
 
 
 def list_events(
-    context: Context, tenant: str, filters: Mapping[str, str], *, cursor: str | None = None, limit: int = 50
+    context: Context,
+    tenant: str,
+    filters: Mapping[str, str],
+    *,
+    cursor: str | None = None,
+    limit: int = 50,
+    but: str | None = None,
 ) -> EventPage:
-    """Newest first. Filters: status, provider, type, since (RFC 3339; when it arrived). Raises Invalid."""
+    """Newest first. Filters: status, provider, type, since (RFC 3339; when it arrived). `but`: a status that
+    is left out. Raises Invalid."""
     with context.database.read() as connection:
         accounts = license_views.list_accounts(connection, tenant)
-        items, onward = _page(connection, tenant, filters, accounts, cursor, limit)
+        items, onward = _page(connection, tenant, filters, accounts, cursor, limit, but)
     return EventPage([_row(item, accounts) for item in items], onward)
 
 
@@ -88,6 +107,39 @@ def show(context: Context, tenant: str, event: str) -> EventShown:
         raw_sha256=kept.raw_sha256,
         raw_size=kept.raw_size,
     )
+
+
+def about(context: Context, tenant: str, event: str) -> About:
+    """What an event says, read once more from what was kept of it, and whom it concerned. Raises NotFound."""
+    with context.database.read() as connection:
+        item = _find(connection, tenant, event)
+        bought = event_links.purchases_of_events(connection, [item.id])
+        ids = event_links.licenses_of(connection, bought)[:_LICENSES_SHOWN]
+        held = [licenses.find(connection, tenant, id_) for id_ in ids]
+        rows = rows_of(context, connection, [one for one in held if one is not None])
+    channel = context.find_channel(item.provider_account_id)
+    if channel is None:
+        return About((), rows, {})
+    try:
+        facts = channel.events.read(item.projected).facts
+    except Unreadable:
+        return About((), rows, {})
+    with context.database.read() as connection:
+        named = {price for fact in facts for price in _prices(fact)}
+        prices = console_views.prices_called(connection, tenant, channel.account.provider, named)
+    return About(facts, rows, prices)
+
+
+def _prices(fact: Fact) -> list[str]:
+    """The prices that a fact names."""
+    match fact:
+        case SubscriptionSeen():
+            return [item.price for item in fact.items]
+        case PaymentSeen():
+            return [line.price for line in fact.lines]
+        case Ordered():
+            return [fact.price]
+    return []
 
 
 def replay_one(
@@ -181,6 +233,7 @@ def _page(
     accounts: Mapping[str, str],
     cursor: str | None,
     limit: int,
+    but: str | None = None,
 ) -> tuple[list[InboxItem], str | None]:
     check_limit(limit)
     if unknown := sorted(set(filters) - set(FILTERS)):
@@ -196,7 +249,7 @@ def _page(
     found: list[InboxItem] = []
     for account in chosen:
         by = wanted if account is None else {**wanted, "account": account}
-        found += inbox.list_page(connection, tenant, filters=by, after=cursor, limit=limit + 1)
+        found += inbox.list_page(connection, tenant, filters=by, after=cursor, limit=limit + 1, but=but)
     found.sort(key=lambda item: item.id, reverse=True)
     page, onward = found[:limit], found[limit - 1].id if len(found) > limit else None
     recent = [item for item in page if since is None or item.received_at >= since]

@@ -266,7 +266,7 @@ def _entry(entry: timeline.Entry, events: Sequence[_Told]) -> EntryExplained:
     detail = msgspec.json.decode(entry.detail)
     after = detail.get("after")
     reason = detail.get("reason") or (after.get("reason", "") if isinstance(after, dict) else "")
-    words = rule.of_change(entry.kind, reason=reason, staff="by" in detail)
+    words = rule.of_change(entry.kind, reason=reason, by=str(detail.get("by", "")))
     causes = _causes(detail.get("event"), entry.at, events)
     return EntryExplained(entry.seq, entry.at, entry.kind, detail, words, causes)
 

@@ -23,6 +23,7 @@ Kind = Literal[
     "amount-mismatch",
     "price-unmapped",
     "order-unknown",
+    "claimed-elsewhere",
     "failed-event",
     "unreadable",
 ]
@@ -32,6 +33,7 @@ PARKED: Final[Mapping[str, Kind]] = {
     "AMOUNT_MISMATCH": "amount-mismatch",
     "PRICE_UNMAPPED": "price-unmapped",
     "ORDER_UNKNOWN": "order-unknown",
+    "CLAIMED_ELSEWHERE": "claimed-elsewhere",
 }
 _BY_HAND: Final[Mapping[Kind, str]] = {
     "amount-mismatch": (
@@ -40,6 +42,10 @@ _BY_HAND: Final[Mapping[Kind, str]] = {
     "price-unmapped": "No plan sells this price: add it to the catalog and run keywright catalog apply",
     "order-unknown": (
         "No checkout of ours sold this: leave it if it is no software, or run keywright license issue"
+    ),
+    "claimed-elsewhere": (
+        "Another tenant with the same account at the provider sold it or took it in: leave it there, or run"
+        " keywright license issue"
     ),
     "failed-event": "It could not be taken in: see keywright event show, then keywright event replay",
     "unreadable": "The provider's word cannot be read: update Keywright, or report it as a bug",

@@ -17,28 +17,27 @@ from keywright.domain import purchase
 from keywright.domain.facts import (
     Alias,
     CheckoutSeen,
-    DisputeSeen,
-    Fact,
     HolderSeen,
-    PaymentSeen,
     Reading,
     Refetch,
-    RefundPart,
-    RefundSeen,
-    SubscriptionSeen,
 )
 from keywright.domain.grant import worth
 from keywright.domain.license import License
 from keywright.domain.plan import Plan
 from keywright.domain.purchase import Purchase
-from keywright.flows import devices
+from keywright.flows import claims, devices
 from keywright.flows.context import Context
-from keywright.flows.issuing import Changed, Granted, Issuing
+from keywright.flows.drafts import Draft, holder_of, move_licenses
+from keywright.flows.fitting import is_elsewhere, is_exact, is_of_order, is_tie, transaction_of
+from keywright.flows.issuing import Bringing, Changed, Granted, Issuing
+from keywright.flows.standings import Aside
+from keywright.flows.tenant_seats import ForTenants
 from keywright.store import (
     announcements,
     catalog,
     checkouts,
     customers,
+    imports,
     licenses,
     personal_data,
     purchases,
@@ -46,9 +45,12 @@ from keywright.store import (
 )
 from keywright.store.checkouts import Checkout
 from keywright.store.customers import Customer
-from keywright.store.purchases import StoredAlias, StoredPurchase
+from keywright.store.purchases import StoredPurchase
 from keywright.store.rows import micros
 from keywright.store.tenants import ProviderAccount
+
+# Parked for something that no answer of the provider's would bring.
+_UNASKED = ("PRICE_UNMAPPED", "TENANT_PENDING", imports.WAITING, claims.ELSEWHERE)
 
 OutcomeName = Literal["applied", "accepted", "parked", "duplicate", "ignored"]
 
@@ -74,32 +76,19 @@ class Work(msgspec.Struct, frozen=True):
     answered: bool = False
 
 
-class _Draft:
-    """A purchase while the pass works on it. `absorbed`: the stored ones that turned out to be this one."""
-
-    __slots__ = (
-        *("absorbed", "before", "customer_id", "event", "id"),
-        *("language", "state", "stored", "superseded"),
-    )
-
-    def __init__(self, id_: str, stored: StoredPurchase | None) -> None:
-        self.id = id_
-        self.stored = stored
-        self.before = stored.state if stored is not None else Purchase()
-        self.state = self.before
-        self.customer_id = stored.customer_id if stored is not None else None
-        self.event = ""
-        self.language: str | None = None
-        self.absorbed: list[str] = []
-        self.superseded = False
-
-
 class Fulfillment:
     """One pass for one provider account. Use once: `outcomes = Fulfillment(...).run(works)`."""
 
     def __init__(
-        self, context: Context, connection: sa.Connection, account: ProviderAccount, now: datetime
+        self,
+        context: Context,
+        connection: sa.Connection,
+        account: ProviderAccount,
+        now: datetime,
+        bringing: Bringing | None = None,
     ) -> None:
+        self._bringing = bringing
+        self._importing: bool | None = None
         self.context = context
         self.connection = connection
         self.account = account
@@ -109,14 +98,17 @@ class Fulfillment:
         self.changes: list[Changed] = []
         self.wanted: set[Refetch] = set()
         self.new_aliases: list[Alias] = []
-        self._drafts: dict[str, _Draft] = {}
+        self._drafts: dict[str, Draft] = {}
         self._by_alias: dict[Alias, str] = {}
         self._orders: dict[str, Checkout] = {}
         self._plans: dict[str, Plan] = {}
         self._checkout_changes: dict[str, dict[str, Any]] = {}
         self._told: dict[str, HolderSeen] = {}
-        self._met: list[tuple[Work, _Draft]] = []
-        self._into: dict[str, _Draft] = {}
+        self._met: list[tuple[Work, Draft]] = []
+        self._into: dict[str, Draft] = {}
+        self._aside = Aside(context, connection, account)
+        self._for_tenants = ForTenants(connection, account)
+        self._claims = claims.Claims(connection, account)
 
     def run(self, works: Sequence[Work]) -> dict[str, Outcome]:
         self._load(works)
@@ -129,30 +121,36 @@ class Fulfillment:
         if changed:
             held = licenses.of_purchases(self.connection, [d.id for d in changed if d.stored is not None])
             for draft in changed:
-                _move_licenses(draft, held)
+                move_licenses(draft, held)
             self._attach_customers(changed)
+            self._for_tenants.know(changed, self._plans)
             self._write_purchases(changed)
             self._write_licenses(changed, held)
             # Last of all rows, because others may wait for it.
             revenue.book(self.connection, self.account, [(d.before, d.state) for d in changed])
+            self._for_tenants.write()
         checkouts.settle(self.connection, list(self._checkout_changes.values()))
         self._write_links()
         personal_data.keep_erased(self.connection, [(w.inbox_id, self._final(d).state) for w, d in self._met])
         self._tell_customers()
-        return outcomes
+        self._aside.write()
+        doubted = [w for w, d in self._met if self._for_tenants.doubts(self._final(d).id, w.reading)]
+        return outcomes | {w.inbox_id: Outcome("applied", "TENANT_NOT_BELIEVED") for w in doubted}
 
     # -- load ---------------------------------------------------------------------------------------
 
     def _load(self, works: Sequence[Work]) -> None:
         aliases = sorted({alias for work in works for alias in work.reading.aliases})
-        self._by_alias, stored = purchases.find_by_aliases(self.connection, self.account.id, aliases)
-        self._drafts = {id_: _Draft(id_, one) for id_, one in stored.items()}
+        met = purchases.meet(self.connection, self.account.id, aliases)
+        self._by_alias, stored = met.links, met.found
+        self._drafts = {id_: Draft(id_, one) for id_, one in stored.items()}
         references = {
             work.reading.reference for work in works if work.reading.reference and self._needs_order(work)
         }
         self._orders = checkouts.find_many(
             self.connection, self.account.tenant_id, sorted(r for r in references if r)
         )
+        self._claims.look(aliases, met.claimed, {r for r in references if r} - self._orders.keys())
         prices = {price for work in works for price in work.reading.prices}
         prices |= {order.price for order in self._orders.values()}
         for one in stored.values():
@@ -164,7 +162,7 @@ class Fulfillment:
     def _needs_order(self, work: Work) -> bool:
         """Whether our own checkout has something to add: the order, a status to be told, an amount."""
         known = Alias("reference", work.reading.reference or "") in self._by_alias
-        return not known or work.reading.exact or any(map(_is_of_order, work.reading.facts))
+        return not known or work.reading.exact or any(map(is_of_order, work.reading.facts))
 
     # -- absorb -------------------------------------------------------------------------------------
 
@@ -175,26 +173,26 @@ class Fulfillment:
         reading = self._ours(work.reading)
         order = self._orders.get(reading.reference or "")
         met = sorted({self._by_alias[alias] for alias in reading.aliases if alias in self._by_alias})
-        refusal = self._answered(work, met) or self._expired(reading, order, met)
+        refusal = self._pending(met) or self._answered(work, met) or self._expired(reading, order, met)
         refusal = refusal or self._why_parked(reading, order, met)
         if refusal is not None:
             # No answer maps a price: asking would only park the answer, too, with every look at the event.
-            if refusal.outcome == "parked" and refusal.reason != "PRICE_UNMAPPED":
+            if refusal.outcome == "parked" and refusal.reason not in _UNASKED:
                 self.wanted.update(reading.fallback)
             return refusal
         draft = self._meet(met)
         draft.event = work.event
         self._met.append((work, draft))
-        if _is_tie(draft.state.subscription, reading.facts):
+        if is_tie(draft.state.subscription, reading.facts):
             self.wanted.update(reading.fallback)
         self._tell(draft, reading, order)
         for alias in reading.aliases:
             if alias not in self._by_alias:
                 self._by_alias[alias] = draft.id
                 self.new_aliases.append(alias)
-        return Outcome("applied")
+        return Outcome("applied", self._claims.note(reading))
 
-    def _tell(self, draft: _Draft, reading: Reading, order: Checkout | None) -> None:
+    def _tell(self, draft: Draft, reading: Reading, order: Checkout | None) -> None:
         if order is not None:
             draft.state = purchase.absorb(draft.state, checkouts.ordered_by(order))
             draft.language = draft.language or order.language
@@ -206,12 +204,27 @@ class Fulfillment:
     def _without_purchase(self, work: Work) -> Outcome | None:
         """What is about a customer only, or proves nothing until the provider was asked."""
         reading = work.reading
+        news = self._aside.hear(reading)
+        if news is not None:
+            return Outcome("applied") if news else Outcome("ignored", "NOTHING_NEW")
         if reading.person is not None:
             return self._hear_of(reading.person)
         if reading.refetches and not work.answered:
             self.wanted.update(reading.refetches)
             if not reading.facts:
                 return Outcome("accepted", "ASKING", waits_of(reading.refetches))
+        return None
+
+    def _pending(self, met: Sequence[str]) -> Outcome | None:
+        """The tenant that it was bought for is still being made: the last step of that applies it.
+
+        Not what an import brings: the key that the customer has comes along now, or never.
+        """
+        if self._bringing is not None:
+            return None
+        for id_ in met:
+            if (work := self._drafts[id_].awaits) is not None:
+                return Outcome("parked", "TENANT_PENDING", (("tenant", work),))
         return None
 
     def _answered(self, work: Work, met: Sequence[str]) -> Outcome | None:
@@ -228,7 +241,7 @@ class Fulfillment:
         Otherwise a cheap payment that names the checkout of an expensive plan would buy it.
         """
         order = self._orders.get(reading.reference or "")
-        if order is None or order.session is None or not _is_elsewhere(reading, order):
+        if order is None or order.session is None or not is_elsewhere(reading, order):
             return reading
         aliases = tuple(alias for alias in reading.aliases if alias.kind != "reference")
         return msgspec.structs.replace(reading, aliases=aliases, reference=None)
@@ -253,23 +266,39 @@ class Fulfillment:
         if not met and not reading.founds:
             waits = tuple((alias.kind, alias.external_id) for alias in reading.aliases)
             return Outcome("parked", "WAITING_FOR_PURCHASE", waits)
+        if not met and order is None and self._is_to_be_imported(reading):
+            waits = tuple((a.kind, a.external_id) for a in reading.aliases if a.kind == "subscription")
+            return Outcome("parked", imports.WAITING, waits)
         known = set(reading.prices) | ({order.price} if order is not None else set())
         for id_ in met:
             known |= purchase.prices_of(self._drafts[id_].state)
         alien = reading.custom and order is None and not met
-        if alien or (reading.exact and order is not None and not _is_exact(reading, order)):
+        if alien or (reading.exact and order is not None and not is_exact(reading, order)):
             return Outcome("parked", "AMOUNT_MISMATCH")
         if known and not known & self._plans.keys():
             return Outcome("parked", "PRICE_UNMAPPED", tuple(("price", price) for price in sorted(known)))
         if not known and not any(alias.kind == "subscription" for alias in reading.aliases):
             waits = tuple((alias.kind, alias.external_id) for alias in reading.aliases)
             return Outcome("parked", "ORDER_UNKNOWN", waits)
+        if not met and (claimed := self._claims.note(reading)):
+            return Outcome("parked", claimed)
         return None
 
-    def _meet(self, met: Sequence[str]) -> _Draft:
+    def _is_to_be_imported(self, reading: Reading) -> bool:
+        """Whether an import is about to meet this subscription: it brings the key that the customer has.
+
+        Asked at most once a pass, and only for a subscription that nobody bought here.
+        """
+        if self._bringing is not None or all(alias.kind != "subscription" for alias in reading.aliases):
+            return False
+        if self._importing is None:
+            self._importing = imports.is_running(self.connection, self.account.id, self.now)
+        return self._importing
+
+    def _meet(self, met: Sequence[str]) -> Draft:
         """The purchase an event belongs to: the one it meets, a new one, or several made one."""
         if not met:
-            draft = _Draft(self.context.new_id("pur"), None)
+            draft = Draft(self.context.new_id("pur"), None)
             self._drafts[draft.id] = draft
             return draft
         # Ids sort by time: the older purchase wins, and with it the older license.
@@ -278,10 +307,11 @@ class Fulfillment:
             self._fold(self._drafts[id_], draft)
         return draft
 
-    def _fold(self, younger: _Draft, older: _Draft) -> None:
+    def _fold(self, younger: Draft, older: Draft) -> None:
         self._into[younger.id] = older
         older.state = purchase.merge(older.state, younger.state)
         older.absorbed += younger.absorbed
+        older.tenant = older.tenant or younger.tenant
         for alias, id_ in list(self._by_alias.items()):
             if id_ == younger.id:
                 self._by_alias[alias] = older.id
@@ -291,7 +321,7 @@ class Fulfillment:
         else:
             del self._drafts[younger.id]
 
-    def _tell_checkout(self, order: Checkout, fact: CheckoutSeen, draft: _Draft) -> None:
+    def _tell_checkout(self, order: Checkout, fact: CheckoutSeen, draft: Draft) -> None:
         # One that expired beside one that was paid takes nothing back.
         told = draft.state.checkouts or {fact.session: fact}
         known = max(told.values(), key=lambda one: (one.state == "paid", one.stamp))
@@ -305,8 +335,8 @@ class Fulfillment:
 
     # -- write --------------------------------------------------------------------------------------
 
-    def _attach_customers(self, drafts: Sequence[_Draft]) -> None:
-        told = {d.id: _holder(d.state) for d in drafts}
+    def _attach_customers(self, drafts: Sequence[Draft]) -> None:
+        told = {d.id: holder_of(d.state) for d in drafts}
         orphans = [d for d in drafts if d.customer_id is None and not d.superseded]
         externals = [told[d.id]["customer"] for d in orphans if told[d.id].get("customer")]
         known = customers.find_by_external(self.connection, self.account.id, externals)
@@ -325,11 +355,11 @@ class Fulfillment:
         customers.speak(self.connection, later)
         self._learn(drafts, told, fresh)
 
-    def _learn(self, drafts: Sequence[_Draft], told: dict[str, dict[str, str]], fresh: set[str]) -> None:
+    def _learn(self, drafts: Sequence[Draft], told: dict[str, dict[str, str]], fresh: set[str]) -> None:
         """Write an e-mail address that is new, and free the mails that waited for an address."""
         learned = {}
         for draft in drafts:
-            before, now = _holder(draft.before), told[draft.id]
+            before, now = holder_of(draft.before), told[draft.id]
             if draft.customer_id is None or draft.customer_id in fresh or "email" not in now:
                 continue
             if before.get("email") != now["email"]:
@@ -341,24 +371,25 @@ class Fulfillment:
             if announcements.release_waiting(self.connection, sorted(learned), self.batch):
                 self.owes = True
 
-    def _write_purchases(self, drafts: Sequence[_Draft]) -> None:
+    def _write_purchases(self, drafts: Sequence[Draft]) -> None:
         tenant, account = self.account.tenant_id, self.account.id
-        made = [StoredPurchase(d.id, tenant, account, d.customer_id, d.state, self.now) for d in drafts]
+        made = [
+            StoredPurchase(d.id, tenant, account, d.customer_id, d.state, self.now, d.tenant, d.users)
+            for d in drafts
+        ]
         known = {d.id for d in drafts if d.stored is not None}
         purchases.insert(self.connection, [one for one in made if one.id not in known])
         purchases.update(self.connection, [one for one in made if one.id in known], self.now)
         for draft in drafts:
             purchases.lead(self.connection, draft.absorbed, draft.id)
-        purchases.insert_aliases(
-            self.connection,
-            [
-                StoredAlias(account, alias.kind, alias.external_id, tenant, self._by_alias[alias])
-                for alias in self.new_aliases
-            ],
-        )
+        taken = [self._claims.stored(alias, self._by_alias[alias]) for alias in self.new_aliases]
+        purchases.insert_aliases(self.connection, taken)
 
-    def _write_licenses(self, drafts: Sequence[_Draft], held: dict[str, list[License]]) -> None:
-        issuing = Issuing(self.context, self.connection, self.account.tenant_id, self.now, self.batch)
+    def _write_licenses(self, drafts: Sequence[Draft], held: dict[str, list[License]]) -> None:
+        if self._bringing is not None:
+            self._bringing.know(self._by_alias)
+        tenant = self.account.tenant_id
+        issuing = Issuing(self.context, self.connection, tenant, self.now, self.batch, self._bringing)
         orders = self._orders_of(drafts, held)
         for draft in drafts:
             order = orders.get(draft.id)
@@ -379,7 +410,7 @@ class Fulfillment:
             self.context, self.connection, orders, held, issuing.written(), self._plans, self.now
         )
 
-    def _orders_of(self, drafts: Sequence[_Draft], held: dict[str, list[License]]) -> dict[str, Checkout]:
+    def _orders_of(self, drafts: Sequence[Draft], held: dict[str, list[License]]) -> dict[str, Checkout]:
         """Purchase -> checkout. One without a license may get it by an event that names no checkout."""
         told = {d.id: d.state.ordered for d in drafts if not d.superseded}
         named = {id_: ordered.reference for id_, ordered in told.items() if ordered is not None}
@@ -393,12 +424,12 @@ class Fulfillment:
             self.connection,
             self.account.tenant_id,
             {
-                work.inbox_id: (self._final(draft).id, _transaction_of(work.reading.facts))
+                work.inbox_id: (self._final(draft).id, transaction_of(work.reading.facts))
                 for work, draft in self._met
             },
         )
 
-    def _final(self, draft: _Draft) -> _Draft:
+    def _final(self, draft: Draft) -> Draft:
         """The purchase that a draft has become part of in this pass; itself, as a rule."""
         while draft.id in self._into:
             draft = self._into[draft.id]
@@ -424,73 +455,6 @@ class Fulfillment:
             self.owes = True
 
 
-def _move_licenses(older: _Draft, held: dict[str, list[License]]) -> None:
-    """Licenses of absorbed purchases are the older one's, where it has none of the same product and unit.
-
-    Their rows still name the purchase they came from: that is under their MAC, so it is written with them.
-    """
-    mine = held.setdefault(older.id, [])
-    for id_ in older.absorbed:
-        taken = {(one.product_id, one.unit) for one in mine}
-        theirs = held.get(id_, [])
-        mine += [one for one in theirs if (one.product_id, one.unit) not in taken]
-        held[id_] = [one for one in theirs if (one.product_id, one.unit) in taken]
-
-
-def _holder(state: Purchase) -> dict[str, str]:
-    return {member: told.value for member, told in state.holder.items()}
-
-
 def waits_of(wanted: Sequence[Refetch]) -> tuple[tuple[str, str], ...]:
     """What an accepted event waits for."""
     return tuple((f"fetch:{one.kind}", one.external_id) for one in wanted)
-
-
-def _is_tie(known: SubscriptionSeen | None, facts: Sequence[Fact]) -> bool:
-    """Whether two snapshots of one second say different things: only the provider knows which is newer."""
-    if known is None:
-        return False
-    return any(
-        isinstance(fact, SubscriptionSeen)
-        and fact.stamp.at == known.stamp.at
-        and fact.stamp.digest != known.stamp.digest
-        for fact in facts
-    )
-
-
-def _is_of_order(fact: Fact) -> bool:
-    return isinstance(fact, CheckoutSeen) or (isinstance(fact, PaymentSeen) and not fact.lines)
-
-
-def _is_elsewhere(reading: Reading, order: Checkout) -> bool:
-    """Whether what names this order was not paid on the page that we opened for it.
-
-    A payment that tells no page and no lines has only its amount to be known by.
-    """
-    sessions = {alias.external_id for alias in reading.aliases if alias.kind == "session"}
-    if sessions:
-        return order.session not in sessions
-    return any(
-        (fact.amount, fact.currency) != (order.amount, order.currency)
-        for fact in reading.facts
-        if isinstance(fact, PaymentSeen) and not fact.lines
-    )
-
-
-def _is_exact(reading: Reading, order: Checkout) -> bool:
-    """Whether what was paid is what was ordered: no price id stands for it."""
-    return all(
-        (fact.amount, fact.currency) == (order.amount, order.currency)
-        for fact in reading.facts
-        if isinstance(fact, PaymentSeen) and fact.state == "paid"
-    )
-
-
-def _transaction_of(facts: Sequence[Fact]) -> str | None:
-    """The money that an event speaks of, by the name that the provider's own pages show."""
-    for fact in facts:
-        if isinstance(fact, PaymentSeen):
-            return fact.payment
-        if isinstance(fact, RefundSeen | RefundPart | DisputeSeen):
-            return fact.payment or fact.charge or fact.intent
-    return None

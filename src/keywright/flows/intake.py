@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -19,29 +21,35 @@ import structlog
 from keywright.domain.errors import (
     BadSignature,
     KeywrightError,
+    NotFound,
     TooLarge,
     Unavailable,
     Unproven,
     Unreadable,
 )
 from keywright.domain.facts import Projected, Reading
+from keywright.flows import waiting
 from keywright.flows.context import Channel, Context
 from keywright.flows.fulfillment import Fulfillment, Outcome, Work
 from keywright.flows.gather import Gatherer
+from keywright.flows.issuing import Bringing
+from keywright.flows.shared_events import owner_of
 from keywright.store import inbox, refetches
-from keywright.store.inbox import InboxItem, Wait
-from keywright.store.rows import micros
+from keywright.store.inbox import InboxItem
 from keywright.store.tenants import ProviderAccount
 
 log = structlog.get_logger(__name__)
 
 LARGEST_BODY = 1 << 20
-# Soon: two transactions that park an event and write its partner at one moment do not see each other.
-_RETRY_PARKED = timedelta(seconds=20)
-_LOOKS = 17
 _ASK_AGAIN = timedelta(minutes=1)
 _PROVERS = 2
 _UNPROVEN_AT_ONCE = 64
+_FINDERS = 2
+_LOOKING_AT_ONCE = 256
+_ACCOUNT = re.compile(r"pac_[0-9A-Za-z]{1,60}")
+
+
+_Found = TypeVar("_Found")
 
 
 class Arrival(msgspec.Struct, frozen=True):
@@ -58,7 +66,7 @@ class Intake:
     """The webhook's way in. One per process; `receive` is called from the event loop."""
 
     def __init__(self, context: Context) -> None:
-        self._context = context
+        self.context = self._context = context
         self.gatherer: Gatherer[Arrival, Outcome] = Gatherer(
             "intake",
             self._serve,
@@ -70,30 +78,75 @@ class Intake:
         )
         self._provers = ThreadPoolExecutor(_PROVERS, thread_name_prefix="prove")
         self._unproven = 0
+        self._finders = ThreadPoolExecutor(_FINDERS, thread_name_prefix="account")
+        self._looking = 0
 
-    def accounts(self) -> list[tuple[str, str]]:
-        """Provider and account of every channel that events may come by."""
-        return [(name, channel.account.id) for name, channel in self._context.channels.items()]
+    async def receive(
+        self, provider: str, raw: bytes, headers: Mapping[str, str], account: str | None = None
+    ) -> Outcome:
+        """Take one webhook in, for the tenant of the account whose address it came to. Returns after the
+        commit that holds it.
 
-    async def receive(self, provider: str, raw: bytes, headers: Mapping[str, str]) -> Outcome:
-        """Take one webhook in. Returns after the commit that holds it.
+        Args:
+            account: the id of the provider account in the address; None: the master tenant's.
 
         Raises BadSignature, Unreadable (after keeping digest, size and time), TooLarge, Unavailable.
         """
         if len(raw) > LARGEST_BODY:
             raise TooLarge("The body is larger than 1 MiB.")
         channel = self._context.channels.get(provider)
-        if channel is None:
-            raise BadSignature("No webhook secret is configured for this provider.")
+        if account is not None and (channel is None or channel.account.id != account):
+            channel = await self._channel_of(account)
+        if channel is None or channel.account.provider != provider or channel.account.connected_by:
+            raise BadSignature("No webhook secret is configured for this address.")
         try:
             channel.events.authenticate(raw, headers, channel.secrets, self._context.clock.now())
         except Unproven:
             await self._prove(channel, raw, headers)
         arrival = arrive(channel, raw, self._context.clock.now())
+        if channel.whose is not None:
+            arrival = await self._of_whom(channel, raw, arrival)
         outcome = await self.gatherer.ask(arrival)
         if arrival.error is not None:
             raise Unreadable(arrival.error)
         return outcome
+
+    async def _of_whom(self, channel: Channel, raw: bytes, arrival: Arrival) -> Arrival:
+        """The same for the connected account that it is about, where it is about one."""
+        reading = arrival.reading
+        owner = await self.look_up(lambda: owner_of(self._context, channel, raw, reading))
+        if owner is None:
+            return arrival
+        if owner.channel is None:
+            return nobodys(channel.account, arrival.projected)
+        return arrive(owner.channel, raw, self._context.clock.now())
+
+    async def _channel_of(self, account: str) -> Channel | None:
+        """The channel of any tenant's account: at hand as a rule, else found away from the event loop.
+
+        Strangers can make up names: what looks is bounded, and only a name that could be one is looked for.
+        """
+        if not _ACCOUNT.fullmatch(account):
+            return None
+        ready = self._context.shops.ready(account)
+        if ready is not None:
+            return ready
+        return await self.look_up(lambda: self._context.find_channel(account))
+
+    async def look_up(self, find: Callable[[], _Found]) -> _Found:
+        """Have something found in a thread, for the database may be asked. Raises Unavailable."""
+        if self._looking >= _LOOKING_AT_ONCE:
+            raise Unavailable("Too many accounts are looked up. Please send it again.", retry_after=5)
+        self._looking += 1
+        try:
+            loop = asyncio.get_running_loop()
+            # A database that is there and silent would keep us for as long as it likes.
+            async with asyncio.timeout(self._context.policy.answer_within):
+                return await loop.run_in_executor(self._finders, find)
+        except (sa.exc.OperationalError, TimeoutError):
+            raise Unavailable("The database does not answer. Please send it again.") from None
+        finally:
+            self._looking -= 1
 
     async def _prove(self, channel: Channel, raw: bytes, headers: Mapping[str, str]) -> None:
         """Get what the proof needs over the network, away from the event loop, and look again.
@@ -128,6 +181,8 @@ def arrive(channel: Channel, raw: bytes, now: datetime, *, fetched: bool = False
         projected = channel.events.project(raw, fetched=fetched)
     except Unreadable as error:
         return _unreadable(channel.account, raw, now, error)
+    if projected.account is not None and projected.account != channel.account.external_id:
+        return nobodys(channel.account, projected)
     ignored = _why_ignored(channel.account, projected)
     if ignored is not None:
         return Arrival(channel.account, projected, None, ignored)
@@ -141,13 +196,23 @@ def arrive(channel: Channel, raw: bytes, now: datetime, *, fetched: bool = False
 def _why_ignored(account: ProviderAccount, projected: Projected) -> Outcome | None:
     if projected.live != account.live:
         return Outcome("ignored", "WRONG_MODE")
-    if projected.account is not None and projected.account != account.external_id:
-        return Outcome("ignored", "WRONG_ACCOUNT")
     if projected.standing == "later":
         return Outcome("ignored", "NOT_BUILT")
     if projected.standing == "unknown":
         return Outcome("ignored", "UNKNOWN_TYPE")
     return None
+
+
+def nobodys(account: ProviderAccount, projected: Projected) -> Arrival:
+    """An event of a connected account that is no tenant's here, or of one that was shredded, or that came to
+    the wrong address: its buyers are not the platform's to keep, so it is noted without its body.
+
+    Under a name of its own: an event of the platform's own that came to this address by mistake must not pass
+    for known when it comes to the right one.
+    """
+    bare = msgspec.structs.replace(projected, body=b"{}", dedupe_key=f"nobody:{projected.dedupe_key}")
+    reason = "WRONG_ACCOUNT" if projected.live == account.live else "WRONG_MODE"
+    return Arrival(account, bare, None, Outcome("ignored", reason))
 
 
 def _unreadable(account: ProviderAccount, raw: bytes, now: datetime, error: Unreadable) -> Arrival:
@@ -206,8 +271,10 @@ def is_conflict(error: sa.exc.OperationalError) -> bool:
 
 
 def _commit(context: Context, arrivals: Sequence[Arrival]) -> list[Outcome]:
+    # Looked up before the transaction begins: what is not at hand is read on another connection.
+    served = {tenant: context.of(tenant) for tenant in {one.account.tenant_id for one in arrivals}}
     with context.database.write() as connection:
-        return admit(context, connection, arrivals, context.clock.now())
+        return admit(context, connection, arrivals, context.clock.now(), served=served)
 
 
 def admit(
@@ -216,8 +283,15 @@ def admit(
     arrivals: Sequence[Arrival],
     now: datetime,
     passes: list[Fulfillment] | None = None,
+    served: Mapping[str, Context] | None = None,
+    bringing: Bringing | None = None,
 ) -> list[Outcome]:
-    """Store and apply a batch in the caller's transaction. `passes` collects each pass, to be looked at."""
+    """Store and apply a batch in the caller's transaction, each event for the tenant of its account.
+
+    `passes` collects each pass, to be looked at. `served`: tenant -> its context; None: all of `context`'s.
+    `bringing`: the batch is an import's.
+    """
+    served = served or {}
     items = [_item(context, arrival, now) for arrival in arrivals]
     fresh = inbox.insert(connection, items)
     works: dict[ProviderAccount, list[Work]] = {}
@@ -226,19 +300,25 @@ def admit(
             work = Work(item.id, arrival.projected.type, arrival.reading)
             works.setdefault(arrival.account, []).append(work)
     outcomes: dict[str, Outcome] = {}
-    for account, several in works.items():
-        outcomes |= settle(context, connection, account, several, now, passes=passes)
+    # Always in the same order: two batches of the same tenants must not wait for each other.
+    for account, several in sorted(works.items(), key=lambda pair: pair[0].id):
+        own = served.get(account.tenant_id, context)
+        outcomes |= settle(own, connection, account, several, now, passes=passes, bringing=bringing)
     if len(fresh) < len(items):
-        _ask_again(
-            context, connection, [a for i, a in zip(items, arrivals, strict=True) if i.id not in fresh]
-        )
+        again = [a for i, a in zip(items, arrivals, strict=True) if i.id not in fresh]
+        _ask_again(context, connection, again, served)
     return [
         outcomes.get(item.id, arrival.outcome) if item.id in fresh else Outcome("duplicate")
         for item, arrival in zip(items, arrivals, strict=True)
     ]
 
 
-def _ask_again(context: Context, connection: sa.Connection, duplicates: Sequence[Arrival]) -> None:
+def _ask_again(
+    context: Context,
+    connection: sa.Connection,
+    duplicates: Sequence[Arrival],
+    served: Mapping[str, Context],
+) -> None:
     """Where events carry no id, two that look alike may be two: what they name is asked for once more.
 
     A minute later and by the sweep, so that whoever plays one again and again makes us ask once a minute.
@@ -249,7 +329,7 @@ def _ask_again(context: Context, connection: sa.Connection, duplicates: Sequence
         if reading is None or reading.facts or not reading.refetches:
             continue
         account = arrival.account
-        channel = context.find_channel(account.id)
+        channel = served.get(account.tenant_id, context).find_channel(account.id)
         if channel is not None and channel.api is not None:
             refetches.want(
                 connection, account.tenant_id, account.id, reading.refetches, now, due=now + _ASK_AGAIN
@@ -279,31 +359,33 @@ def settle(
     now: datetime,
     attempts: Mapping[str, int] | None = None,
     passes: list[Fulfillment] | None = None,
+    bringing: Bringing | None = None,
 ) -> dict[str, Outcome]:
     """Fulfill events that are in the inbox as `applied`, and those that waited for what they bring.
 
     Writes the inbox rows whose outcome differs, and enqueues one workflow when something is owed. `attempts`
     counts the tries of events that are not here for the first time; `passes` collects each pass it took.
     """
-    fulfillment = Fulfillment(context, connection, account, now)
+    fulfillment = Fulfillment(context, connection, account, now, bringing)
     outcomes = fulfillment.run(works)
     if passes is not None:
         passes.append(fulfillment)
     if fulfillment.changes:
         outcomes = {id_: msgspec.structs.replace(o, changed=True) for id_, o in outcomes.items()}
     parked = {id_: o for id_, o in outcomes.items() if o.outcome == "parked"}
-    differing = {id_: o for id_, o in outcomes.items() if o.outcome == "ignored"}
+    noted = {id_: o for id_, o in outcomes.items() if o.outcome == "applied" and o.reason is not None}
+    differing = {id_: o for id_, o in outcomes.items() if o.outcome == "ignored"} | noted
     inbox.settle(
         connection, [{"id": i, "status": o.outcome, "reason": o.reason} for i, o in differing.items()]
     )
     if parked:
-        _park(connection, account, parked, now, attempts or {})
+        waiting.park(connection, account, parked, now, attempts or {})
     if fulfillment.owes:
         context.followups.announce(connection, fulfillment.batch)
-    _want(context, connection, account, fulfillment, now)
+    waiting.want(context, connection, account, fulfillment, now)
     accepted = {id_: o for id_, o in outcomes.items() if o.outcome == "accepted"}
     if accepted:
-        _await_answers(connection, account, accepted)
+        waiting.await_answers(connection, account, accepted)
     names = [(alias.kind, alias.external_id) for alias in fulfillment.new_aliases]
     # What was parked a moment ago is among them: its partner may have come later in this very batch.
     return outcomes | _release(context, connection, account, names, now, passes)
@@ -329,8 +411,8 @@ def _release(
     passes: list[Fulfillment] | None = None,
 ) -> dict[str, Outcome]:
     """As `release`, with what became of them. Ends, because only names that are new lead on."""
-    waiting = inbox.waiting_for(connection, account.id, names)
-    return retry(context, connection, account, waiting, now, passes=passes) if waiting else {}
+    stalled = inbox.waiting_for(connection, account.id, names)
+    return retry(context, connection, account, stalled, now, passes=passes) if stalled else {}
 
 
 def answer_waiting(
@@ -341,10 +423,10 @@ def answer_waiting(
     now: datetime,
 ) -> None:
     """What these events had us fetch was taken in: their part is done, unless they wait for more."""
-    waiting = inbox.waiting_for(connection, account.id, names)
-    inbox.stop_waiting_for(connection, waiting, names)
-    unfinished = inbox.still_waiting(connection, waiting)
-    done = [id_ for id_ in waiting if id_ not in unfinished]
+    stalled = inbox.waiting_for(connection, account.id, names)
+    inbox.stop_waiting_for(connection, stalled, names)
+    unfinished = inbox.still_waiting(connection, stalled)
+    done = [id_ for id_ in stalled if id_ not in unfinished]
     if done:
         retry(context, connection, account, done, now, answered=True)
 
@@ -363,84 +445,22 @@ def retry(
 
     `answered`: what they had us fetch is here, so it is not fetched again. `passes` as for `settle`.
     """
-    channel = context.channels[account.provider]
+    channel = context.find_channel(account.id)
+    if channel is None:
+        raise NotFound("The provider account of these events is not set up.", code="PROVIDER_UNKNOWN")
     items = inbox.get_many(connection, ids)
     inbox.stop_waiting(connection, ids)
-    works = [Work(i.id, i.projected.type, channel.events.read(i.projected), answered) for i in items]
-    inbox.settle(connection, [_settled(i.id, Outcome("applied"), i.attempts + 1, now) for i in items])
+    works = [Work(i.id, i.projected.type, channel.events.read(_as_told(account, i)), answered) for i in items]
+    inbox.settle(connection, [waiting.settled(i.id, Outcome("applied"), i.attempts + 1, now) for i in items])
     attempts = {i.id: i.attempts for i in items}
     return settle(context, connection, account, works, now, attempts, passes)
 
 
-def _settled(id_: str, outcome: Outcome, attempts: int, now: datetime) -> dict[str, object]:
-    return {
-        "id": id_,
-        "status": outcome.outcome,
-        "reason": outcome.reason,
-        "error": None,
-        "attempts": attempts,
-        "next_attempt_at": None,
-        "processed_at": micros(now),
-    }
-
-
-def _park(
-    connection: sa.Connection,
-    account: ProviderAccount,
-    parked: Mapping[str, Outcome],
-    now: datetime,
-    attempts: Mapping[str, int],
-) -> None:
-    inbox.settle(
-        connection,
-        [
-            {
-                "id": id_,
-                "status": outcome.outcome,
-                "reason": outcome.reason,
-                "next_attempt_at": micros(_next_look(attempts.get(id_, 0), now)),
-            }
-            for id_, outcome in parked.items()
-        ],
-    )
-    waits = [
-        Wait(id_, account.tenant_id, account.id, kind, external)
-        for id_, outcome in parked.items()
-        for kind, external in outcome.waits
-    ]
-    inbox.wait(connection, sorted(waits, key=lambda w: (w.inbox_id, w.kind, w.external_id)))
-
-
-def _want(
-    context: Context, connection: sa.Connection, account: ProviderAccount, done: Fulfillment, now: datetime
-) -> None:
-    """Have the provider asked for what these events alone do not tell, unless there is no key to ask with."""
-    channel = context.find_channel(account.id)
-    if done.wanted and channel is not None and channel.api is not None:
-        refetches.want(connection, account.tenant_id, account.id, done.wanted, now, due=now)
-        context.followups.refetch(connection, done.batch)
-
-
-def _await_answers(
-    connection: sa.Connection, account: ProviderAccount, accepted: Mapping[str, Outcome]
-) -> None:
-    inbox.settle(
-        connection, [{"id": i, "status": o.outcome, "reason": o.reason} for i, o in accepted.items()]
-    )
-    waits = [
-        Wait(id_, account.tenant_id, account.id, kind, external)
-        for id_, outcome in accepted.items()
-        for kind, external in outcome.waits
-    ]
-    inbox.wait(connection, sorted(waits, key=lambda w: (w.inbox_id, w.kind, w.external_id)))
-
-
-def _next_look(attempts: int, now: datetime) -> datetime | None:
-    """When a parked event is tried again by itself: after 20 seconds, doubling, for about four weeks.
-
-    After that only its partner's arrival wakes it: the account may sell things that are no software.
-    """
-    return now + _RETRY_PARKED * 2**attempts if attempts < _LOOKS else None
+def _as_told(account: ProviderAccount, item: InboxItem) -> Projected:
+    """Which connected account told it is not kept beside it: it is the one that it is kept under."""
+    if account.connected_by is None:
+        return item.projected
+    return msgspec.structs.replace(item.projected, account=account.external_id)
 
 
 def _keep_failed(context: Context, arrival: Arrival, error: Exception) -> Outcome | Exception:

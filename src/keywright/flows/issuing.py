@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Protocol
 
 import msgspec
 import sqlalchemy as sa
 
+from keywright.domain.facts import Alias
 from keywright.domain.grant import Grant, of_unit
 from keywright.domain.license import License, change_of, granted
 from keywright.domain.notice import notices_of
@@ -42,17 +44,40 @@ class Granted(msgspec.Struct, frozen=True):
     now: Purchase
 
 
+class Bringing(Protocol):
+    """An import, while it issues: nobody is told of what is only brought along."""
+
+    def know(self, names: Mapping[Alias, str]) -> None:
+        """Which purchase each name of the pass leads to."""
+        ...
+
+    def bring(self, made: License, grant: Grant) -> License:
+        """The license with what it had elsewhere: its key, its counts, its dates."""
+        ...
+
+    def mark(self) -> Mapping[str, str]:
+        """What the timeline says of it besides."""
+        ...
+
+
 class Issuing:
     """Collects the licenses of a pass and writes them together. `changes` and `owes` tell what came of it."""
 
     def __init__(
-        self, context: Context, connection: sa.Connection, tenant: str, now: datetime, batch: str
+        self,
+        context: Context,
+        connection: sa.Connection,
+        tenant: str,
+        now: datetime,
+        batch: str,
+        bringing: Bringing | None = None,
     ) -> None:
         self.context = context
         self.connection = connection
         self.tenant = tenant
         self.now = now
         self.batch = batch
+        self._bringing = bringing
         self.changes: list[Changed] = []
         self.owes = False
         self._made: dict[str, License] = {}
@@ -96,7 +121,9 @@ class Issuing:
         licenses.insert(self.connection, list(self._made.values()))
         licenses.update(self.connection, list(self._changed.values()))
         self._firm_keys.write()
-        timeline.insert(self.connection, self._entries)
+        timeline.insert(self.connection, self._entries, quiet=self._bringing is not None)
+        if self._bringing is not None:
+            return
         owed = [self._letter(one, "first") for one in self._made.values()] + self._owed
         announcements.insert(self.connection, owed)
         self.owes = bool(owed)
@@ -117,8 +144,12 @@ class Issuing:
             firm=purchase.firm,
         )
         one = granted(one, grant)
+        if self._bringing is not None:
+            one = self._bringing.bring(one, grant)
         one = self._keyed(one, grant)
         detail = {"event": purchase.event, "purchase": purchase.purchase_id, "after": clocks_of(one)}
+        if self._bringing is not None:
+            detail |= self._bringing.mark()
         if (
             unit == 0
             and grant.plan.terms.on_repurchase != "new"

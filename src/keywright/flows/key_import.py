@@ -92,10 +92,12 @@ class _Tally:
 
 
 class _Ready(msgspec.Struct, frozen=True):
-    """A line, and what can be made of it without the database. `scheme` None: its key reads as ours."""
+    """A line, and what can be made of it without the database. `scheme` None: its key reads as ours.
+    `asked`: the scheme its plan asks for."""
 
     line: Line
     scheme: str | None
+    asked: str
     held: License
     entry: timeline.Entry
     machines: tuple[Activation, ...]
@@ -215,20 +217,16 @@ class _Run:
         scheme = plan.terms.key_scheme or EXACT
         key = license_keys.brought(self._context.schemes, scheme, line.key)
         if key is None:
-            shortest, longest = license_keys.SHORTEST, license_keys.LONGEST
-            exact = f"key must be {shortest} to {longest} printable characters"
-            return exact if scheme == EXACT else f"key is none of the scheme {scheme}"
+            return license_keys.unfit(scheme)
         earlier = self._lines.setdefault(blake2b(key.form.encode(), digest_size=16).digest(), line.number)
         if earlier != line.number:
             return f"the same key as in line {earlier}"
-        if len(line.key) < _GUESSABLE:
-            self._tally.short += 1
         held = self._license(line, plan, key, now)
         machines = tuple(self._machines(line, held, now))
         detail = told_of(self._act, after=clocks_of(held), activations=[one.id for one in machines])
         held, entry = timeline.append(held, "license.imported", detail, now)
         mine = scheme if key.is_foreign else None
-        return _Ready(line, mine, sealed(self._context, held), entry, machines)
+        return _Ready(line, mine, scheme, sealed(self._context, held), entry, machines)
 
     def _license(self, line: Line, plan: Plan, key: Key, now: datetime) -> License:
         begun = line.issued_at or now
@@ -263,14 +261,16 @@ class _Run:
         new = []
         for key_hash, one in ready.items():
             held = known.get(key_hash)
-            if key_hash in replaced:
-                owner, license_id = replaced[key_hash]
-                by = f" by a new one of {license_id}" if owner == self._tenant else ""
-                self._tally.conflict(one.line.number, f"this key was replaced{by}")
+            owner, license_id = replaced.get(key_hash, (held.tenant_id if held else self._tenant, ""))
+            if owner != self._tenant:
+                # In the words for what is no key: whose keys there are is nobody else's business.
+                self._tally.refuse(one.line.number, license_keys.unfit(one.asked))
+                continue
+            self._tally.short += len(one.line.key) < _GUESSABLE
+            if license_id:
+                self._tally.conflict(one.line.number, f"this key was replaced by a new one of {license_id}")
             elif held is None:
                 new.append(one)
-            elif held.tenant_id != self._tenant:
-                self._tally.conflict(one.line.number, "this key is in use")
             elif differences := self._differences(one, held, holders.get(held.customer_id or "")):
                 said = "; ".join(differences)
                 self._tally.conflict(

@@ -15,6 +15,7 @@ from keywright.domain.errors import NotFound
 from keywright.domain.look import Look
 from keywright.domain.plan import NOTICE_KINDS, NoticeKind
 from keywright.flows.context import Context
+from keywright.flows.staff_sessions import door_of
 from keywright.ports import Letter, LicenseLetter, NoticeLetter, PortalLetter
 from keywright.store import catalog, tenants
 
@@ -24,7 +25,7 @@ _MADE_UP: Final = "made-up-for-this-page"
 _SOON: Final = timedelta(days=30)
 _ALARMS: Final = (
     *("dead_letter", "bad_signatures", "hmac_key_missing", "repurchase_unproven", "renewal_refused"),
-    *("mail_undeliverable", "staff_set_up", "staff_password_changed", "staff_factor_added"),
+    *("connect_off", "mail_undeliverable", "staff_set_up", "staff_password_changed", "staff_factor_added"),
     *("staff_factor_removed", "staff_codes_made", "staff_code_used"),
 )
 _CAUSES: Final = {"expired": "unpaid", "expired-canceled": "canceled", "expired-trial": "trial"}
@@ -61,7 +62,9 @@ def write(context: Context, tenant: str, name: str, look: Look) -> Letter:
     if offers:
         product, plan = offers[0].product.name, offers[0].plan.name
         prefix = offers[0].product.key_prefix
-    return made(_Scene(context, look, seller.name if seller is not None else "", product, plan, prefix))
+    return made(
+        _Scene(context.of(tenant), look, seller.name if seller is not None else "", product, plan, prefix)
+    )
 
 
 def _license(*, device: bool = False, firm: bool = False) -> _Write:
@@ -78,7 +81,7 @@ def _license(*, device: bool = False, firm: bool = False) -> _Write:
             renews=True,
             trial=False,
             device="Office laptop" if device else None,
-            manage_url=f"{scene.context.policy.base_url}/portal",
+            manage_url=f"{scene.context.base_url}/portal",
             hmac_key=_HMAC_KEY if firm else None,
             hmac_last_day=until.date() if firm else None,
         )
@@ -89,7 +92,7 @@ def _license(*, device: bool = False, firm: bool = False) -> _Write:
 
 def _notice(kind: NoticeKind, cause: str) -> _Write:
     def made(scene: _Scene) -> Letter:
-        now, pages = scene.context.clock.now(), scene.context.policy.base_url
+        now, pages = scene.context.clock.now(), scene.context.base_url
         told = NoticeLetter(
             kind=kind,
             seller=scene.seller,
@@ -120,7 +123,7 @@ _DETAILS: Final[dict[str, dict[str, str | int]]] = {
 
 def _portal(kind: str) -> _Write:
     def made(scene: _Scene) -> Letter:
-        letters, base = scene.context.letters, scene.context.policy.base_url
+        letters, base = scene.context.letters, scene.context.base_url
         if kind == "moved":
             return letters.address_moved(PortalLetter(scene.seller, f"{base}/portal", 0), scene.look)
         told = PortalLetter(scene.seller, f"{base}/portal/{kind}/{_MADE_UP}", 10)
@@ -129,10 +132,17 @@ def _portal(kind: str) -> _Write:
     return made
 
 
+def _invited(scene: _Scene) -> Letter:
+    url = f"{scene.context.policy.base_url}/console/setup/{_MADE_UP}"
+    return scene.context.letters.staff_invited(PortalLetter(scene.seller, url, 0), scene.look)
+
+
 def _alarm(kind: str) -> _Write:
     def made(scene: _Scene) -> Letter:
         told = {"when": scene.context.clock.now()}
-        return scene.context.letters.alarm(kind, _MADE_UP, told, scene.seller, scene.look)
+        base, of_account = scene.context.policy.base_url, kind.startswith("staff_")
+        door = f"{base}{door_of(scene.context.tenant)}" if of_account else ""
+        return scene.context.letters.alarm(kind, _MADE_UP, told, scene.seller, scene.look, door=door)
 
     return made
 
@@ -146,5 +156,6 @@ _SAMPLES: Final[dict[str, _Write]] = {
     "portal-link": _portal("link"),
     "address-link": _portal("address"),
     "address-moved": _portal("moved"),
+    "staff-invited": _invited,
     **{kind.replace("_", "-"): _alarm(kind) for kind in _ALARMS},
 }

@@ -17,7 +17,7 @@ from keywright.domain import license_key
 from keywright.domain.errors import Misconfigured
 from keywright.domain.plan import Terms
 from keywright.ports import KeyScheme
-from keywright.store import key_schemes
+from keywright.store import key_schemes, wall
 from keywright.store.engine import Database
 
 log = structlog.get_logger(__name__)
@@ -62,7 +62,8 @@ class Schemes:
 
     def learn(self, database: Database) -> None:
         """Read which schemes are in use. Another process may have brought one in a moment ago."""
-        with database.read() as connection:
+        # Of all tenants: a program says its key, and not whose it is.
+        with wall.lifted(), database.read() as connection:
             self._in_use = tuple(key_schemes.list_used(connection))
 
     def missing(self) -> list[str]:
@@ -141,6 +142,16 @@ def brought(schemes: Schemes, scheme: str, text: str) -> Key | None:
         return None
     # Of a short key five characters would be most of it.
     return Key(form, _AS_PRINTED + printed, printed[-min(_SHOWN, len(printed) // 3) :])
+
+
+def unfit(scheme: str) -> str:
+    """Why no license gets a key of this text: it is none of the scheme, or another tenant has it.
+
+    Which of the two is not told: a seller could find out by his own files which keys others have given out.
+    """
+    if scheme == EXACT:
+        return f"key must be {SHORTEST} to {LONGEST} printable characters that can be a key here"
+    return f"key is none of the scheme {scheme} that can be a key here"
 
 
 def printed(prefix: str, kept: str) -> str:

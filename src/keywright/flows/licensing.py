@@ -158,6 +158,15 @@ def settle(context: Context, asked: Asked) -> Asked:
     return msgspec.structs.replace(asked, key_hash=known or asked.key_hash, also=())
 
 
+def only_of(context: Context, asked: Asked) -> Asked:
+    """The request, where the key is one of this context's tenant; else the request with no key. One read."""
+    if asked.key_hash is None:
+        return asked
+    with context.database.read() as connection:
+        is_his = licenses.is_key_of(connection, context.tenant.id, asked.key_hash)
+    return asked if is_his else msgspec.structs.replace(asked, key_hash=None, also=())
+
+
 class Bookkeeping:
     """What is gathered here and written later: last-seen times, renewed leases, changed signals.
 

@@ -23,14 +23,14 @@ def send(context: Context, tenant: str, to: str, by: str) -> None:
     """
     server = context.policy.base_url
     text = (
-        f"This is a test of the mails of {context.master.name}.\n\n"
+        f"This is a test of the mails of {context.tenant.name}.\n\n"
         f"It was asked for in the console at {server}, and it has arrived: mails leave this server.\n"
         "Customers will see the same sender.\n"
     )
     paragraphs = "".join(f"<p>{html.escape(part)}</p>" for part in text.strip().split("\n\n"))
     mail = Mail(
         to=to,
-        subject=f"A test of the mails of {context.master.name}"[:150],
+        subject=f"A test of the mails of {context.tenant.name}"[:150],
         text=text,
         html=f'<!doctype html><html lang="en"><body>{paragraphs}</body></html>',
         message_id=announce.message_id(context, context.new_id("try")),

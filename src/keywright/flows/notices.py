@@ -128,9 +128,7 @@ def letter_of(context: Context, owed: Announcement, source: LetterSource) -> Not
     """What the letter of a notice says, of its license as it is now."""
     kind, detail = _read(owed)
     held, now = source.license, context.clock.now()
-    pages = context.policy.base_url
-    if held.tenant_id != context.master.id:
-        pages = f"{pages}/t/{source.seller_slug}"
+    pages = context.base_url
     ends = [clock for clock in (held.active_until, held.grace_until) if clock is not None]
     return NoticeLetter(
         kind=kind,

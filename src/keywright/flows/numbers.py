@@ -11,10 +11,12 @@ import msgspec
 
 from keywright.domain.revenue import Money, month_of
 from keywright.flows.context import Context
-from keywright.store import numbers, revenue
+from keywright.store import fees, numbers, revenue
+from keywright.store.fees import Got
 from keywright.store.revenue import Taken
 
 MONTHS: Final = 12
+FEES: Final = "fees"
 COUNTED_EACH_TIME: Final = 20_000
 _COUNTED_A_SECOND: Final = 10_000
 _DECEMBER: Final = 12
@@ -50,6 +52,7 @@ class Numbers(msgspec.Struct, frozen=True):
     ended: list[int]
     revenue: list[Currency]
     live: bool
+    fees: list[Currency] = []  # what the platform got of other tenants' sales
 
 
 def home(context: Context, tenant: str) -> Numbers:
@@ -57,7 +60,7 @@ def home(context: Context, tenant: str) -> Numbers:
     now = context.clock.now()
     starts = months_until(now)
     names = [month_of(start) for start in starts]
-    live = any(channel.account.live for channel in context.channels.values())
+    live = any(channel.account.live for channel in context.of(tenant).channels.values())
     with context.database.read() as connection:
         census = numbers.census(connection, tenant, now, starts)
         return Numbers(
@@ -70,6 +73,7 @@ def home(context: Context, tenant: str) -> Numbers:
             ended=census.ended,
             revenue=_by_currency(revenue.since(connection, tenant, names[0]), names, live=live),
             live=live,
+            fees=_fees(fees.since(connection, tenant, names[0]), names, live=live),
         )
 
 
@@ -104,6 +108,11 @@ def months_until(now: datetime) -> list[datetime]:
         datetime(one // _DECEMBER, one % _DECEMBER + 1, 1, tzinfo=UTC)
         for one in range(number - MONTHS + 1, number + 1)
     ]
+
+
+def _fees(got: Sequence[Got], months: Sequence[str], *, live: bool) -> list[Currency]:
+    as_taken = [Taken(FEES, one.live, one.month, one.currency, one.taken, one.given_back) for one in got]
+    return _by_currency(as_taken, months, live=live)
 
 
 def _by_currency(taken: Sequence[Taken], months: Sequence[str], *, live: bool) -> list[Currency]:

@@ -44,7 +44,7 @@ def get_order(context: Context, reference: str) -> Order:
     """What was ordered. Raises NotFound, also where the plan is gone from the catalog."""
     found = checkout.get_checkout(context, reference)
     with context.database.read() as connection:
-        offers = catalog.list_offers(connection, context.master.id, retired=True)
+        offers = catalog.list_offers(connection, context.tenant.id, retired=True)
     offer = next((one for one in offers if one.plan.id == found.plan_id), None)
     if offer is None:
         raise NotFound("The plan of this order is not known any more.")
@@ -70,7 +70,7 @@ def _url(context: Context, found: Checkout) -> str | None:
     """Where it is paid: for a machine, our own page comes first, as at the beginning."""
     if found.device_hash is None or found.url is None:
         return found.url
-    return f"{context.policy.base_url}/checkout/{found.reference}/pay"
+    return f"{context.base_url}/checkout/{found.reference}/pay"
 
 
 def _interval(offer: Offer, found: Checkout) -> str | None:
@@ -91,7 +91,7 @@ def license_file(context: Context, reference: str, claim_token: str, license_id:
     _check_claimed(context, reference, claim_token, license_id)
     found = checkout.get_checkout(context, reference)
     with context.database.read() as connection:
-        held = licenses.find(connection, context.master.id, license_id)
+        held = licenses.find(connection, context.tenant.id, license_id)
         if held is None:
             raise unknown_license()
         bound = activations.held_by(connection, [held.id]).get(held.id, {})
@@ -108,7 +108,7 @@ def license_file(context: Context, reference: str, claim_token: str, license_id:
 def send_again(context: Context, reference: str, claim_token: str, license_id: str) -> None:
     """Owe the mail with the key once more. Raises NotFound, Unauthorized."""
     _check_claimed(context, reference, claim_token, license_id)
-    operate.resend(context, context.master.id, license_id, Act("buyer"))
+    operate.resend(context, context.tenant.id, license_id, Act("buyer"))
 
 
 def _check_claimed(context: Context, reference: str, claim_token: str, license_id: str) -> None:

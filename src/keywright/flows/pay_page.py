@@ -32,8 +32,8 @@ def pay_page(context: Context, reference: str) -> PayPage:
     """What is bought, and for which machine. Raises NotFound, also for a checkout without a machine."""
     standing = checkout.status(context, reference)
     with context.database.read() as connection:
-        found = checkouts.find(connection, context.master.id, reference)
-        offers = catalog.list_offers(connection, context.master.id, retired=True)
+        found = checkouts.find(connection, context.tenant.id, reference)
+        offers = catalog.list_offers(connection, context.tenant.id, retired=True)
     offer = next((o for o in offers if found is not None and o.plan.id == found.plan_id), None)
     if found is None or found.device_hash is None or offer is None:
         raise NotFound("No checkout for a machine has this reference.")

@@ -259,7 +259,7 @@ def renew_after_all(context: Context, visitor: Visitor, license_id: str) -> None
 def payment_page(context: Context, visitor: Visitor, license_id: str) -> str:
     """The address of the provider's page for card and invoices. Raises NotFound, and as `billing.portal`."""
     _check_mine(context, visitor, license_id)
-    back = f"{context.policy.base_url}/portal/licenses"
+    back = f"{context.base_url}/portal/licenses"
     return billing.portal(context, visitor.tenant_id, license_id, _act(visitor), back).url
 
 

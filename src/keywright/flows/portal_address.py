@@ -139,7 +139,7 @@ def address_of(context: Context, owed: Announcement) -> str | None:
 
 
 def letter_of(context: Context, owed: Announcement, look: Look) -> Letter:
-    seller, base = context.master.name, context.policy.base_url
+    seller, base = context.tenant.name, context.base_url
     if owed.kind == MOVED:
         return context.letters.address_moved(PortalLetter(seller, f"{base}/portal", 0), look)
     left = owed.created_at + LINK_LIVES - context.clock.now()

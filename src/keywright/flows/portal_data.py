@@ -40,7 +40,7 @@ def export(context: Context, visitor: Visitor) -> bytes:
     with context.database.read() as connection:
         data = personal_data.export(connection, visitor.tenant_id, visitor.people)
     told = Exported(
-        FORMAT, context.master.name, context.clock.now(), visitor.email, data, dict(personal_data.WITHHELD)
+        FORMAT, context.tenant.name, context.clock.now(), visitor.email, data, dict(personal_data.WITHHELD)
     )
     return msgspec.json.format(msgspec.json.encode(told), indent=2)
 
@@ -65,6 +65,9 @@ def erase(context: Context, visitor: Visitor) -> None:
         events = sorted({*named, *personal_data.events_of(connection, bought)})
         personal_data.erase_events(connection, events, visitor.customer_id)
         personal_data.erase_purchases(connection, bought, visitor.customer_id, now)
+        personal_data.erase_provisionings(
+            connection, tenant, visitor.people, visitor.email, visitor.customer_id
+        )
         personal_data.erase_people(connection, visitor.people)
         for license_id in held:
             one = licenses.find(connection, tenant, license_id, lock=True)

@@ -59,7 +59,7 @@ def ask(context: Context, email: str, browser: str, language: str | None = None)
     typed = email.strip()
     if not is_email_address(typed):
         return
-    tenant = context.master.id
+    tenant = context.tenant.id
     with context.database.read() as connection:
         people = portal_views.find_people(connection, tenant, typed)
         if not people or not portal_views.has_license(connection, tenant, [one.id for one in people]):
@@ -68,7 +68,7 @@ def ask(context: Context, email: str, browser: str, language: str | None = None)
 
 
 def _owe_link(context: Context, customer_id: str, asked_for: str, browser: str, language: str | None) -> None:
-    tenant, now = context.master.id, context.clock.now()
+    tenant, now = context.tenant.id, context.clock.now()
     with context.database.write() as connection:
         # Locked, so that links asked for at the same moment are counted one after the other.
         address = portal_views.find_customer(connection, tenant, customer_id, lock=True)
@@ -128,8 +128,8 @@ def letter_of(context: Context, link_id: str, look: Look) -> Letter:
     left = link.expires_at - context.clock.now() if link is not None else timedelta(0)
     return context.letters.portal_link(
         PortalLetter(
-            seller=context.master.name,
-            url=f"{context.policy.base_url}/portal/link/{secret_of(context, link_id)}",
+            seller=context.tenant.name,
+            url=f"{context.base_url}/portal/link/{secret_of(context, link_id)}",
             minutes=max(1, math.ceil(left.total_seconds() / 60)),
         ),
         look,
@@ -143,13 +143,13 @@ def look_at_link(context: Context, secret: str, browser: str) -> Standing:
     """What a link is good for in this browser. Uses nothing up: mail scanners look at links, too."""
     hashed = blind(context, "link", secret)
     with context.database.read() as connection:
-        link = portal_links.find_link_by_hash(connection, context.master.id, hashed)
+        link = portal_links.find_link_by_hash(connection, context.tenant.id, hashed)
     return _standing(context, link, browser)
 
 
 def enter(context: Context, secret: str, browser: str) -> tuple[Standing, str]:
     """Use a link up. Returns what it was good for, and the secret of the session, empty when it was not."""
-    tenant, now = context.master.id, context.clock.now()
+    tenant, now = context.tenant.id, context.clock.now()
     with context.database.write() as connection:
         link = portal_links.find_link_by_hash(connection, tenant, blind(context, "link", secret))
         standing = _standing(context, link, browser)
@@ -177,7 +177,7 @@ def enter(context: Context, secret: str, browser: str) -> tuple[Standing, str]:
 
 def find_visitor(context: Context, session: str) -> Visitor | None:
     """Who holds this session, while it lasts and the address is what it was."""
-    tenant = context.master.id
+    tenant = context.tenant.id
     with context.database.read() as connection:
         hashed = blind(context, "session", session)
         found = portal_links.find_session(connection, tenant, hashed, context.clock.now())
@@ -193,7 +193,7 @@ def find_visitor(context: Context, session: str) -> Visitor | None:
 def leave(context: Context, session: str) -> None:
     """End a session."""
     with context.database.write() as connection:
-        portal_links.end_session(connection, context.master.id, blind(context, "session", session))
+        portal_links.end_session(connection, context.tenant.id, blind(context, "session", session))
 
 
 def form_check(context: Context, cookie: str) -> str:

@@ -42,7 +42,13 @@ class Asked(msgspec.Struct, frozen=True):
 
     @property
     def url(self) -> str:
-        return webhook_url(self.context.policy.base_url, self.provider)
+        return address_of(self.context, self.provider)
+
+    @property
+    def command(self) -> str:
+        """What sets this provider up for this tenant."""
+        of = self.context.tenant
+        return f"keywright provider setup {self.provider}{'' if of.is_master else f' --tenant {of.slug}'}"
 
     @property
     def less(self) -> State:
@@ -61,6 +67,37 @@ def webhook_url(base: str, provider: str) -> str:
     return f"{base.rstrip('/')}/api/webhooks/{provider}"
 
 
+def address_of(context: Context, provider: str) -> str:
+    """Where a provider delivers to the tenant of this context; empty for one without an account there yet."""
+    from keywright.flows.connecting import CONNECT_PATHS
+    from keywright.store import tenants
+
+    base = webhook_url(context.policy.base_url, provider)
+    if context.tenant.id == context.master.id:
+        return base
+    door = context.doors[provider]
+    with context.database.read() as connection:
+        accounts = tenants.accounts_of(connection, [context.tenant.id]).get(context.tenant.id, [])
+    live = door.started_with.live
+    fitting = [one for one in accounts if one.provider == provider and live in (None, one.mode == "live")]
+    if fitting and fitting[-1].connected:
+        # What happens there comes to the platform, for all accounts alike.
+        path = CONNECT_PATHS.get(provider)
+        return f"{context.policy.base_url.rstrip('/')}{path}" if path else base
+    return f"{base}/{fitting[-1].id}" if fitting else ""
+
+
+def account_address(context: Context, account: ProviderAccount) -> str:
+    """Where a provider delivers to this account."""
+    return f"{context.policy.base_url.rstrip('/')}{account_path(context, account)}"
+
+
+def account_path(context: Context, account: ProviderAccount) -> str:
+    """The path of that address."""
+    base = webhook_url("", account.provider)
+    return base if account.tenant_id == context.master.id else f"{base}/{account.id}"
+
+
 def check_provider(asked: Asked, *, secret: bool = True) -> Iterator[Line]:
     """All there is to say about one provider, the key first. Later lines are left out where they would only
     repeat an earlier one. `secret` False: leave that line to `check_secret`, after something was sold."""
@@ -76,9 +113,8 @@ def check_provider(asked: Asked, *, secret: bool = True) -> Iterator[Line]:
         yield Line(f"{asked.provider} server", "wrong", "the credentials were changed since this server "
                    "started: restart it, so that it takes the present ones.")  # fmt: skip
     if not found.secrets:
-        name = _names(asked)[1]
-        yield Line(_hook(asked), "wrong", f"no webhook is believed: set {name}, or run: keywright provider "
-                   f"setup {asked.provider}")  # fmt: skip
+        first = _or_set(asked, _names(asked)[1])
+        yield Line(_hook(asked), "wrong", f"no webhook is believed: {first}run: {asked.command}")
     elif setup is None:
         yield Line(_hook(asked), "ok", f"point {asked.provider.capitalize()} at {asked.url}")
     else:
@@ -102,18 +138,25 @@ def check_secret(asked: Asked) -> Line:
 
 
 def not_set_up(context: Context, provider: str, state: State) -> Line:
-    names = ", ".join(_names(Asked(context, provider, strict=True))[0])
-    return Line(provider, state, f"not set up: set {names}, and run: keywright provider setup {provider}")
+    asked = Asked(context, provider, strict=True)
+    names = ", ".join(_names(asked)[0])
+    first = f"set {names}, and " if context.tenant.is_master else ""
+    return Line(provider, state, f"not set up: {first}run: {asked.command}")
+
+
+def _or_set(asked: Asked, name: str) -> str:
+    """The environment's setting is a way for the master tenant alone."""
+    return f"set {name}, or " if asked.context.tenant.is_master else ""
 
 
 def account_of(context: Context, found: Credentials) -> ProviderAccount:
-    """The master tenant's account that these credentials open."""
+    """The account, of the tenant of this context, that these credentials open; made when it is new."""
     from keywright.store import tenants
 
     with context.database.write() as connection:
         return tenants.get_account(
             connection,
-            context.master.id,
+            context.tenant.id,
             found.provider,
             live=bool(found.live),
             new_id=context.new_id("pac"),
@@ -189,7 +232,7 @@ def knock(asked: Asked, greeting: Delivery) -> Line:
 def _endpoint(asked: Asked, setup: ProviderSetup) -> tuple[Endpoint | None, Line]:
     """Our endpoint at the provider, and whether it is sent what we read."""
     check = f"{asked.provider} endpoint"
-    again = f"Run: keywright provider setup {asked.provider}"
+    again = f"Run: {asked.command}"
     try:
         found = setup.list_endpoints(asked.url)
     except Unsupported as error:
@@ -224,7 +267,7 @@ def _secret(
     found = provider_evidence.gather(asked.context, account, _LOOKED_AT)
     if endpoint is not None and endpoint.secret is not None and endpoint.secret not in held.secrets:
         return Line(check, "wrong", f"{name} is not that of {endpoint.id}: every event is refused. "
-                    f"Run: keywright provider setup {asked.provider}")  # fmt: skip
+                    f"Run: {asked.command}")  # fmt: skip
     if found.wrong_mode:
         return Line(check, "wrong", "events of the other mode arrive: the endpoint was made in one mode, and "
                     f"the key is of the other. See {_names(asked)[0][0]}.")  # fmt: skip
@@ -233,8 +276,7 @@ def _secret(
     failed = _undelivered(setup, since)
     if (failed and found.believed_at is None) or (found.refused_at is not None and found.refused_at > since):
         return Line(check, "wrong", f"events are sent and not taken: {name} is likely not that of the "
-                    "endpoint. Copy it from the provider, or run: keywright provider setup "
-                    f"{asked.provider} --replace")  # fmt: skip
+                    f"endpoint. Copy it from the provider, or run: {asked.command} --replace")  # fmt: skip
     if failed:
         return Line(check, "note", f"since an event was last believed, {failed} could not be delivered, to "
                     f"us or to another endpoint of this account. If to us: see {name}.")  # fmt: skip
@@ -269,6 +311,6 @@ def _prices(asked: Asked, setup: ProviderSetup, account: ProviderAccount) -> Lin
         said = "; ".join(f"{price.external_id}: {price.differs}" for price in differing)
         return Line(check, "note", f"{said}.")
     if found.lines:
-        says = f"{len(found.mapped)} mapped, {len(found.lines)} not: keywright provider setup"
-        return Line(check, "note", f"{says} {asked.provider} shows them as lines for the catalog.")
+        says = f"{len(found.mapped)} mapped, {len(found.lines)} not: {asked.command}"
+        return Line(check, "note", f"{says} shows them as lines for the catalog.")
     return Line(check, "ok", f"{len(found.mapped)} mapped")

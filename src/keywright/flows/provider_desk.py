@@ -16,9 +16,16 @@ from keywright.flows import provider_setup
 from keywright.flows.context import Context, Door
 from keywright.flows.credentials import Credentials
 from keywright.flows.operate import Act, text_of
-from keywright.flows.provider_checks import Asked, Line, account_of, check_provider, webhook_url
+from keywright.flows.provider_checks import (
+    Asked,
+    Line,
+    account_address,
+    account_of,
+    address_of,
+    check_provider,
+)
 from keywright.flows.provider_setup import Done, Wish, setting_of
-from keywright.store import admin_views, vault_entries
+from keywright.store import admin_views, connected, vault_entries
 
 _AROUND_A_KEY: Final = " \t\r\n'\""
 _LONGEST_KEY: Final = 500
@@ -43,6 +50,7 @@ class Standing(msgspec.Struct, frozen=True):
 
     `live` None: nothing is set up. `environment`: the settings that come from there, and win. `restart`: this
     server still runs with what was there when it started. `problem`: why the credentials cannot be used.
+    `connected`: it sells through an account that the platform's keys speak for.
     """
 
     provider: str
@@ -54,6 +62,7 @@ class Standing(msgspec.Struct, frozen=True):
     webhook: str
     restart: bool = False
     problem: str = ""
+    connected: bool = False
 
 
 class Tried(msgspec.Struct, frozen=True):
@@ -64,10 +73,9 @@ class Tried(msgspec.Struct, frozen=True):
 
 
 def list_standings(context: Context, tenant: str) -> list[Standing]:
-    """Every provider that there is. Credentials are the master tenant's: others have none to look after."""
-    if tenant != context.master.id:
-        return []
-    return [_standing(context, name, door) for name, door in context.doors.items()]
+    """Every provider that there is."""
+    own = context.of(tenant)
+    return [_standing(own, name, door) for name, door in own.doors.items()]
 
 
 def try_out(context: Context, tenant: str, provider: str) -> list[Line]:
@@ -75,13 +83,14 @@ def try_out(context: Context, tenant: str, provider: str) -> list[Line]:
 
     Takes seconds: the provider is asked, and our own webhook address. Raises NotFound.
     """
-    _door(context, tenant, provider)
-    return list(check_provider(Asked(context, provider, strict=True)))
+    own = context.of(tenant)
+    _door(own, provider)
+    return list(check_provider(Asked(own, provider, strict=True)))
 
 
 def fields_of(context: Context, tenant: str, provider: str) -> list[str]:
     """What the provider's credentials are called, in the order in which they are typed. Raises NotFound."""
-    return [setting_of(kind) for kind in _door(context, tenant, provider).kinds.keys]
+    return [setting_of(kind) for kind in _door(context.of(tenant), provider).kinds.keys]
 
 
 def set_up(
@@ -94,17 +103,18 @@ def set_up(
         replace: make a new endpoint with a new secret in the place of the old.
 
     Raises:
-        NotFound: there is no such provider, or it is not this tenant's to set up.
+        NotFound: there is no such provider.
         Invalid: something else than a key was typed, or a part of the credentials is missing.
         Misconfigured: the key is wrong, revoked, or of a mode that cannot be here.
         Forbidden, ProviderUnavailable: as the provider's calls do.
     """
-    door = _door(context, tenant, provider)
+    own = context.of(tenant)
+    door = _door(own, provider)
     why = text_of("reason", act.reason)
     found = _typed(door, keys)
-    setup = door.open(found)
+    setup, account = door.open(found), account_of(own, found)
     wish = Wish(
-        url=webhook_url(context.policy.base_url, provider),
+        url=account_address(own, account),
         kinds=door.kinds,
         given=door.given[1],
         replace=replace,
@@ -112,7 +122,7 @@ def set_up(
         by=act.by,
         why=why,
     )
-    done = provider_setup.set_up(context, setup, account_of(context, found), wish)
+    done = provider_setup.set_up(own, setup, account, wish)
     return Tried(done, _warnings(door, found, typed=any(keys)))
 
 
@@ -149,7 +159,7 @@ def _warnings(door: Door, found: Credentials, *, typed: bool) -> list[str]:
 
 
 def _standing(context: Context, provider: str, door: Door) -> Standing:
-    tenant, names = context.master.id, [setting_of(kind) for kind in door.kinds.keys]
+    tenant, names = context.tenant.id, [setting_of(kind) for kind in door.kinds.keys]
     secret = setting_of(door.kinds.secret)
     with context.database.read() as connection:
         accounts = [one for one in admin_views.list_accounts(connection, tenant) if one.provider == provider]
@@ -158,6 +168,7 @@ def _standing(context: Context, provider: str, door: Door) -> Standing:
             for account in accounts
             for entry in vault_entries.list_of(connection, tenant, account.id)
         ]
+        tied = connected.find(connection, tenant, provider)
     shown = {*names, secret}
     kept = [
         Kept(setting_of(entry.kind), live, entry.created_at)
@@ -178,14 +189,15 @@ def _standing(context: Context, provider: str, door: Door) -> Standing:
         listens=bool(found.secrets),
         environment=list(dict.fromkeys(given)),
         kept=kept,
-        webhook=webhook_url(context.policy.base_url, provider),
+        webhook=address_of(context, provider),
         restart=found != door.started_with,
         problem=problem,
+        connected=tied is not None and tied.left_at is None,
     )
 
 
-def _door(context: Context, tenant: str, provider: str) -> Door:
+def _door(context: Context, provider: str) -> Door:
     door = context.doors.get(provider)
-    if door is None or tenant != context.master.id:
+    if door is None:
         raise NotFound("There is no such provider.", code="PROVIDER_UNKNOWN")
     return door

@@ -8,11 +8,12 @@ from typing import Final
 import msgspec
 
 from keywright.domain.errors import Forbidden, Invalid
+from keywright.domain.money import written
 from keywright.flows import credentials
 from keywright.flows.context import Context
 from keywright.flows.credentials import Kinds
 from keywright.ports import Endpoint, PriceSeen, ProviderSetup
-from keywright.store import audit, catalog
+from keywright.store import audit, catalog, tenants
 from keywright.store.tenants import ProviderAccount
 
 _KEYS: Final = {
@@ -224,6 +225,8 @@ def _keep(context: Context, account: ProviderAccount, secrets: dict[str, str], w
         credentials.keep(connection, context.vault, account, secrets, now)
         told = {"kinds": sorted(secrets), "live": account.live, **({"why": wish.why} if wish.why else {})}
         audit.append(connection, account.tenant_id, wish.by, "provider.set_up", account.id, told, now)
+        tenants.changed(connection)
+    context.shops.look_again()
 
 
 def compare_prices(context: Context, account: ProviderAccount, seen: Iterable[PriceSeen]) -> PriceMap:
@@ -253,7 +256,7 @@ def _of(price: PriceSeen) -> str:
 
 
 def _shown(amount: int, currency: str, interval: str | None) -> str:
-    return f"{amount} {currency}{f'/{interval}' if interval else ''}"
+    return f"{written(amount, currency)}{f'/{interval}' if interval else ''}"
 
 
 def _line(provider: str, price: PriceSeen) -> str:

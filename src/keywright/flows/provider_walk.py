@@ -30,7 +30,7 @@ def open_cheapest(context: Context, provider: str, email: str) -> Walked | None:
     The e-mail is only sent where the provider opens nothing without one. Raises as `open_checkout` does.
     """
     with context.database.read() as connection:
-        offers = catalog.list_offers(connection, context.master.id)
+        offers = catalog.list_offers(connection, context.tenant.id)
     priced = [
         (price.amount, price.id, offer, price)
         for offer in offers
@@ -48,7 +48,7 @@ def open_cheapest(context: Context, provider: str, email: str) -> Walked | None:
             raise
         opened = checkout.open_checkout(context, msgspec.structs.replace(ask, email=email))
     with context.database.read() as connection:
-        row = checkouts.find(connection, context.master.id, opened.reference)
+        row = checkouts.find(connection, context.tenant.id, opened.reference)
     session = row.session if row is not None and row.session is not None else opened.reference
     return Walked(opened.reference, session, opened.url, ask.plan)
 

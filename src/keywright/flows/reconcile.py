@@ -24,9 +24,10 @@ from keywright.flows.comparing import Came, Comparison, grouped
 from keywright.flows.context import Channel, Context
 from keywright.flows.findings import Finding
 from keywright.flows.intake import arrive, name_of, take_in
+from keywright.flows.own_changes import OwnChanges
 from keywright.flows.reconciliation_views import AccountReport, Kept, shown
 from keywright.ports import ChangePage, PaymentApi
-from keywright.store import reconciliations
+from keywright.store import reconciliations, tenants
 from keywright.store.reconciliations import Reconciliation
 
 log = structlog.get_logger(__name__)
@@ -48,12 +49,14 @@ Progress = Callable[[str, int, int | None], None]
 
 class Wish(msgspec.Struct, frozen=True, omit_defaults=True):
     """What to compare: one provider or all, from when on (None: where the last run began), and whether to
-    repair what differs. `only`: repair this one object alone, by the name that a finding has for it."""
+    repair what differs. `only`: repair this one object alone, by the name that a finding has for it.
+    `tenant`: whose accounts, by its id; None: those of whom the context serves."""
 
     provider: str | None = None
     since: datetime | None = None
     fix: bool = False
     only: str | None = None
+    tenant: str | None = None
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -61,14 +64,15 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def reconcile(context: Context, wish: Wish, progress: Progress | None = None) -> Report:
-    """Compare with every provider that is set up, one after the other.
+    """Compare with every provider that the tenant has set up, one after the other.
 
     Trouble with one provider ends its run, is told in its report, and leaves the others alone. Raises
     NotFound for a provider that is not set up, Invalid for a time to come.
     """
     reports = []
+    context = _whose(context, wish)
     for channel in _check(context, wish):
-        lock = _running.setdefault(f"{id(context)}:{channel.account.id}", threading.Lock())
+        lock = _running.setdefault(f"{id(context.database)}:{channel.account.id}", threading.Lock())
         with lock:
             reports.append(_Run(context, channel, wish, progress).run())
     return Report(reports)
@@ -76,18 +80,35 @@ def reconcile(context: Context, wish: Wish, progress: Progress | None = None) ->
 
 def enqueue(context: Context, wish: Wish) -> str:
     """Have it done in the background. Returns the id of the work. Raises NotFound, Invalid as `reconcile`."""
+    context = _whose(context, wish)
     _check(context, wish)
+    wish = msgspec.structs.replace(wish, tenant=context.tenant.id)
     with context.database.write() as connection:
         told = msgspec.json.encode(wish).decode()
         return context.followups.reconcile(connection, context.new_id("bat"), told)
 
 
 def run(context: Context, wish: str | None) -> None:
-    """In the background: what `enqueue` was told, or None, the hourly run, which repairs what it finds."""
+    """In the background: what `enqueue` was told, or None, the hourly run of every tenant, which repairs
+    what it finds."""
     if wish is not None:
         reconcile(context, msgspec.json.decode(wish, type=Wish))
-    elif any(channel.api is not None for channel in context.channels.values()):
-        reconcile(context, Wish(fix=True))
+        return
+    with context.database.read() as connection:
+        sellers = tenants.with_accounts(connection)
+    for tenant in sellers:
+        try:
+            own = context.of(tenant)
+            if any(channel.api is not None for channel in own.channels.values()):
+                reconcile(own, Wish(fix=True))
+        except sa.exc.OperationalError:
+            raise
+        except Exception as trouble:  # noqa: BLE001  # the other tenants must have their turn
+            log.warning("not_reconciled", tenant=tenant, error=name_of(trouble))
+
+
+def _whose(context: Context, wish: Wish) -> Context:
+    return context if wish.tenant is None else context.of(wish.tenant)
 
 
 def _check(context: Context, wish: Wish) -> list[Channel]:
@@ -120,6 +141,7 @@ class _Run:
         self.harmless: deque[Finding] = deque(maxlen=_SHOWN)
         self._met: set[str] = set()
         self._listed: set[str] = set()
+        self._own = OwnChanges(context, channel)
         now = context.clock.now()
         with context.database.read() as connection:
             until = reconciliations.compared_until(connection, channel.account.id)
@@ -242,7 +264,7 @@ class _Run:
         now = self.context.clock.now()
         listed = [
             Came(arrive(self.channel, change.raw, now, fetched=change.fetched), change.fetched)
-            for change in page.changes
+            for change in self._own.of(page).changes
         ]
         with self.context.database.read() as connection:
             known = reconciliations.known_events(

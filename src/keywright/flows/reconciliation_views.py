@@ -97,7 +97,7 @@ class Standing(msgspec.Struct, frozen=True):
 
 def standings(context: Context, tenant: str) -> list[Standing]:
     """Each account that is set up, by name of its provider. None for a tenant without accounts here."""
-    channels = [one for _, one in sorted(context.channels.items()) if one.account.tenant_id == tenant]
+    channels = [one for _, one in sorted(context.of(tenant).channels.items())]
     with context.database.read() as connection:
         accounts = license_views.list_accounts(connection, tenant)
         found = [

@@ -11,8 +11,10 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from weakref import WeakKeyDictionary
 
 import msgspec
+import sqlalchemy as sa
 import structlog
 
 from keywright.domain.errors import (
@@ -23,11 +25,14 @@ from keywright.domain.errors import (
     ProviderUnavailable,
     Unreadable,
 )
+from keywright.domain.facts import Refetch
 from keywright.flows import alarms
 from keywright.flows.context import Channel, Context
 from keywright.flows.fulfillment import waits_of
 from keywright.flows.intake import Arrival, answer_waiting, arrive, name_of, take_in
+from keywright.flows.own_changes import owner_of_answer
 from keywright.store import inbox, refetches
+from keywright.store.engine import Database
 from keywright.store.refetches import Due
 
 log = structlog.get_logger(__name__)
@@ -36,6 +41,7 @@ _AT_ONCE = 32
 # An answer takes some tenths of a second and an object needs two or three: this bounds the licenses of an
 # account, at ten to twenty a second. Many more would be a burst that a provider may refuse.
 _THREADS = 8
+_ACCOUNTS = 16  # at a time
 _SLOWEST = timedelta(minutes=15)
 # Providers that read from copies may not find for minutes what they have just told us of.
 _MISSES = 5
@@ -69,29 +75,33 @@ class _Desk:
         return self.closed_until
 
 
-_desks: dict[str, _Desk] = {}
+# By database and account, and gone with the database: an `id()` may soon be that of another object, which
+# would then keep a silence that is not its own.
+_desks: WeakKeyDictionary[Database, dict[str, _Desk]] = WeakKeyDictionary()
 
 
 class _Answer(msgspec.Struct, frozen=True):
-    """What came of asking for one object: arrivals, or why there are none."""
+    """What came of asking for one object: arrivals, or why there are none. `is_others`: the object is not of
+    the account that asked, but of one that is connected to it."""
 
     due: Due
     arrivals: tuple[Arrival, ...] = ()
     trouble: Exception | None = None
+    is_others: bool = False
 
 
 def run_due(context: Context) -> int:
     """Fetch what is due, of every account side by side. Returns how many objects were answered."""
-    channels = [channel for channel in context.channels.values() if _is_due(context, channel)]
+    channels = _list_due(context)
     if not channels:
         return 0
-    with ThreadPoolExecutor(len(channels), thread_name_prefix="refetching") as pool:
-        return sum(pool.map(lambda channel: _run_account(context, channel), channels))
+    with ThreadPoolExecutor(min(len(channels), _ACCOUNTS), thread_name_prefix="refetching") as pool:
+        return sum(pool.map(lambda one: _run_account(context.of(one.account.tenant_id), one), channels))
 
 
 def owe_stranded(context: Context) -> None:
     """Have somebody look at what is due, in case that nobody does: a process may have ended in between."""
-    if any(_is_due(context, channel) for channel in context.channels.values()):
+    if _list_due(context):
         with context.database.write() as connection:
             context.followups.refetch(connection, context.new_id("bat"))
 
@@ -111,8 +121,16 @@ def _run_account(context: Context, channel: Channel) -> int:
     return done
 
 
+def _list_due(context: Context) -> list[Channel]:
+    """The accounts of all tenants where something is due that can be asked for now."""
+    with context.database.read() as connection:
+        accounts = refetches.accounts_due(connection, context.clock.now())
+    found = [channel for one in accounts if (channel := context.find_channel(one)) is not None]
+    return [one for one in found if one.api is not None and _desk(context, one).is_open(context.clock.now())]
+
+
 def _desk(context: Context, channel: Channel) -> _Desk:
-    return _desks.setdefault(f"{id(context)}:{channel.account.id}", _Desk())
+    return _desks.setdefault(context.database, {}).setdefault(channel.account.id, _Desk())
 
 
 def _is_due(context: Context, channel: Channel) -> bool:
@@ -147,12 +165,16 @@ def _ask(context: Context, channel: Channel, due: Due) -> _Answer:
     if api is None:
         return _Answer(due, trouble=ProviderUnavailable("There is no key to ask with."))
     try:
-        now = context.clock.now()
-        arrivals = tuple(arrive(channel, raw, now, fetched=True) for raw in api.fetch(due.wanted))
+        now, raws = context.clock.now(), api.fetch(due.wanted)
+        owner = owner_of_answer(context, channel, raws)
+        reader = channel if owner is None else owner.channel
+        # Of one that was shredded nobody is told.
+        arrivals = () if reader is None else tuple(arrive(reader, raw, now, fetched=True) for raw in raws)
     except Exception as error:  # noqa: BLE001  # whatever it was, the other objects must have their turn
         return _Answer(due, trouble=error)
     unread = next((arrival.error for arrival in arrivals if arrival.error is not None), None)
-    return _Answer(due, arrivals, None if unread is None else Unreadable(unread))
+    trouble = None if unread is None else Unreadable(unread)
+    return _Answer(due, arrivals, trouble, is_others=owner is not None)
 
 
 def _take(context: Context, channel: Channel, answers: Sequence[_Answer]) -> None:
@@ -170,8 +192,20 @@ def _take(context: Context, channel: Channel, answers: Sequence[_Answer]) -> Non
     with context.database.write() as connection:
         # What was asked for again in the meantime is left out: the next answer settles those that wait.
         done = refetches.strike_off(connection, channel.account.id, [answer.due for answer in answers])
-        if done:
-            answer_waiting(context, connection, channel.account, waits_of(done), now)
+        others = {answer.due.wanted for answer in answers if answer.is_others}.intersection(done)
+        _disown(connection, channel, sorted(others))
+        mine = [one for one in done if one not in others]
+        if mine:
+            answer_waiting(context, connection, channel.account, waits_of(mine), now)
+
+
+def _disown(connection: sa.Connection, channel: Channel, others: Sequence[Refetch]) -> None:
+    """What had us ask for a connected account's objects came before their payment said whose they are: it is
+    noted without its body, as what comes after that."""
+    waiting = inbox.waiting_for(connection, channel.account.id, waits_of(others))
+    inbox.stop_waiting(connection, waiting)
+    noted = {"status": "ignored", "reason": "WRONG_ACCOUNT", "body": "{}"}
+    inbox.settle(connection, [{"id": id_, **noted} for id_ in waiting])
 
 
 def _wait(context: Context, channel: Channel, silent: Sequence[_Answer], desk: _Desk | None) -> None:

@@ -94,7 +94,7 @@ def _named(
     context: Context, connection: sa.Connection, plan: Plan, firm: str | None, renew_key: str
 ) -> License:
     """The license with this key. Raises Invalid, Conflict."""
-    held = find_by_key(context, connection, context.master.id, renew_key)
+    held = find_by_key(context, connection, context.tenant.id, renew_key)
     if held is None:
         raise Invalid("`renew_key` is no key of a license.", code="RENEW_KEY_UNKNOWN")
     if not _fits(held, plan, firm):
@@ -116,7 +116,7 @@ def _vouched(
 ) -> License | None:
     """The newest license that a portal session, or a token, gives the right to; None: there is none."""
     found: Sequence[License] = ()
-    tenant = context.master.id
+    tenant = context.tenant.id
     if proof.people:
         found = firms.licenses_of_customers(connection, tenant, proof.people, plan.product_id)
     elif proof.trusted and plan.terms.profile == "hmac" and firm is not None:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from keywright.domain.email_address import folded, is_email_address
 from keywright.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from keywright.domain.staff import IDLE, ROLES, is_role
-from keywright.flows import staff_factors, staff_mails, staff_sessions
+from keywright.flows import staff_factors, staff_mails, staff_sessions, tenant_seats
 from keywright.flows.context import Context
 from keywright.flows.staff_sessions import Pending, Signed, hashed
 from keywright.store import audit
@@ -58,29 +58,66 @@ def first_link(context: Context) -> str | None:
         return _new_link(context, connection, context.master.id, None)
 
 
-def create(context: Context, tenant: str, email: str, role: str, by: str) -> tuple[Staff, str]:
+def check(email: str, role: str) -> tuple[str, str]:
+    """The address as it is kept, and the role. Raises Invalid for what is none."""
+    _check_role(role)
+    return _address(email), role
+
+
+def create(
+    context: Context, tenant: str, email: str, role: str, by: str, *, why: str | None = None
+) -> tuple[Staff, str]:
     """Make an account, and the address at which the person sets it up. Made again for one who has not yet,
     and for one whose account was closed.
 
-    Raises Invalid; Conflict when there is somebody with this address.
+    Raises Invalid; Conflict when there is somebody with this address, or no license for one more.
     """
     address = _address(email)
     _check_role(role)
-    now = context.clock.now()
     with context.database.write() as connection:
         people.lock_tenant(connection, tenant)
         known = people.find_by_email(connection, tenant, address)
         if known is not None and known.ready_at is not None and known.ended_at is None:
             raise Conflict("There is somebody with this address already.", code="STAFF_KNOWN")
-        person = Staff(context.new_id("stf"), tenant, address, role, now)
-        if known is None:
-            people.insert(connection, person)
-        else:
-            # Somebody who comes back begins anew, under the id that old timelines name.
-            person = msgspec.structs.replace(known, role=role, ended_at=None, ready_at=None)
-            people.change(connection, person)
-        audit.append(connection, tenant, by, "staff.created", person.id, {"role": role}, now)
+        if known is None or known.ended_at is not None:
+            tenant_seats.check_room(context, connection, tenant)
+        person = Staff(context.new_id("stf"), tenant, address, role, context.clock.now())
+        person = _let_in(connection, known, person, by, why)
         return person, _new_link(context, connection, tenant, person.id)
+
+
+def invite_first(context: Context, connection: sa.Connection, tenant: str, email: str, by: str) -> str | None:
+    """Make the first owner of a new tenant and owe the mail that lets him in, in the caller's transaction.
+
+    Done again it brings a new link. Returns the person's id; None when he, or another owner, has set himself
+    up already: that one lets others in.
+    Nobody asks whether there is a license for him: somebody has to buy it.
+    """
+    address = _address(email)
+    people.lock_tenant(connection, tenant)
+    known = people.find_by_email(connection, tenant, address)
+    if known is not None and known.ready_at is not None and known.ended_at is None:
+        return None
+    if people.count_owners(connection, tenant):
+        return None
+    person = Staff(context.new_id("stf"), tenant, address, "owner", context.clock.now())
+    person = _let_in(connection, known, person, by, None)
+    link = _mailed_link(context, connection, person)
+    staff_mails.owe(context, connection, person, "invited", link=link)
+    return person.id
+
+
+def _let_in(connection: sa.Connection, known: Staff | None, person: Staff, by: str, why: str | None) -> Staff:
+    now = person.created_at
+    if known is None:
+        people.insert(connection, person)
+    else:
+        # Somebody who comes back begins anew, under the id that old timelines name.
+        person = msgspec.structs.replace(known, role=person.role, ended_at=None, ready_at=None)
+        people.change(connection, person)
+    told = {"role": person.role, **({"why": why} if why else {})}
+    audit.append(connection, person.tenant_id, by, "staff.created", person.id, told, now)
+    return person
 
 
 def renew_link(context: Context, tenant: str, staff_id: str, by: str) -> str:
@@ -111,6 +148,15 @@ def _new_link(context: Context, connection: sa.Connection, tenant: str, staff_id
     )
     people.insert_link(connection, link, now)
     return f"{context.policy.base_url}/console/setup/{secret}"
+
+
+def _mailed_link(context: Context, connection: sa.Connection, person: Staff) -> str:
+    """A set-up link whose secret is made from its id, so that no row has to hold it until it is sent."""
+    now, id_ = context.clock.now(), context.new_id("slk")
+    people.void_links(connection, person.tenant_id, person.id, now)
+    secret = hashed(context, "link", staff_mails.secret_of(context, id_))
+    people.insert_link(connection, Link(id_, person.tenant_id, person.id, secret, now, now + LINK_LIVES), now)
+    return id_
 
 
 # -- set-up ---------------------------------------------------------------------------------------------

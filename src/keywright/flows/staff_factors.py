@@ -125,7 +125,7 @@ def adding(context: Context, signed: Signed) -> Adding | None:
         return None
     with context.database.read() as connection:
         known = _passkeys(context, people.list_factors(connection, person.tenant_id, person.id))
-    site = staff_passkeys.site_of(context.policy.base_url)
+    site, seller = staff_passkeys.site_of(context.policy.base_url), signed.tenant.name
     question = None
     if site is not None:
         question = staff_passkeys.make_question(
@@ -133,10 +133,10 @@ def adding(context: Context, signed: Signed) -> Adding | None:
             pending.challenge,
             staff_id=person.id,
             email=person.email,
-            seller=context.master.name,
+            seller=seller,
             known=known,
         )
-    address = staff_secrets.totp_address(pending.totp, person.email, f"{context.master.name} console")
+    address = staff_secrets.totp_address(pending.totp, person.email, f"{seller} console")
     return Adding(pending.totp, address, question)
 
 

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from keywright.domain.look import Look
 from keywright.flows.context import Context
-from keywright.ports import Letter
+from keywright.flows.staff_sessions import door_of, hashed
+from keywright.ports import Letter, PortalLetter
 from keywright.store import announcements
 from keywright.store import staff as people
 from keywright.store.announcements import Announcement
@@ -17,13 +18,19 @@ from keywright.store.staff import Staff
 
 PREFIX: Final = "staff."
 
-What = Literal["set_up", "password_changed", "factor_added", "factor_removed", "codes_made", "code_used"]
+_INVITED: Final = "invited"
+What = Literal[
+    "invited", "set_up", "password_changed", "factor_added", "factor_removed", "codes_made", "code_used"
+]
 
 
-def owe(context: Context, connection: sa.Connection, person: Staff, what: What, name: str = "") -> None:
-    """Owe a mail to the person, in the caller's transaction. `name`: of the factor it is about."""
+def owe(
+    context: Context, connection: sa.Connection, person: Staff, what: What, name: str = "", *, link: str = ""
+) -> None:
+    """Owe a mail to the person, in the caller's transaction. `name`: of the factor it is about; `link`: the
+    id of the set-up link that it brings."""
     batch = context.new_id("bat")
-    detail = {"factor": name} if name else {}
+    detail = {member: value for member, value in (("factor", name), ("link", link)) if value}
     owed = Announcement(
         id=context.new_id("ann"),
         tenant_id=person.tenant_id,
@@ -46,8 +53,17 @@ def address_of(context: Context, owed: Announcement) -> str | None:
     return None if person is None else person.email
 
 
+def secret_of(context: Context, link: str) -> str:
+    """The secret of a set-up link that is mailed: made from its id with a key of ours, and stored nowhere."""
+    return hashed(context, "mailed link", link)
+
+
 def letter_of(context: Context, owed: Announcement, look: Look) -> Letter:
     detail = msgspec.json.decode(owed.detail, type=dict[str, str])
+    if owed.kind == f"{PREFIX}{_INVITED}":
+        url = f"{context.policy.base_url}/console/setup/{secret_of(context, detail['link'])}"
+        return context.letters.staff_invited(PortalLetter(context.tenant.name, url, 0), look)
     kind = f"staff_{owed.kind.removeprefix(PREFIX)}"
     told = {"when": owed.created_at, **detail}
-    return context.letters.alarm(kind, owed.subject_id, told, context.master.name, look)
+    door = f"{context.policy.base_url}{door_of(context.tenant)}"
+    return context.letters.alarm(kind, owed.subject_id, told, context.tenant.name, look, door=door)

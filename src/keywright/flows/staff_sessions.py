@@ -20,6 +20,7 @@ from keywright.store import staff as people
 from keywright.store import staff_sessions as sessions
 from keywright.store.staff import Staff
 from keywright.store.staff_sessions import Session
+from keywright.store.tenants import Tenant
 
 Stage = Literal["setup", "second", "full"]
 
@@ -50,15 +51,24 @@ class Pending(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Signed(msgspec.Struct, frozen=True):
-    """Somebody with a session."""
+    """Somebody with a session, and for whom he works."""
 
     staff: Staff
     session: Session
+    tenant: Tenant
 
     @property
     def actor(self) -> str:
         """Who acts, for timelines and the audit."""
         return f"staff {self.staff.id}"
+
+
+DOOR: Final = "/console/sign-in"
+
+
+def door_of(tenant: Tenant) -> str:
+    """Where a tenant's staff come in, even if another tenant knew somebody's address first."""
+    return DOOR if tenant.is_master else f"{DOOR}?at={tenant.slug}"
 
 
 # -- sessions -------------------------------------------------------------------------------------------
@@ -108,7 +118,7 @@ def find(context: Context, secret: str, stage: Stage = "full") -> Signed | None:
     if stage == "full" and now - session.seen_at >= _TOUCH_EVERY:
         with context.database.write() as connection:
             sessions.touch(connection, session.id, now)
-    return Signed(person, session)
+    return Signed(person, session, context.of(person.tenant_id).tenant)
 
 
 def is_proven(context: Context, signed: Signed) -> bool:

@@ -8,6 +8,7 @@ to know the password.
 from __future__ import annotations
 
 import msgspec
+import sqlalchemy as sa
 import structlog
 
 from keywright.domain.email_address import folded
@@ -36,16 +37,40 @@ class Known(msgspec.Struct, frozen=True):
 # -- password -------------------------------------------------------------------------------------------
 
 
-def look_up(context: Context, email: str, place: str) -> Known:
-    """Count the try, and find whom it is about. `place`: the caller's address. Raises TooMany."""
-    address = folded(email.strip())
-    tries = staff_sessions.tries_for(context, address, place)
+def look_up(context: Context, email: str, place: str, at: str = "") -> Known:
+    """Count the try, and find whom it is about.
+
+    Args:
+        place: the caller's address.
+        at: the slug of the tenant where the person works; empty: the master tenant, else where the address
+            is known first. One who works for several says it.
+
+    Raises TooMany.
+    """
+    address, at = folded(email.strip()), at.strip().lower()
+    tries = _tries_at(context, address, at, place)
     staff_sessions.count_try(context, tries)
     with context.database.read() as connection:
-        person = people.find_by_email(connection, context.master.id, address)
-    if person is None or person.ready_at is None or person.ended_at is not None:
+        person = people.find_anywhere(connection, address, at)
+    if person is None:
         return Known(None, _nobodys_hash(context), tries)
     return Known(person, password_hash(context, person), tries)
+
+
+def _tries_at(context: Context, address: str, at: str, place: str) -> Tries:
+    """By what was typed and not by whom it found: so a count tells nobody who works where."""
+    return staff_sessions.tries_for(context, f"{address}\n{at or context.master.slug}", place)
+
+
+def _forget_guesses(context: Context, connection: sa.Connection, signed: Signed, place: str) -> None:
+    """Those at this account alone: whoever has one of the same address elsewhere may not clear others'."""
+    person, doors = signed.staff, [signed.tenant.slug]
+    first = people.find_anywhere(connection, person.email, "")
+    if first is not None and first.id == person.id:
+        doors.append("")
+    for at in doors:
+        guessed = _tries_at(context, person.email, at, place)
+        sessions.forget_tries(connection, guessed.account, context.clock.now())
 
 
 def _nobodys_hash(context: Context) -> str:
@@ -102,8 +127,7 @@ def finish(context: Context, signed: Signed, place: str, *, code: str, answer: s
         if sessions.end(connection, person.tenant_id, session_id=signed.session.id) != 1:
             return None  # another request was faster
         staff_sessions.forget(context, connection, tries)
-        guessed = staff_sessions.tries_for(context, person.email, place)
-        sessions.forget_tries(connection, guessed.account, now)
+        _forget_guesses(context, connection, signed, place)
         if kind == "recovery":
             staff_mails.owe(context, connection, person, "code_used")
         told = {"with": kind}

@@ -22,6 +22,7 @@ from keywright.flows.context import Context
 from keywright.flows.licensing import Ask, Asked, Bookkeeping, Verdict
 from keywright.store import checkouts, licenses
 from keywright.store.checkouts import Checkout
+from keywright.store.engine import is_away
 from keywright.store.licenses import Found
 
 Over = Literal["key", "claim", "expired"]
@@ -36,12 +37,14 @@ _UNTOLD: Final = ("server_time", "cache_until", "lease", "nonce")
 class Subject(msgspec.Struct, frozen=True):
     """What a stream is about: a key, or the reference of a checkout whose claim was shown.
 
-    `ask` is the question each verdict answers; its key is empty where a claim brings it.
+    `ask` is the question each verdict answers; its key is empty where a claim brings it. `tenant`: whose
+    checkout it is.
     """
 
     ask: Ask
     asked: Asked | None = None
     reference: str | None = None
+    tenant: str = ""
 
 
 class Glimpse(msgspec.Struct, frozen=True):
@@ -73,18 +76,31 @@ def by_claim(context: Context, claim_token: str, ask: Ask, reference: str | None
     licensing.check(context, ask, fingerprint_needed=False)
     hashed = checkout.claim_hash_of(claim_token)
     with context.database.read() as connection:
-        found = checkouts.find_by_claim(connection, context.master.id, hashed)
+        found = checkouts.find_by_claim(connection, context.tenant.id, hashed)
     if found is None or not checkout.is_claim_of(context, found.reference, claim_token):
         return None
     if reference is not None and not hmac.compare_digest(reference.encode(), found.reference.encode()):
         return None
-    return Subject(ask, reference=found.reference)
+    return Subject(ask, reference=found.reference, tenant=context.tenant.id)
+
+
+def look_each(context: Context, books: Bookkeeping, subjects: Sequence[Subject]) -> list[Glimpse | Exception]:
+    """As `look`. What cannot be told to one stream is kept from no other, which may be of another tenant: the
+    key of one that is being shredded does not open. Raises where the database is away."""
+    try:
+        return list(look(context, books, subjects))
+    except Exception as error:
+        if is_away(error):
+            raise
+        if len(subjects) == 1:
+            return [error]
+    return [seen for one in subjects for seen in look_each(context, books, [one])]
 
 
 def look(context: Context, books: Bookkeeping, subjects: Sequence[Subject]) -> list[Glimpse]:
     """What there is to tell each of these streams now; licenses and checkouts are read in one query each."""
     now = context.clock.now()
-    claimed = _claims(context, [s.reference for s in subjects if s.reference is not None], now)
+    claimed = _claims(context, subjects, now)
     asked = [_asked(context, subject, claimed) for subject in subjects]
     questions = {(a.key_hash, a.fingerprint_hash) for a in asked if a is not None and a.key_hash is not None}
     found: dict[tuple[str, str | None], Found] = {}
@@ -134,16 +150,25 @@ class _Claimed(msgspec.Struct, frozen=True):
     standing: Standing
 
 
-def _claims(context: Context, references: Sequence[str], now: datetime) -> dict[str, _Claimed]:
-    if not references:
+def _claims(context: Context, subjects: Sequence[Subject], now: datetime) -> dict[str, _Claimed]:
+    """How the checkouts stand, by reference. One query for each tenant: streams of several are looked at
+    together."""
+    wanted: dict[str, set[str]] = {}
+    for one in subjects:
+        if one.reference is not None:
+            wanted.setdefault(one.tenant, set()).add(one.reference)
+    if not wanted:
         return {}
+    rows: dict[str, Checkout] = {}
     with context.database.read() as connection:
-        rows = checkouts.find_many(connection, context.master.id, sorted(set(references)))
+        for tenant, references in wanted.items():
+            rows.update(checkouts.find_many(connection, tenant, sorted(references)))
     return {
         reference: _Claimed(
             row,
             checkout.standing_of(context, row, now) if row is not None else Standing(reference, "expired"),
         )
+        for references in wanted.values()
         for reference in references
         for row in (rows.get(reference),)
     }

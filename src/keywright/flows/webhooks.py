@@ -105,7 +105,7 @@ def create(
             raise Conflict(f"There are {MOST} endpoints: delete one first.", code="WEBHOOK_ENDPOINTS_FULL")
         webhooks.insert_endpoint(connection, made)
         _audited(connection, made, "webhook_endpoint.created", act, now)
-    webhook_outbox.listeners_changed(context.database.engine)
+    webhook_outbox.listeners_changed()
     return EndpointMade(**msgspec.structs.asdict(_row(made)), secret=secret)
 
 
@@ -188,7 +188,7 @@ def delete(context: Context, tenant: str, id_: str, *, act: Act) -> None:
             raise _unknown()
         webhooks.delete_endpoint(connection, tenant, id_)
         _audited(connection, held, "webhook_endpoint.deleted", act, now)
-    webhook_outbox.listeners_changed(context.database.engine)
+    webhook_outbox.listeners_changed()
 
 
 def try_out(context: Context, tenant: str, id_: str, *, act: Act) -> Tried:
@@ -261,7 +261,7 @@ def _written(
             after = msgspec.structs.replace(after, former_sealed=None, former_until=None)
         webhooks.update_endpoint(connection, after)
         _audited(connection, after, what, act, now)
-    webhook_outbox.listeners_changed(context.database.engine)
+    webhook_outbox.listeners_changed()
     return _row(after)
 
 

@@ -17,7 +17,7 @@ from litestar import Litestar, Request, Response, route
 from litestar.di import Provide
 from litestar.types import Message, Scope
 
-from keywright.sandbox import control, paypal_app, paystack_app
+from keywright.sandbox import control, fill_control, paypal_app, paystack_app
 from keywright.sandbox.pay_page import (
     PayController,
     PortalController,
@@ -30,6 +30,7 @@ from keywright.sandbox.paypal_state import PayPalRefusal
 from keywright.sandbox.paystack_state import PaystackRefusal
 from keywright.sandbox.sandbox import Sandbox
 from keywright.sandbox.stripe_api import MAX_BODY_BYTES, ApiRequest
+from keywright.sandbox.stripe_connect_pages import AccountController, SetupController
 from keywright.sandbox.stripe_control import StripeController
 from keywright.sandbox.stripe_errors import StripeRefusal
 
@@ -85,8 +86,11 @@ def create_app(sandbox: Sandbox) -> Litestar:
             for sender in sandbox.dispatchers:
                 await sender.stop()
 
-    async def catch_up(_: Request[Any, Any, Any]) -> None:
-        sandbox.catch_up()
+    async def begin(request: Request[Any, Any, Any]) -> Response[Any] | None:
+        refused = fill_control.refusal(sandbox, request.url.path)
+        if refused is None:
+            sandbox.catch_up()
+        return refused
 
     async def date(message: Message, _: Scope) -> None:
         # The time of the sandbox, not of the machine: what is fetched is dated by it.
@@ -99,7 +103,10 @@ def create_app(sandbox: Sandbox) -> Litestar:
         route_handlers=[
             stripe_call,
             control.ControlController,
+            fill_control.FillController,
             StripeController,
+            AccountController,
+            SetupController,
             *paystack_app.HANDLERS,
             *paypal_app.HANDLERS,
             PayController,
@@ -114,7 +121,7 @@ def create_app(sandbox: Sandbox) -> Litestar:
             PaystackRefusal: paystack_app.refused,
             PayPalRefusal: paypal_app.refused,
         },
-        before_request=catch_up,
+        before_request=begin,
         before_send=[date],
         lifespan=[living],
         openapi_config=None,
@@ -172,6 +179,7 @@ def serve(
         if app_url:
             doors = f"{app_url.rstrip('/')}/api/webhooks"
             sandbox.register_webhook(f"{doors}/stripe", webhook_secret)
+            sandbox.register_webhook(f"{doors}/stripe/connect", webhook_secret, connect=True)
             sandbox.paystack.register_webhook(f"{doors}/paystack")
             sandbox.paypal.register_webhook(f"{doors}/paypal")
         _server(create_app(sandbox)).run(sockets=[listener])

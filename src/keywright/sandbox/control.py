@@ -31,11 +31,12 @@ Answer = dict[str, Any]
 
 
 class WebhookWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where events go and what signs them; `events` None means all."""
+    """Where events go and what signs them; `events` None means all; `connect`: of connected accounts."""
 
     url: str
     secret: str
     events: list[str] | None = None
+    connect: bool = False
 
 
 class AdvanceWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -104,7 +105,8 @@ class ControlController(Controller):
     @post("/webhook", status_code=200)
     async def set_webhook(self, data: JSONBody[WebhookWish], sandbox: Box) -> Answer:
         """Deliver events to this address with this secret."""
-        return {"endpoint": sandbox.register_webhook(data.url, data.secret, data.events)}
+        made = sandbox.register_webhook(data.url, data.secret, data.events, connect=data.connect)
+        return {"endpoint": made}
 
     @post("/clock/advance", status_code=200)
     async def advance(self, data: JSONBody[AdvanceWish], sandbox: Box) -> Answer:
@@ -168,7 +170,7 @@ class ControlController(Controller):
     @post("/stripe/pay", status_code=200)
     async def pay(self, data: JSONBody[PayWish], sandbox: Box) -> Answer:
         """Do what the pay page does."""
-        state = sandbox.state
+        state = sandbox.world_with("checkout.session", data.session)
         card = (
             checkout.bank_account(state)
             if data.method == "bank_debit"
@@ -195,26 +197,29 @@ class ControlController(Controller):
     async def set_card(self, customer_id: FromPath[str], data: JSONBody[CardWish], sandbox: Box) -> Answer:
         """From now on the customer's card pays, or declines."""
         decline = GENERIC_DECLINE if data.behavior == "declines" else None
-        sandbox.state.set_card_behavior(customer_id, decline)
+        sandbox.world_with("customer", customer_id).set_card_behavior(customer_id, decline)
         return {"customer": customer_id, "behavior": data.behavior}
 
     @post("/stripe/invoices/{invoice_id:str}/retry", status_code=200)
     async def retry(self, invoice_id: FromPath[str], sandbox: Box) -> Answer:
         """Try to collect an open invoice now."""
-        invoice = invoices.open_invoice(sandbox.state, invoice_id)
-        paid = agenda.settle(sandbox.state, invoice)
+        state = sandbox.world_with("invoice", invoice_id)
+        invoice = invoices.open_invoice(state, invoice_id)
+        paid = agenda.settle(state, invoice)
         return {"invoice": invoice_id, "paid": paid, "status": invoice["status"]}
 
     @post("/stripe/sessions/{session_id:str}/settle", status_code=200)
     async def settle(self, session_id: FromPath[str], data: JSONBody[SettleWish], sandbox: Box) -> Answer:
         """The bank debit behind a session arrives, or comes back."""
-        session = checkout.settle(sandbox.state, session_id, succeeded=data.outcome == "succeeded")
+        state = sandbox.world_with("checkout.session", session_id)
+        session = checkout.settle(state, session_id, succeeded=data.outcome == "succeeded")
         return {"session": session_id, "payment_status": session["payment_status"]}
 
     @post("/stripe/refunds/{refund_id:str}/fail", status_code=200)
     async def fail_refund(self, refund_id: FromPath[str], sandbox: Box) -> Answer:
         """The buyer's bank sends a refund back."""
-        return {"refund": refund_id, "status": payments.fail_refund(sandbox.state, refund_id)["status"]}
+        failed = payments.fail_refund(sandbox.world_with("refund", refund_id), refund_id)
+        return {"refund": refund_id, "status": failed["status"]}
 
 
 def _switches(sandbox: Sandbox) -> Answer:

@@ -89,12 +89,13 @@ class PayController(Controller):
     @get("/")
     async def show(self, session_id: FromPath[str], sandbox: Box) -> Response[str]:
         """The order and the form."""
-        return _pay_page(sandbox.state, sandbox.state.get("checkout.session", session_id))
+        state = sandbox.world_with("checkout.session", session_id)
+        return _pay_page(state, state.get("checkout.session", session_id))
 
     @post("/", status_code=200)
     async def submit(self, session_id: FromPath[str], request: Web, sandbox: Box) -> Response[Any]:
         """Pay, decline, or go on to 3-D Secure."""
-        state = sandbox.state
+        state = sandbox.world_with("checkout.session", session_id)
         session = state.get("checkout.session", session_id)
         form = dict(await request.form())
         if session["status"] != "open":
@@ -115,16 +116,17 @@ class PayController(Controller):
     @get("/authenticate")
     async def ask(self, session_id: FromPath[str], sandbox: Box) -> Response[str]:
         """The bank's question."""
-        session = sandbox.state.get("checkout.session", session_id)
-        waiting = sandbox.state.terms[session_id].waiting
+        state = sandbox.world_with("checkout.session", session_id)
+        session = state.get("checkout.session", session_id)
+        waiting = state.terms[session_id].waiting
         if session["status"] != "open" or waiting is None:
-            return _pay_page(sandbox.state, session)
+            return _pay_page(state, session)
         return page("authenticate.html", session=session, card=waiting.card, leads_to=session["success_url"])
 
     @post("/authenticate", status_code=200)
     async def answer(self, session_id: FromPath[str], request: Web, sandbox: Box) -> Response[Any]:
         """The buyer's answer."""
-        state = sandbox.state
+        state = sandbox.world_with("checkout.session", session_id)
         session = state.get("checkout.session", session_id)
         waiting = state.terms[session_id].waiting
         if session["status"] != "open" or waiting is None:
@@ -200,12 +202,12 @@ class PortalController(Controller):
     @get("/")
     async def show(self, session_id: FromPath[str], sandbox: Box) -> Response[str]:
         """The customer's subscriptions."""
-        return _portal_page(sandbox.state, session_id)
+        return _portal_page(sandbox.world_with("billing_portal.session", session_id), session_id)
 
     @post("/", status_code=200)
     async def submit(self, session_id: FromPath[str], request: Web, sandbox: Box) -> Response[Any]:
         """Do what was asked and show the result."""
-        state = sandbox.state
+        state = sandbox.world_with("billing_portal.session", session_id)
         form = dict(await request.form())
         portal = state.get("billing_portal.session", session_id)
         subscription = state.get("subscription", _field(form, "subscription"))
@@ -248,14 +250,18 @@ def _portal_page(state: StripeState, session_id: str, problem: str | None = None
 @get("/i/{invoice_id:str}")
 async def hosted_invoice(invoice_id: FromPath[str], sandbox: Box) -> Response[str]:
     """An invoice to look at (`hosted_invoice_url`)."""
-    return page("invoice.html", invoice=sandbox.state.get("invoice", invoice_id))
+    state = sandbox.world_with("invoice", invoice_id)
+    return page("invoice.html", invoice=state.get("invoice", invoice_id))
 
 
 @get("/")
 async def index(sandbox: Box) -> Response[str]:
     """What there is: the newest sessions, customers, subscriptions and deliveries."""
     state = sandbox.state
-    newest = {kind: state.every(kind)[::-1][:25] for kind in ("checkout.session", "customer", "subscription")}
+    kinds = ("checkout.session", "customer", "subscription")
+    newest = {
+        kind: [one for world in state.worlds() for one in world.every(kind)][::-1][:25] for kind in kinds
+    }
     return page(
         "index.html",
         now=sandbox.clock.now(),

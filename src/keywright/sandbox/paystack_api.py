@@ -12,6 +12,7 @@ import msgspec
 
 from keywright.sandbox import paystack_flow as flow
 from keywright.sandbox import paystack_shapes as shapes
+from keywright.sandbox import paystack_split as split
 from keywright.sandbox.paystack_state import Obj, PaystackRefusal, PaystackState, seconds
 
 _MOST_A_PAGE: Final = 100
@@ -176,6 +177,14 @@ def _resolve(state: PaystackState, asked: Asked) -> tuple[str, Any]:
     return "Dispute successfully resolved", made
 
 
+def _make_subaccount(state: PaystackState, asked: Asked) -> tuple[str, Any]:
+    return "Subaccount created", split.new_subaccount(state, asked.body)
+
+
+def _change_subaccount(state: PaystackState, asked: Asked) -> tuple[str, Any]:
+    return "Subaccount updated", split.change_subaccount(state, asked.names[0], asked.body)
+
+
 def _list(kind: str, message: str) -> Handler:
     return lambda state, asked: (message, _page(state.every(kind)[::-1], asked))
 
@@ -229,6 +238,10 @@ ROUTES: Final[tuple[tuple[str, re.Pattern[str], Handler], ...]] = tuple(
         ("GET", f"/transaction/verify/{_NAME}", _verify),
         ("GET", "/transaction", _transactions),
         ("GET", f"/transaction/{_NAME}", _transaction),
+        ("POST", "/subaccount", _make_subaccount),
+        ("GET", "/subaccount", _list("subaccount", "Subaccounts retrieved")),
+        ("GET", f"/subaccount/{_NAME}", _get("subaccount", "Subaccount retrieved")),
+        ("PUT", f"/subaccount/{_NAME}", _change_subaccount),
         ("POST", "/plan", _make_plan),
         ("GET", "/plan", _list("plan", "Plans retrieved")),
         ("GET", f"/plan/{_NAME}", _get("plan", "Plan retrieved")),

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from keywright.sandbox import paystack_shapes as shapes
+from keywright.sandbox import paystack_split
 from keywright.sandbox.paystack_state import Obj, PaystackRefusal, PaystackState, Terms, iso, seconds
 from keywright.sandbox.periods import shifted
 
@@ -29,6 +30,9 @@ class Start(msgspec.Struct, frozen=True):
     plan: str | None = None
     invoice_limit: int = 0
     metadata: Any = None
+    subaccount: str | None = None
+    transaction_charge: int | str | None = None
+    bearer: str = "account"
 
 
 # -- payments -----------------------------------------------------------------------------------------
@@ -52,6 +56,8 @@ def initialize(state: PaystackState, start: Start) -> Terms:
     told = start.metadata if start.metadata is not None else ""
     transaction = shapes.new_transaction(state, reference, price, currency, customer, told)
     transaction["plan"] = start.plan
+    if start.subaccount is not None:
+        paystack_split.begin(state, transaction, start.subaccount, start.transaction_charge, start.bearer)
     terms = Terms(
         access_code=state.code(),
         email=start.email,
@@ -112,6 +118,7 @@ def _succeed(state: PaystackState, transaction: Obj) -> None:
         "fees": transaction["amount"] * 15 // 1000,
         "authorization": shapes.authorization(state),
     }
+    paystack_split.settle(state, transaction)
 
 
 # -- subscriptions ------------------------------------------------------------------------------------
@@ -123,6 +130,8 @@ def _begin(state: PaystackState, reference: str) -> None:
     next_at = next_payment(state.now(), plan["interval"])
     subscription = shapes.new_subscription(state, transaction, plan, next_at)
     subscription["invoice_limit"] = state.terms[reference].invoice_limit
+    if (split := state.splits.get(reference)) is not None:
+        state.splits[subscription["subscription_code"]] = split
     state.emit("subscription.create", shapes.announced(subscription))
     _plan_ahead(state, subscription, next_at)
 
@@ -197,6 +206,7 @@ def _charge(state: PaystackState, subscription: Obj) -> Obj:
         {"invoice_action": "update"},
     )
     transaction["plan"] = subscription["plan"]["plan_code"]
+    paystack_split.renew(state, transaction, subscription)
     if customer["customer_code"] in state.declining:
         transaction |= {"status": "failed", "gateway_response": "Insufficient Funds"}
     else:

@@ -60,6 +60,14 @@ class Terms(msgspec.Struct):
     invoice_limit: int = 0
 
 
+class Split(msgspec.Struct, frozen=True):
+    """With whom a payment is split. `charge`: what the platform keeps, else the subaccount's percentage."""
+
+    subaccount: str
+    charge: int | None
+    bearer: str
+
+
 class PaystackState:
     """All objects by kind, in order of creation, and the agenda of what is due later."""
 
@@ -70,6 +78,7 @@ class PaystackState:
         self.endpoint_secrets: dict[str, str] = {}
         self.undelivered: set[str] = set()
         self.terms: dict[str, Terms] = {}  # by reference
+        self.splits: dict[str, Split] = {}  # by reference, and by subscription for its renewals
         self.declining: set[str] = set()  # customers whose card does not pay
         self.email_tokens: dict[str, str] = {}  # by subscription
         self.resumes: dict[str, str] = {}  # by subscription: when it would have been paid for next

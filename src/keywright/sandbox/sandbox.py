@@ -13,7 +13,9 @@ from keywright.sandbox import stripe_endpoints as endpoints
 from keywright.sandbox.clock import CLOCK_FILE_NAME, TurnableClock
 from keywright.sandbox.paypal import PayPalStandIn
 from keywright.sandbox.paystack import PaystackStandIn
+from keywright.sandbox.rate_limits import RateLimits
 from keywright.sandbox.stripe_api import StripeApi
+from keywright.sandbox.stripe_shapes import Obj
 from keywright.sandbox.stripe_state import Ids, StripeState
 from keywright.sandbox.webhooks import Dispatcher
 
@@ -30,9 +32,10 @@ class Sandbox:
         self.clock = TurnableClock(data_dir / CLOCK_FILE_NAME)
         self.state = StripeState(clock=self.clock, ids=Ids(os.urandom), base_url=base_url)
         self.api = StripeApi(self.state, api_key=api_key)
+        self.limits = RateLimits()
         # Not for secrets: it only mixes the order of deliveries.
         chance = random.Random(seed)  # noqa: S311 - see above
-        self.dispatcher = Dispatcher(self.state, chance=chance)
+        self.dispatcher = Dispatcher(self.state, chance=chance, fits=self._goes_to)
         self.paystack = PaystackStandIn(clock=self.clock, base_url=base_url, chance=chance)
         self.paypal = PayPalStandIn(clock=self.clock, base_url=base_url, data_dir=data_dir, chance=chance)
 
@@ -57,8 +60,9 @@ class Sandbox:
 
     def count_events(self) -> int:
         """How many events there were so far."""
-        states = (self.state, self.paystack.state, self.paypal.state)
-        return sum(len(state.every("event")) for state in states)
+        at_stripe = sum(len(world.every("event")) for world in self.state.worlds())
+        elsewhere = (self.paystack.state, self.paypal.state)
+        return at_stripe + sum(len(state.every("event")) for state in elsewhere)
 
     def catch_up(self) -> None:
         """Let everything happen that time has brought due."""
@@ -66,10 +70,21 @@ class Sandbox:
         self.paystack.catch_up()
         self.paypal.catch_up()
 
-    def register_webhook(self, url: str, secret: str, kinds: list[str] | None = None) -> str:
+    def _goes_to(self, endpoint: Obj, event: Obj) -> bool:
+        """A connected account's events go to Connect endpoints, and to no other."""
+        return (endpoint["id"] in self.state.connect_endpoints) == ("account" in event)
+
+    def world_with(self, kind: str, object_id: str) -> StripeState:
+        """The world at Stripe that has an object: the platform's, when none has it."""
+        return next((world for world in self.state.worlds() if world.find(kind, object_id)), self.state)
+
+    def register_webhook(
+        self, url: str, secret: str, kinds: list[str] | None = None, *, connect: bool = False
+    ) -> str:
         """Deliver events to `url`, signed with `secret`; a url that is known gets the new secret.
 
-        Returns the endpoint's id. `kinds` are event types; None means all.
+        Returns the endpoint's id. `kinds` are event types; None means all. `connect`: those of connected
+        accounts.
         """
         for endpoint in self.state.every("webhook_endpoint"):
             if endpoint["url"] == url:
@@ -77,7 +92,8 @@ class Sandbox:
                 endpoint["enabled_events"] = kinds or ["*"]
                 known: str = endpoint["id"]
                 return known
-        endpoint_id: str = endpoints.register(self.state, url, secret, kinds or ["*"])["id"]
+        made = endpoints.register(self.state, url, secret, kinds or ["*"], connect=connect)
+        endpoint_id: str = made["id"]
         return endpoint_id
 
     def advance(self, seconds: float) -> None:

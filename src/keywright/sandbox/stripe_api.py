@@ -15,6 +15,7 @@ from copy import deepcopy
 import msgspec
 
 from keywright.sandbox import stripe_agenda as agenda
+from keywright.sandbox import stripe_connect as connect
 from keywright.sandbox.stripe_errors import StripeRefusal
 from keywright.sandbox.stripe_forms import Params, check, parse
 from keywright.sandbox.stripe_pages import expand
@@ -73,11 +74,14 @@ class StripeApi:
         except StripeRefusal as refusal:
             return _answer(refusal.status, refusal.body(request_id), request_id)
         finally:
-            self._state.request = RequestMark()
+            for world in self._state.worlds():
+                world.request = RequestMark()
 
     def _served(self, request: ApiRequest, request_id: str) -> ApiAnswer:
         self._authenticate(request.headers)
         self.catch_up()
+        state = self._world(request.headers)
+        state.request = self._state.request
         route, ids = _find(request)
         try:
             encoded = request.body.decode() if request.method == "POST" else request.query
@@ -85,14 +89,26 @@ class StripeApi:
             raise StripeRefusal("Request body must be UTF-8.") from None
         key = request.headers.get("idempotency-key") if request.method == "POST" else None
         if key is None:
-            return _answer(200, self._called(route, ids, parse(encoded)), request_id)
-        return self._once(key, request, lambda: self._called(route, ids, parse(encoded)), request_id)
+            return _answer(200, self._called(state, route, ids, parse(encoded)), request_id)
+        # Keys are remembered for each account.
+        return self._once(
+            f"{state.account_id} {key}",
+            request,
+            lambda: self._called(state, route, ids, parse(encoded)),
+            request_id,
+        )
+
+    def _world(self, headers: Mapping[str, str]) -> StripeState:
+        """Whose objects are meant: the platform's, or those of the connected account that the call names."""
+        named = headers.get("stripe-account", "")
+        return connect.world_of(self._state, named) if named else self._state
 
     def catch_up(self) -> None:
         """Let everything happen that real time has brought due."""
-        mark, self._state.request = self._state.request, RequestMark()
-        agenda.run_until(self._state, self._state.now())
-        self._state.request = mark
+        for world in self._state.worlds():
+            mark, world.request = world.request, RequestMark()
+            agenda.run_until(world, world.now())
+            world.request = mark
 
     def _authenticate(self, headers: Mapping[str, str]) -> None:
         scheme, _, value = headers.get("authorization", "").partition(" ")
@@ -109,33 +125,27 @@ class StripeApi:
             )
         if not hmac.compare_digest(value.encode(), self._api_key.encode()):
             raise StripeRefusal(f"Invalid API Key provided: {value[:8]}****", status=401)
-        if headers.get("stripe-account"):
-            raise StripeRefusal(
-                "The provided key does not have access to this account (or that account does not exist).",
-                status=403,
-                code="account_invalid",
-            )
         version = headers.get("stripe-version", API_VERSION)
         if version != API_VERSION:
             raise StripeRefusal(f"The sandbox speaks {API_VERSION} and no other version.")
 
-    def _called(self, route: Route, ids: list[str], params: Params) -> Obj:
+    def _called(self, state: StripeState, route: Route, ids: list[str], params: Params) -> Obj:
         check(params, route.spec)
-        answered = route.handler(self._state, ids, params)
+        answered = route.handler(state, ids, params)
         # What falls due in this very second happens before the answer is written.
         self.catch_up()
         answered = deepcopy(answered)
         if params.get("expand"):
-            expand(self._state, answered, params["expand"])
+            expand(state, answered, params["expand"])
         return answered
 
     def _once(self, key: str, request: ApiRequest, call: _Call, request_id: str) -> ApiAnswer:
-        if len(key) > 255:
+        if len(key.partition(" ")[2]) > 255:
             raise StripeRefusal("Idempotency keys have up to 255 characters.", kind="idempotency_error")
         fingerprint = hashlib.sha256(b"\0".join((request.path.encode(), request.body))).digest()
         known = self._remembered.get(key)
         if known is not None and known.until > self._state.now():
-            return _repeated(known, fingerprint, key)
+            return _repeated(known, fingerprint, key.partition(" ")[2])
         try:
             answer = _answer(200, call(), request_id)
         except StripeRefusal as refusal:

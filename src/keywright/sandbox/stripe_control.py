@@ -12,6 +12,7 @@ from litestar.params import FromPath, JSONBody
 from keywright.sandbox import stripe_disputes as disputes
 from keywright.sandbox.guards import json_only
 from keywright.sandbox.sandbox import Sandbox
+from keywright.sandbox.stripe_state import StripeState
 
 Box = NamedDependency[Sandbox]
 Answer = dict[str, Any]
@@ -53,21 +54,24 @@ class StripeController(Controller):
     @post("/charges/{name:str}/dispute", status_code=200)
     async def dispute(self, name: FromPath[str], data: JSONBody[DisputeWish], sandbox: Box) -> Answer:
         """The buyer's bank contests a charge."""
-        charge_id = _charge(sandbox, name)
-        opened = disputes.open_dispute(sandbox.state, charge_id, inquiry=data.inquiry, amount=data.amount)
+        state, charge_id = _charge(sandbox, name)
+        opened = disputes.open_dispute(state, charge_id, inquiry=data.inquiry, amount=data.amount)
         return {"dispute": opened["id"], "status": opened["status"]}
 
     @post("/charges/{name:str}/fraud-warning", status_code=200)
     async def warn(self, name: FromPath[str], data: JSONBody[NoWish], sandbox: Box) -> Answer:  # noqa: ARG002  # the body must be JSON
         """The card's network suspects fraud."""
-        return {"warning": disputes.warn_of_fraud(sandbox.state, _charge(sandbox, name))["id"]}
+        return {"warning": disputes.warn_of_fraud(*_charge(sandbox, name))["id"]}
 
     @post("/disputes/{dispute_id:str}", status_code=200)
     async def move(self, dispute_id: FromPath[str], data: JSONBody[MoveWish], sandbox: Box) -> Answer:
         """A dispute goes on, or ends."""
         change = disputes.close if data.status in disputes.OUTCOMES else disputes.move
-        return {"dispute": dispute_id, "status": change(sandbox.state, dispute_id, data.status)["status"]}
+        state = sandbox.world_with("dispute", dispute_id)
+        return {"dispute": dispute_id, "status": change(state, dispute_id, data.status)["status"]}
 
 
-def _charge(sandbox: Sandbox, name: str) -> str:
-    return disputes.charge_of(sandbox.state, name) if name.startswith("pi_") else name
+def _charge(sandbox: Sandbox, name: str) -> tuple[StripeState, str]:
+    by_intent = name.startswith("pi_")
+    state = sandbox.world_with("payment_intent" if by_intent else "charge", name)
+    return state, disputes.charge_of(state, name) if by_intent else name

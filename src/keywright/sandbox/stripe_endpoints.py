@@ -33,21 +33,27 @@ def create(state: StripeState, params: Params) -> Obj:
         raise StripeRefusal(
             f"The sandbox renders events in {shapes.API_VERSION} and no other version.", param="api_version"
         )
-    if flag(params, "connect"):
-        raise StripeRefusal("The sandbox has no connected accounts.", param="connect")
     return register(
         state,
         url,
         state.ids.secret("whsec"),
         kinds,
+        connect=flag(params, "connect"),
         description=text(params, "description"),
         metadata=metadata(params),
     )
 
 
-def register(state: StripeState, url: str, secret: str, kinds: list[str], **given: object) -> Obj:
-    """Keep an endpoint with a known secret; returns it with the secret in it."""
+def register(
+    state: StripeState, url: str, secret: str, kinds: list[str], *, connect: bool = False, **given: object
+) -> Obj:
+    """Keep an endpoint with a known secret; returns it with the secret in it.
+
+    `connect`: it gets the events of connected accounts, and none of the platform's own.
+    """
     endpoint = shapes.webhook_endpoint(state.ids.new("we"), state.now(), url, kinds, **given)
+    if connect:
+        state.connect_endpoints.add(endpoint["id"])
     state.add(endpoint)
     state.endpoint_secrets[endpoint["id"]] = secret
     return {**endpoint, "secret": secret}
@@ -83,6 +89,7 @@ def delete(state: StripeState, endpoint_id: str) -> Obj:
     state.get("webhook_endpoint", endpoint_id)
     state.drop("webhook_endpoint", endpoint_id)
     state.endpoint_secrets.pop(endpoint_id, None)
+    state.connect_endpoints.discard(endpoint_id)
     return {"id": endpoint_id, "object": "webhook_endpoint", "deleted": True}
 
 

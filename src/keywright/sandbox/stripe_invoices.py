@@ -7,6 +7,7 @@ from copy import deepcopy
 import msgspec
 
 from keywright.sandbox import stripe_billing_shapes as shapes
+from keywright.sandbox import stripe_connect as connect
 from keywright.sandbox import stripe_payments as payments
 from keywright.sandbox.cards import GENERIC_DECLINE, Card, Decline
 from keywright.sandbox.stripe_errors import StripeRefusal
@@ -140,13 +141,17 @@ def intent_for(state: StripeState, invoice: Obj, known: Obj | None = None) -> Ob
         state, invoice["amount_due"], invoice["currency"], invoice["customer"], {}
     )
     intent["customer"] = invoice["customer"]
+    owner = state.find("subscription", invoice["parent"]["subscription_details"]["subscription"])
+    if owner is not None:
+        fee = connect.part_of(intent["amount"], owner["application_fee_percent"])
+        intent["application_fee_amount"] = fee
     state.add(shapes.invoice_payment(state.ids.new("inpay"), state.now(), invoice, intent["id"]))
     return intent
 
 
 def payments_of(state: StripeState, invoice_id: str) -> list[Obj]:
     """The invoice's payments, oldest first."""
-    return [each for each in state.every("invoice_payment") if each["invoice"] == invoice_id]
+    return state.owned("invoice_payment", invoice_id)
 
 
 def collect(state: StripeState, invoice: Obj, *, known: Obj | None = None) -> Decline | None:

@@ -56,10 +56,16 @@ SESSION_CREATE: Spec = {
     "locale": None,
     "metadata": None,
     "mode": None,
-    "payment_intent_data": {"description": None, "metadata": None, "receipt_email": None},
+    "payment_intent_data": {
+        "application_fee_amount": None,
+        "description": None,
+        "metadata": None,
+        "receipt_email": None,
+    },
     "payment_method_collection": None,
     "submit_type": None,
     "subscription_data": {
+        "application_fee_percent": None,
         "billing_mode": {"type": None},
         "description": None,
         "metadata": None,
@@ -135,6 +141,7 @@ COUPON_CREATE: Spec = {
 }
 
 SUBSCRIPTION_CREATE: Spec = {
+    "application_fee_percent": None,
     "billing_mode": {"type": None},
     "customer": None,
     "description": None,
@@ -145,6 +152,7 @@ SUBSCRIPTION_CREATE: Spec = {
     "trial_period_days": None,
 }
 SUBSCRIPTION_UPDATE: Spec = {
+    "application_fee_percent": None,
     "cancel_at": None,
     "cancel_at_period_end": None,
     "cancellation_details": _CANCELLATION,
@@ -194,9 +202,36 @@ REFUND_CREATE: Spec = {
     "metadata": None,
     "payment_intent": None,
     "reason": None,
+    "refund_application_fee": None,
 }
 REFUND_LIST: Spec = {**CREATED, "charge": None, "payment_intent": None}
 EVENT_LIST: Spec = {**CREATED, "delivery_success": None, "type": None, "types": None}
+
+_CONTROLLER: Spec = {
+    "fees": {"payer": None},
+    "losses": {"payments": None},
+    "requirement_collection": None,
+    "stripe_dashboard": {"type": None},
+}
+ACCOUNT_CREATE: Spec = {
+    "business_type": None,
+    "controller": _CONTROLLER,
+    "country": None,
+    "email": None,
+    "expand": None,
+    "metadata": None,
+    "type": None,
+}
+ACCOUNT_LINK_CREATE: Spec = {
+    "account": None,
+    "collection_options": {"fields": None},
+    "expand": None,
+    "refresh_url": None,
+    "return_url": None,
+    "type": None,
+}
+FEE_LIST: Spec = {**CREATED, "charge": None}
+FEE_REFUND_CREATE: Spec = {"amount": None, "expand": None, "metadata": None}
 
 PORTAL_CREATE: Spec = {
     "configuration": None,

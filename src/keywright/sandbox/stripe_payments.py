@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from keywright.sandbox import stripe_billing_shapes as shapes
+from keywright.sandbox import stripe_connect as connect
 from keywright.sandbox.cards import Card, Decline
 from keywright.sandbox.stripe_errors import StripeRefusal, needed
-from keywright.sandbox.stripe_forms import Params, choice, integer, metadata, text
+from keywright.sandbox.stripe_forms import Params, choice, flag, integer, metadata, text
 from keywright.sandbox.stripe_shapes import Obj
 from keywright.sandbox.stripe_state import StripeState
 
@@ -22,6 +23,7 @@ def new_intent(state: StripeState, amount: int, currency: str, customer_id: str 
         currency,
         customer=customer_id,
         client_secret=state.ids.secret(f"{intent_id}_secret"),
+        application_fee_amount=data.get("fee"),
         metadata=dict(data.get("metadata", {})),
         description=data.get("description"),
         receipt_email=data.get("receipt_email"),
@@ -34,6 +36,8 @@ def new_intent(state: StripeState, amount: int, currency: str, customer_id: str 
 def succeed(state: StripeState, intent: Obj, card: Card) -> Obj:
     """The payment goes through: `charge.succeeded`, `payment_intent.succeeded`. Returns the charge."""
     charge = state.add(shapes.charge(state.ids.new("ch"), state.now(), intent, card))
+    charge["application_fee_amount"] = intent["application_fee_amount"]
+    connect.take(state, charge)
     intent |= {
         "amount_received": intent["amount"],
         "last_payment_error": None,
@@ -111,8 +115,15 @@ def create_refund(state: StripeState, params: Params) -> Obj:
     refund = shapes.refund(
         state.ids.new("re"), state.now(), charge, amount, reason=reason, metadata=metadata(params)
     )
+    gives_fee = flag(params, "refund_application_fee")
+    if gives_fee and charge["application_fee"] is None:
+        raise StripeRefusal(
+            "This charge has no application fee that could be refunded.", param="refund_application_fee"
+        )
     state.add(refund)
     before = _count_refunds(state, charge)
+    if gives_fee:
+        connect.give_back(state, charge, amount)
     state.emit("refund.created", refund)
     state.emit("charge.refunded", charge, before=before)
     settled = {**refund, "destination_details": dict(refund["destination_details"])}

@@ -11,6 +11,7 @@ import msgspec
 from keywright.sandbox import stripe_agenda as agenda
 from keywright.sandbox import stripe_catalog as catalog
 from keywright.sandbox import stripe_checkout as checkout
+from keywright.sandbox import stripe_connect as connect
 from keywright.sandbox import stripe_disputes as disputes
 from keywright.sandbox import stripe_endpoints as endpoints
 from keywright.sandbox import stripe_invoices as invoices
@@ -21,7 +22,7 @@ from keywright.sandbox import stripe_sessions as sessions
 from keywright.sandbox import stripe_shapes as shapes
 from keywright.sandbox import stripe_subscriptions as subscriptions
 from keywright.sandbox.cards import GENERIC_DECLINE
-from keywright.sandbox.stripe_errors import StripeRefusal
+from keywright.sandbox.stripe_errors import StripeRefusal, missing
 from keywright.sandbox.stripe_forms import (
     Params,
     Spec,
@@ -161,7 +162,7 @@ def _invoices(state: StripeState, _ids: list[str], params: Params) -> Obj:
     names = {name: text(params, name) for name in ("customer", "status")}
     found = [
         invoice
-        for invoice in state.every("invoice")
+        for invoice in (state.every("invoice") if wanted is None else state.owned("invoice", wanted))
         if in_range(invoice["created"], params.get("created"))
         and all(value is None or invoice[name] == value for name, value in names.items())
         and wanted in (None, invoice["parent"]["subscription_details"]["subscription"])
@@ -233,7 +234,17 @@ def _pause(state: StripeState, ids: list[str], params: Params) -> Obj:
 
 
 def _account(state: StripeState, _ids: list[str], _params: Params) -> Obj:
+    if state.platform is not None:
+        return connect.read(state.platform, state.account_id)
     return shapes.account("seller@sandbox.invalid", state.now())
+
+
+def _event(state: StripeState, ids: list[str], _params: Params) -> Obj:
+    """One event of this account alone: the platform asks for those of another under its name."""
+    found = state.get("event", ids[0])
+    if found.get("account") != (state.account_id if state.platform is not None else None):
+        raise missing("event", ids[0])
+    return found
 
 
 ROUTES: tuple[Route, ...] = (
@@ -306,7 +317,7 @@ ROUTES: tuple[Route, ...] = (
         lambda state, ids, _params: disputes.close(state, ids[0], "lost"),
     ),
     _route("GET", "events", spec.EVENT_LIST, _events),
-    _route("GET", "events/{}", spec.EXPAND, _reader("event")),
+    _route("GET", "events/{}", spec.EXPAND, _event),
     _route("POST", "billing_portal/sessions", spec.PORTAL_CREATE, _creator(endpoints.create_portal)),
     _route("POST", "webhook_endpoints", spec.ENDPOINT_CREATE, _creator(endpoints.create)),
     _route("GET", "webhook_endpoints", spec.PAGE, _lister("webhook_endpoint", "/v1/webhook_endpoints")),
@@ -314,4 +325,18 @@ ROUTES: tuple[Route, ...] = (
     _route("POST", "webhook_endpoints/{}", spec.ENDPOINT_UPDATE, _changer(endpoints.update)),
     _route("DELETE", "webhook_endpoints/{}", {}, lambda state, ids, _params: endpoints.delete(state, ids[0])),
     _route("GET", "account", spec.EXPAND, _account),
+    _route("POST", "accounts", spec.ACCOUNT_CREATE, _creator(connect.create)),
+    _route("GET", "accounts", spec.CREATED, _lister("account", "/v1/accounts")),
+    _route("GET", "accounts/{}", spec.EXPAND, lambda state, ids, _params: connect.read(state, ids[0])),
+    _route("POST", "account_links", spec.ACCOUNT_LINK_CREATE, _creator(connect.create_link)),
+    _route(
+        "GET", "application_fees", spec.FEE_LIST, _lister("application_fee", "/v1/application_fees", "charge")
+    ),
+    _route("GET", "application_fees/{}", spec.EXPAND, _reader("application_fee")),
+    _route(
+        "POST",
+        "application_fees/{}/refunds",
+        spec.FEE_REFUND_CREATE,
+        _changer(connect.create_fee_refund),
+    ),
 )

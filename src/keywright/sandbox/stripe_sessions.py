@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from keywright.sandbox import stripe_connect as connect
 from keywright.sandbox import stripe_invoices as invoices
 from keywright.sandbox import stripe_shapes as shapes
 from keywright.sandbox.stripe_catalog import inline_price
@@ -45,8 +46,8 @@ def create(state: StripeState, params: Params) -> Obj:
         raise needed("success_url")
     customer_id = _customer_id(state, params)
     expires_at = _expiry(state, params)
-    subscription_data = _subscription_data(params)
-    intent_data = _intent_data(params)
+    subscription_data = _subscription_data(state, params)
+    intent_data = _intent_data(state, params)
     session_metadata = metadata(params)
     coupon = _coupon(state, params)
     lines = _lines(state, params, mode)
@@ -69,6 +70,11 @@ def create(state: StripeState, params: Params) -> Obj:
     session = shapes.session(session_id, state.now(), f"{state.base_url}/c/pay/{session_id}", **given)
     state.terms[session_id] = SessionTerms(lines, subscription_data, intent_data, coupon)
     total_up(state, session)
+    if (intent_data["fee"] or 0) > session["amount_total"]:
+        raise StripeRefusal(
+            "The application fee must not be greater than the amount.",
+            param="payment_intent_data[application_fee_amount]",
+        )
     state.add(session)
     state.schedule(expires_at, "session_expiry", session_id)
     return session
@@ -135,10 +141,13 @@ def _expiry(state: StripeState, params: Params) -> int:
     return at
 
 
-def _subscription_data(params: Params) -> Obj:
+def _subscription_data(state: StripeState, params: Params) -> Obj:
     given = nested(params, "subscription_data")
     mode = nested(given, "billing_mode")
+    percent = connect.percent_of(given)
+    connect.refuse_alone(state, "subscription_data[application_fee_percent]", percent)
     return {
+        "fee_percent": percent,
         "metadata": metadata(given),
         "description": text(given, "description"),
         "trial_days": integer(given, "trial_period_days", least=1),
@@ -146,9 +155,12 @@ def _subscription_data(params: Params) -> Obj:
     }
 
 
-def _intent_data(params: Params) -> Obj:
+def _intent_data(state: StripeState, params: Params) -> Obj:
     given = nested(params, "payment_intent_data")
+    fee = connect.amount_of(given)
+    connect.refuse_alone(state, "payment_intent_data[application_fee_amount]", fee)
     return {
+        "fee": fee,
         "metadata": metadata(given),
         "description": text(given, "description"),
         "receipt_email": text(given, "receipt_email"),

@@ -114,10 +114,24 @@ EventSink = Callable[[Obj], None]
 class StripeState:
     """All objects by kind, in order of creation, and the agenda of what is due later."""
 
-    def __init__(self, *, clock: Clock, ids: Ids, base_url: str = "") -> None:
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        ids: Ids,
+        base_url: str = "",
+        platform: StripeState | None = None,
+        account_id: str = shapes.ACCOUNT_ID,
+    ) -> None:
         self.clock = clock
         self.ids = ids
         self.base_url = base_url
+        self.account_id = account_id
+        self.platform = platform  # whose connected account this is the world of
+        self.connected: dict[str, StripeState] = {}
+        self.left: dict[str, StripeState] = {}  # accounts that took their permission back
+        self.links: dict[str, Obj] = {}
+        self.connect_endpoints: set[str] = set()
         self.request = RequestMark()
         self.on_event: EventSink = lambda _event: None
         self.dunning_end = "cancel"
@@ -126,11 +140,23 @@ class StripeState:
         self.pending_lines: dict[str, list[PendingLine]] = {}
         self.discounts: dict[str, RunningDiscount] = {}
         self.endpoint_secrets: dict[str, str] = {}
-        self.undelivered: set[str] = set()
+        self.undelivered: set[str] = set() if platform is None else platform.undelivered
+        self.silent = False  # what was there before is no news
         self._objects: dict[str, dict[str, Obj]] = {}
+        self._owned: dict[tuple[str, str], list[Obj]] = {}
         self._agenda: list[tuple[int, int, str, str]] = []
         self._agenda_counter = 0
         self._pinned: int | None = None
+
+    def world_for(self, account_id: str) -> StripeState:
+        """An empty world for a connected account, on the same clock."""
+        return StripeState(
+            clock=self.clock, ids=self.ids, base_url=self.base_url, platform=self, account_id=account_id
+        )
+
+    def worlds(self) -> list[StripeState]:
+        """This world and those of the connected accounts, also of those that left."""
+        return [self, *self.connected.values(), *self.left.values()]
 
     # Time
 
@@ -164,11 +190,22 @@ class StripeState:
     def add(self, obj: Obj) -> Obj:
         """Keep a new object."""
         self._objects.setdefault(obj["object"], {})[obj["id"]] = obj
+        owner = _owner_of(obj)
+        if owner is not None:
+            self._owned.setdefault((obj["object"], owner), []).append(obj)
         return obj
 
+    def owned(self, kind: str, owner: str) -> list[Obj]:
+        """A subscription's invoices, or an invoice's payments, oldest first, without a long look."""
+        return [obj for obj in self._owned.get((kind, owner), ()) if self.find(kind, obj["id"]) is obj]
+
     def find(self, kind: str, object_id: str | None) -> Obj | None:
-        """The object, or None."""
-        return self._objects.get(kind, {}).get(object_id or "")
+        """The object, or None. Events of connected accounts are found here, too: they are sent from here."""
+        found = self._objects.get(kind, {}).get(object_id or "")
+        if found is None and kind == "event":
+            others = (*self.connected.values(), *self.left.values())
+            return next((seen for world in others if (seen := world.find(kind, object_id))), None)
+        return found
 
     def get(self, kind: str, object_id: str, param: str = "id") -> Obj:
         """The object; raises StripeRefusal `resource_missing` naming `param`."""
@@ -189,12 +226,17 @@ class StripeState:
 
     def emit(self, kind: str, obj: Obj, *, before: Obj | None = None) -> Obj:
         """Record an event about `obj` as it is now and pass it on; `before` gives `previous_attributes`."""
+        if self.silent:
+            return {"type": kind}
         data: Obj = {"object": deepcopy(obj)}
         if before is not None:
             data["previous_attributes"] = changed(before, obj)
         request = {"id": self.request.id, "idempotency_key": self.request.idempotency_key}
-        event = self.add(shapes.event(self.ids.new("evt"), self.now(), kind, data, request))
-        self.on_event(event)
+        event = shapes.event(self.ids.new("evt"), self.now(), kind, data, request)
+        if self.platform is not None:
+            event["account"] = self.account_id
+        self.add(event)
+        (self.platform or self).on_event(event)
         return event
 
     def update(self, kind: str, obj: Obj, before: Obj) -> None:
@@ -214,6 +256,15 @@ class StripeState:
         customer = self.get("customer", customer_id)
         card = self.cards.get(customer_id) or Card(payment_method=self.ids.new("pm"))
         self.attach(customer, msgspec.structs.replace(card, decline=decline, challenge=False))
+
+
+def _owner_of(obj: Obj) -> str | None:
+    if obj["object"] == "invoice_payment":
+        return str(obj["invoice"])
+    if obj["object"] == "invoice":
+        details = (obj.get("parent") or {}).get("subscription_details") or {}
+        return details.get("subscription")
+    return None
 
 
 def changed(before: Obj, after: Obj) -> Obj:

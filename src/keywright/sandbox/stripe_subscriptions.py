@@ -14,6 +14,7 @@ from copy import deepcopy
 from typing import Any
 
 from keywright.sandbox import stripe_billing_shapes as shapes
+from keywright.sandbox import stripe_connect as connect
 from keywright.sandbox import stripe_invoices as invoices
 from keywright.sandbox import stripe_pending_updates as pending_updates
 from keywright.sandbox.periods import period_after
@@ -54,6 +55,7 @@ def start(
     now = state.now()
     subscription_id = state.ids.new("sub")
     given: dict[str, Any] = {
+        "application_fee_percent": data.get("fee_percent"),
         "metadata": dict(data.get("metadata", {})),
         "description": data.get("description"),
         "status": "trialing" if trial_end else status,
@@ -102,8 +104,10 @@ def create(state: StripeState, params: Params) -> Obj:
     """`POST /v1/subscriptions`: starts incomplete, and active in the same second if the card pays."""
     customer = state.get("customer", required(params, "customer"), "customer")
     lines = wanted_items(state, listed(params, "items"))
-    data = {"metadata": metadata(params), "description": text(params, "description")}
+    data: Obj = {"metadata": metadata(params), "description": text(params, "description")}
     data["billing_mode"] = text(nested(params, "billing_mode"), "type", "flexible")
+    data["fee_percent"] = connect.percent_of(params)
+    connect.refuse_alone(state, "application_fee_percent", data["fee_percent"])
     trial_end = trial_end_of(state, params)
     subscription = start(state, customer, lines, data, status="incomplete", trial_end=trial_end)
     invoice = invoices.draft(
@@ -158,8 +162,7 @@ def update(state: StripeState, subscription_id: str, params: Params) -> Obj:
     if listed(params, "items"):
         bill = change_items(state, subscription, params)
     subscription["metadata"] = merged_metadata(subscription["metadata"], params)
-    if "description" in params:
-        subscription["description"] = text(params, "description")
+    _describe(subscription, params)
     _schedule_end(state, subscription, params)
     if "pause_collection" in params:
         paused = subscription["pause_collection"] = _pause_collection(params)
@@ -181,9 +184,17 @@ def update(state: StripeState, subscription_id: str, params: Params) -> Obj:
     return subscription
 
 
+def _describe(subscription: Obj, params: Params) -> None:
+    if "description" in params:
+        subscription["description"] = text(params, "description")
+    if "application_fee_percent" in params:
+        subscription["application_fee_percent"] = connect.percent_of(params)
+
+
 def _refuse_contradictions(state: StripeState, params: Params) -> None:
     """Everything that can be refused is refused before the first member changes."""
     metadata(params)
+    connect.refuse_alone(state, "application_fee_percent", connect.percent_of(params))
     unsupported = sorted(params.keys() - _WITH_PENDING)
     if text(params, "payment_behavior") == "pending_if_incomplete" and unsupported:
         raise StripeRefusal(

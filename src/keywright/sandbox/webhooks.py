@@ -76,6 +76,9 @@ class Source(Protocol):
     def get(self, kind: str, object_id: str, param: str = "id") -> Obj: ...
 
 
+Fits = Callable[[Obj, Obj], bool]
+"""Whether an endpoint is one that an event goes to, besides its type."""
+
 Signed = Callable[[Obj, str, int], tuple[bytes, dict[str, str]]]
 """Body and headers of an event, signed with an endpoint's secret at a moment (unix seconds)."""
 
@@ -108,8 +111,10 @@ class Dispatcher:
         signed: Signed = stripe_signed,
         taken: range = range(200, 300),
         retry_seconds: tuple[float, ...] = RETRY_SECONDS,
+        fits: Fits = lambda _endpoint, _event: True,
     ) -> None:
         self._signed = signed
+        self._fits = fits
         self._taken = taken  # the answers after which an event is not sent again
         self.switches = Switches()
         self.deliveries: list[Delivery] = []
@@ -153,7 +158,8 @@ class Dispatcher:
         """Queue an event for every enabled endpoint that wants its type."""
         for endpoint in self._state.every("webhook_endpoint"):
             wanted = endpoint["enabled_events"]
-            if endpoint["status"] == "enabled" and ("*" in wanted or event["type"] in wanted):
+            asked_for = "*" in wanted or event["type"] in wanted
+            if endpoint["status"] == "enabled" and asked_for and self._fits(endpoint, event):
                 self._owed.setdefault(event["id"], set()).add(endpoint["id"])
                 event["pending_webhooks"] = len(self._owed[event["id"]])
                 self._state.undelivered.add(event["id"])
@@ -177,8 +183,9 @@ class Dispatcher:
         for each in wanted:
             event = self._state.get("event", each)
             for endpoint in self._state.every("webhook_endpoint"):
-                self._add(event, endpoint)
-                queued += 1
+                if self._fits(endpoint, event):
+                    self._add(event, endpoint)
+                    queued += 1
         return queued
 
     def set_switches(self, switches: Switches) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, get_args
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 import sqlalchemy as sa
@@ -16,14 +18,19 @@ import sqlalchemy as sa
 from keywright.domain import key_documents, license_token
 from keywright.domain.license_token import VerifyFn
 from keywright.domain.signing_key import PUBLISHED
-from keywright.ports import TokenType
-from keywright.signing import ed25519, vault
-from keywright.store import keys
+from keywright.key_ports import MasterKeys as MasterKeysChanged
+from keywright.key_ports import MasterKeyUse, TokenType
+from keywright.signing import ed25519, rewrap, vault
+from keywright.signing.master_key import MasterKey, MasterKeys
+from keywright.store import keys, master_keys
 from keywright.store.engine import Database
 from keywright.store.keys import SigningKey
+from keywright.store.master_keys import MasterKeyRow, Wrapped
 
 _TYPES: tuple[TokenType, ...] = get_args(TokenType)
 _AT_ONCE: tuple[Literal["active", "next"], ...] = ("active", "next")
+Blind = Literal["license-key-lookup", "fingerprint", "signal", "claim", "portal", "staff"]
+_BLINDS: Final[tuple[Blind, ...]] = get_args(Blind)
 
 
 class _Tenant(msgspec.Struct, frozen=True):
@@ -39,21 +46,14 @@ class _Tenant(msgspec.Struct, frozen=True):
 
 
 class Keyring:
-    """Implements the ports Vault and Signer over the master key and the database."""
+    """Implements the ports Vault and Signer over the master keys and the database."""
 
-    def __init__(self, master_key: bytes, database: Database) -> None:
-        self._master_key = master_key
+    def __init__(self, masters: MasterKeys, database: Database) -> None:
+        self._masters = masters
         self._database = database
         self._tenants: dict[str, _Tenant] = {}
         self._opening = threading.Lock()
-        self._blinds = {
-            "license-key-lookup": vault.derive(master_key, "license-key-lookup"),
-            "fingerprint": vault.derive(master_key, "fingerprint"),
-            "signal": vault.derive(master_key, "signal"),
-            "claim": vault.derive(master_key, "claim"),
-            "portal": vault.derive(master_key, "portal"),
-            "staff": vault.derive(master_key, "staff"),
-        }
+        self._blinds: dict[str, bytes] = {}
 
     # -- Vault --------------------------------------------------------------------------------------
 
@@ -66,13 +66,27 @@ class Keyring:
     def row_key(self, tenant: str) -> bytes:
         return self._of(tenant).row_key
 
-    def blind(
-        self,
-        purpose: Literal["license-key-lookup", "fingerprint", "signal", "claim", "portal", "staff"],
-        text: str,
-    ) -> str:
-        digest = hmac.digest(self._blinds[purpose], text.encode(), hashlib.sha256)
+    def blind(self, purpose: Blind, text: str) -> str:
+        key = self._blinds.get(purpose) or self._blind_key(purpose)
+        digest = hmac.digest(key, text.encode(), hashlib.sha256)
         return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+    def shred(self, connection: sa.Connection, tenant: str) -> None:
+        keys.changed(connection, tenant)
+        keys.delete_data_key(connection, tenant)
+
+    def forget(self, tenant: str) -> None:
+        # Under the lock: one that was being opened meanwhile must not be put back.
+        with self._opening:
+            self._tenants.pop(tenant, None)
+
+    def list_master_keys(self) -> list[MasterKeyUse]:
+        return rewrap.list_uses(self._database, self._masters)
+
+    def rotate_master_key(
+        self, now: datetime, *, prepare: bool, keep: Path | None, tell: Callable[[int], None]
+    ) -> MasterKeysChanged:
+        return rewrap.rotate(self._database, self._masters, now, prepare=prepare, keep=keep, tell=tell)
 
     # -- Signer -------------------------------------------------------------------------------------
 
@@ -99,8 +113,12 @@ class Keyring:
         with self._database.read() as connection:
             versions = keys.versions(connection, opened)
         for tenant, known in opened.items():
-            if versions.get(tenant, known.version) != known.version:
+            if versions.get(tenant, known.version) == known.version:
+                continue
+            try:
                 self._reopen(tenant)
+            except vault.NoDataKey:
+                self.forget(tenant)  # shredded: what this process still holds must not outlive it
 
     def publish_next(
         self, connection: sa.Connection, tenant: str, token_type: TokenType, now: datetime
@@ -112,15 +130,19 @@ class Keyring:
     def create(self, connection: sa.Connection, tenant: str, now: datetime) -> None:
         """A new tenant's data key and two signing pairs a token type, in the caller's transaction."""
         data_key = vault.new_data_key()
-        wrapped = vault.wrap_data_key(self._master_key, data_key, tenant=tenant)
-        keys.insert_data_key(connection, tenant, wrapped, now)
+        made = rewrap.wrap(self._current(connection, now), "data", tenant, data_key)
+        keys.insert_data_key(connection, tenant, made.wrapped, made.master_id, now)
         keys.begin_key_set(connection, tenant)
         for token_type in _TYPES:
             for state in _AT_ONCE:
                 _add_pair(connection, data_key, tenant, token_type, state, now)
 
     def complete(self, connection: sa.Connection, now: datetime) -> None:
-        """Give every tenant the pairs he lacks, in the caller's transaction: there were fewer once."""
+        """Give every tenant the pairs he lacks, in the caller's transaction: there were fewer once.
+
+        And the installation its look-up keys, with those of a database from before they were stored.
+        """
+        self._current(connection, now)
         held = keys.signing_and_next(connection)
         for tenant in keys.tenants_with_keys(connection):
             wanted = [(kind, state) for kind in _TYPES for state in _AT_ONCE]
@@ -132,6 +154,46 @@ class Keyring:
             data_key = self._of(tenant).data_key
             for token_type, state in lacking:
                 _add_pair(connection, data_key, tenant, token_type, state, now)
+
+    def _current(self, connection: sa.Connection, now: datetime) -> MasterKey:
+        """The master key that wraps what is made in this transaction."""
+        current = master_keys.find_current(connection)
+        before: Sequence[Wrapped] = ()
+        if current is None:
+            before = master_keys.list_wrapped(connection)
+            master = self._first(before)
+            master_keys.begin(connection, master.id, now)
+            current = master_keys.find_current(connection) or MasterKeyRow(master.id, 1, now)
+            master_keys.note_master(connection, current.id)
+        master = self._masters.get(current.id)
+        lacking = set(_BLINDS) - set(master_keys.list_blind_keys(connection))
+        made = [
+            # Before they were stored they were derived from the master key, and there are hashes of those.
+            vault.derive(master.key, purpose) if before else secrets.token_bytes(vault.KEY_BYTES)
+            for purpose in sorted(lacking)
+        ]
+        wrapped = [rewrap.wrap(master, "blind", *pair) for pair in zip(sorted(lacking), made, strict=True)]
+        master_keys.insert_blind_keys(connection, wrapped, now)
+        return master
+
+    def _first(self, before: Sequence[Wrapped]) -> MasterKey:
+        """The newest master key at hand that opens all of these."""
+        for id_ in self._masters.ids:
+            try:
+                for one in before:
+                    vault.unwrap_data_key(self._masters.get(id_).key, one.wrapped, tenant=one.owner)
+            except vault.VaultRefused:
+                continue
+            return self._masters.get(id_)
+        raise vault.VaultRefused("the master key at hand is not the one that sealed what is in this database")
+
+    def _blind_key(self, purpose: str) -> bytes:
+        with self._database.read() as connection:
+            stored = master_keys.list_blind_keys(connection)
+        if purpose not in stored:
+            raise vault.VaultRefused("this database was never prepared: run keywright migrate")
+        opened = self._blinds[purpose] = rewrap.open_any(self._masters, stored[purpose])
+        return opened
 
     def _of(self, tenant: str) -> _Tenant:
         found = self._tenants.get(tenant)
@@ -147,11 +209,11 @@ class Keyring:
         with self._database.read() as connection:
             # The version first: keys that change meanwhile are then looked at once more.
             version = keys.versions(connection, [tenant]).get(tenant, 0)
-            wrapped = keys.find_data_key(connection, tenant)
+            wrapped = master_keys.find_data_key(connection, tenant)
             stored = keys.list_signing_keys(connection, tenant)
         if wrapped is None:
-            raise vault.VaultRefused("this tenant has no data key")
-        data_key = vault.unwrap_data_key(self._master_key, wrapped, tenant=tenant)
+            raise vault.NoDataKey("this tenant has no data key")
+        data_key = rewrap.open_any(self._masters, wrapped)
         signers: dict[str, tuple[str, ed25519.Signer]] = {}
         verifiers: dict[str, dict[str, VerifyFn]] = {one: {} for one in _TYPES}
         public = []

@@ -8,10 +8,7 @@ open, never what it was.
 import binascii
 import os
 import secrets
-import stat
-from base64 import b64decode, urlsafe_b64decode, urlsafe_b64encode
-from contextlib import suppress
-from pathlib import Path
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Final, Literal, get_args
 
 import msgspec
@@ -27,8 +24,8 @@ KEY_BYTES: Final = 32
 _FORMAT: Final = "v1."
 _NONCE_BYTES: Final = 12  # random 96 bit: safe for 2^32 texts under one data key (NIST SP 800-38D 8.3)
 _TAG_BYTES: Final = 16
-_KEY_TEXT_MAX: Final = 256
 _DATA_KEY: Final = ("data-key", "wrapped")
+_BLIND_KEY: Final = "blind-key"
 
 Label = Literal[
     "license-key-lookup",
@@ -39,6 +36,7 @@ Label = Literal[
     "claim",
     "portal",
     "staff",
+    "master-key-id",
 ]
 _LABELS: Final = frozenset(get_args(Label))
 
@@ -47,6 +45,10 @@ class VaultRefused(KeywrightError):
     """A secret did not open, or a key cannot be used. Carries no secret and no ciphertext."""
 
     code = "VAULT_REFUSED"
+
+
+class NoDataKey(VaultRefused):
+    """A tenant has no data key: it was never made, or it was shredded."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -66,82 +68,6 @@ class Place(msgspec.Struct, frozen=True):
         parts = (self.tenant, self.kind, self.field, str(self.version))
         encoded = [part.encode() for part in parts]
         return b"".join(len(part).to_bytes(4, "big") + part for part in encoded)
-
-
-def read_master_key(text: str) -> bytes:
-    """The master key from its text: 32 bytes as hex, base64 or base64url, blanks around it ignored.
-
-    Raises:
-        VaultRefused: the text is anything else.
-    """
-    text = text.strip()
-    if len(text) <= _KEY_TEXT_MAX and text.isascii():
-        try:
-            if len(text) == KEY_BYTES * 2:
-                return bytes.fromhex(text)
-            standard = text.rstrip("=").replace("-", "+").replace("_", "/")
-            key = b64decode(standard + "=" * (-len(standard) % 4), validate=True)
-        except ValueError:  # binascii.Error is one
-            key = b""
-        if len(key) == KEY_BYTES:
-            return key
-    raise VaultRefused("the master key must be 32 bytes, written as 64 hex digits or as base64")
-
-
-def load_or_create_master_key(path: Path) -> bytes:
-    """The master key from its file, which is made at first start (mode 0600).
-
-    Safe when several processes start at once: all get the key that is in the file.
-
-    Raises:
-        VaultRefused: the file can be read by group or others, is no regular file, or holds no key.
-        OSError: the file system refuses.
-    """
-    try:
-        return _read_master_key_file(path)
-    except FileNotFoundError:
-        _create_master_key_file(path)
-        return _read_master_key_file(path)
-
-
-def _read_master_key_file(path: Path) -> bytes:
-    # Mode and content are taken from the same open file, so that nobody can exchange it in between.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            raise VaultRefused("the master key file is not a regular file")
-        if stat.S_IMODE(mode) & 0o077:
-            raise VaultRefused("the master key file can be read by others: chmod 600 it, then rotate the key")
-        content = os.read(descriptor, _KEY_TEXT_MAX + 1)
-    finally:
-        os.close(descriptor)
-    return read_master_key(content.decode("ascii", "replace"))
-
-
-def _create_master_key_file(path: Path) -> None:
-    """Write a whole file under a name of our own, then give it the real name unless another was first."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    try:
-        with os.fdopen(os.open(draft, flags, 0o600), "wb") as file:
-            file.write(urlsafe_b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            os.link(draft, path)  # a link never replaces; a rename would, and two processes had two keys
-        _sync_folder(path.parent)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    # Without this a power cut may forget the file's name, and with it the key of everything written since.
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def new_data_key() -> bytes:
@@ -168,6 +94,27 @@ def unwrap_data_key(master_key: bytes, text: str, *, tenant: str, version: int =
     data_key = open_(master_key, text, Place(tenant, *_DATA_KEY, version))
     _demand_key(data_key)
     return data_key
+
+
+def wrap_blind_key(master_key: bytes, blind_key: bytes, *, purpose: str) -> str:
+    """Encrypt a key of the look-up hashes for storage. It belongs to the installation, to no tenant.
+
+    Raises:
+        VaultRefused: a key is not 32 bytes long.
+    """
+    _demand_key(blind_key)
+    return seal(master_key, blind_key, Place("", _BLIND_KEY, purpose, 1))
+
+
+def unwrap_blind_key(master_key: bytes, text: str, *, purpose: str) -> bytes:
+    """Decrypt a key of the look-up hashes.
+
+    Raises:
+        VaultRefused: wrong master key, other purpose, or an altered text.
+    """
+    blind_key = open_(master_key, text, Place("", _BLIND_KEY, purpose, 1))
+    _demand_key(blind_key)
+    return blind_key
 
 
 def seal(data_key: bytes, plaintext: bytes, aad: Place) -> str:
@@ -197,7 +144,7 @@ def open_(data_key: bytes, text: str, aad: Place) -> bytes:
 
 
 def derive(data_key: bytes, label: Label) -> bytes:
-    """A 32-byte key for one purpose, from a tenant's data key (HKDF-SHA256, RFC 5869).
+    """A 32-byte key for one purpose, from a tenant's data key or a master key (HKDF-SHA256, RFC 5869).
 
     Raises:
         VaultRefused: the label is not one of the known purposes, or the key is not 32 bytes long.

@@ -25,7 +25,7 @@ def plans_by_price(
     if not wanted:
         return {}
     source = rows.recordset(connection, "k", {"external_id": "text"})
-    text = sa.text(
+    text = rows.prepared(
         "SELECT x.external_id, p.id, p.product_id, p.slug, p.name, p.version, p.terms"  # noqa: S608  # our own names
         f" FROM {source} CROSS JOIN prices x CROSS JOIN plans p WHERE x.tenant_id = :tenant"
         " AND x.provider = :provider AND x.external_id = k.external_id AND p.id = x.plan_id"

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from keywright.store import changes, rows
-from keywright.store.tables import plans, prices, products
+from keywright.store import changes, rows, wall
+from keywright.store.tables import plans, prices, products, provider_accounts
+from keywright.store.vault_tables import closed_tenants
 
 
 class ProductRow(msgspec.Struct, frozen=True):
@@ -64,6 +65,26 @@ def list_plans(connection: sa.Connection, tenant: str) -> list[PlanRow]:
 def list_prices(connection: sa.Connection, tenant: str) -> list[PriceRow]:
     query = sa.select(prices).where(prices.c.tenant_id == tenant).order_by(prices.c.provider, prices.c.key)
     return [PriceRow(**r) for r in connection.execute(query).mappings()]
+
+
+def held_by_others(
+    connection: sa.Connection, tenant: str, platform: str, provider: str, ids: Sequence[str]
+) -> list[str]:
+    """Which of these price ids are on sale in the catalog of another tenant of this provider account: the one
+    that owns it, or one that is connected to it. What a shredded one sold is free."""
+    sellers = sa.select(provider_accounts.c.tenant_id).where(
+        sa.or_(provider_accounts.c.id == platform, provider_accounts.c.connected_by == platform),
+        provider_accounts.c.tenant_id.not_in(sa.select(closed_tenants.c.tenant_id)),
+    )
+    query = sa.select(prices.c.external_id).where(
+        prices.c.tenant_id != tenant,
+        prices.c.tenant_id.in_(sellers),
+        prices.c.provider == provider,
+        prices.c.external_id.in_(ids),
+        prices.c.retired.is_(False),
+    )
+    with wall.lifted_on(connection):  # the others' catalogs
+        return sorted(set(connection.execute(query).scalars()))
 
 
 def lock_tenant(connection: sa.Connection, tenant: str) -> None:

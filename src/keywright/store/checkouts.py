@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from keywright.domain.facts import Ordered, Renews
 from keywright.store import changes as changes_told
-from keywright.store import rows
+from keywright.store import rows, wall
 from keywright.store.tables import checkouts
 
 
@@ -116,6 +116,15 @@ def find_many(connection: sa.Connection, tenant: str, references: Sequence[str])
         return {}
     query = sa.select(checkouts).where(checkouts.c.tenant_id == tenant, checkouts.c.reference.in_(references))
     return {r["reference"]: Checkout(**r) for r in connection.execute(query).mappings()}
+
+
+def of_others(connection: sa.Connection, tenant: str, references: Sequence[str]) -> frozenset[str]:
+    """Which of these name checkouts of other tenants."""
+    query = sa.select(checkouts.c.reference).where(
+        checkouts.c.tenant_id != tenant, checkouts.c.reference.in_(references)
+    )
+    with wall.lifted_on(connection):  # that they are others' is all that is seen
+        return frozenset(connection.execute(query).scalars())
 
 
 def bound(connection: sa.Connection, references: Sequence[str], now: datetime) -> None:

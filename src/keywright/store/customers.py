@@ -29,7 +29,7 @@ def find_by_external(
     if not external_ids:
         return {}
     source = rows.recordset(connection, "k", {"external_id": "text"})
-    text = sa.text(
+    text = rows.prepared(
         "SELECT a.external_id, c.id, c.tenant_id, c.email, c.name, c.created_at"  # noqa: S608  # our own names
         f" FROM {source} CROSS JOIN customer_accounts a CROSS JOIN customers c"
         " WHERE a.provider_account_id = :account AND a.external_id = k.external_id AND c.id = a.customer_id"
@@ -103,6 +103,24 @@ def insert(connection: sa.Connection, made: Sequence[Customer], account: str | N
             }
             for c in linked
         ],
+    )
+
+
+def link(connection: sa.Connection, tenant: str, account: str, links: Mapping[str, str]) -> None:
+    """Give customers further names at a provider: external id -> customer. One that leads somewhere stays."""
+    rows.insert(
+        connection,
+        customer_accounts,
+        [
+            {
+                "provider_account_id": account,
+                "external_id": external,
+                "tenant_id": tenant,
+                "customer_id": customer,
+            }
+            for external, customer in sorted(links.items())
+        ],
+        ignore=True,
     )
 
 

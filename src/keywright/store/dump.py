@@ -18,13 +18,14 @@ import msgspec
 import psycopg
 import pysqlite3.dbapi2 as sqlite  # type: ignore[import-untyped]  # the wheel carries no types
 import sqlalchemy as sa
+from sqlalchemy.engine.interfaces import ReflectedColumn
 
 from keywright.domain.errors import Misconfigured, Unreadable
 from keywright.store.engine import Database
 from keywright.store.tables import metadata
 
-PASSING: Final = frozenset({"changes"})
-"""What processes on one SQLite file tell one another. It means nothing anywhere else."""
+PASSING: Final = frozenset({"changes", "executors", "generations"})
+"""What processes on one database tell one another. It means nothing anywhere else."""
 
 SIGNED_IN: Final = frozenset({"portal_links", "portal_sessions", "staff_sessions"})
 """Who is signed in. Brought back from a backup it would let in who has signed out since."""
@@ -152,7 +153,7 @@ def count(connection: sa.Connection, tables: Iterable[str]) -> dict[str, int]:
 def read(connection: sa.Connection, tables: Iterable[str]) -> Iterator[Part]:
     """All rows of these tables."""
     for name in tables:
-        found = sorted(sa.inspect(connection).get_columns(name), key=lambda one: one["name"])
+        found = sorted(_stored(connection, name), key=lambda one: one["name"])
         # With the types as the database has them, so that yes and no are the same on both.
         columns = [sa.column(one["name"], one["type"]) for one in found]
         titles = tuple(str(one["name"]) for one in found)
@@ -171,7 +172,12 @@ def columns_of(connection: sa.Connection, table: str) -> tuple[str, ...]:
     inspector = sa.inspect(connection)
     if not inspector.has_table(table):
         return ()
-    return tuple(sorted(str(one["name"]) for one in inspector.get_columns(table)))
+    return tuple(sorted(str(one["name"]) for one in _stored(connection, table)))
+
+
+def _stored(connection: sa.Connection, table: str) -> list[ReflectedColumn]:
+    """The columns of a table, less those that the database works out from others."""
+    return [one for one in sa.inspect(connection).get_columns(table) if not one.get("computed")]
 
 
 def load(connection: sa.Connection, part: Part) -> None:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import _GeneratorContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from keywright.domain.errors import Misconfigured
+from keywright.store import wall
 from keywright.store.changes import Changes
 
 # Before 3.51.3 a race between two connections that write and checkpoint can corrupt a WAL database.
@@ -32,6 +33,7 @@ OLDEST_SAFE_SQLITE = (3, 51, 3)
 _LONGEST_WRITE = 1.5
 # Pages. Shorter logs are read as fast as the file, and each new beginning costs two waits for the disk.
 _LONG_LOG = 2000
+_WALLED = 4  # connections that are kept for requests of one tenant
 # Seconds. A server that does not answer a new connection, or is gone without a word, must be noticed.
 _POSTGRESQL_LIMITS = {
     "connect_timeout": 2,
@@ -166,14 +168,21 @@ class Database:
         # fro costs as much as the read itself (measured).
         self._reader = make(self.url, pool_size, isolation_level="AUTOCOMMIT", pool_reset_on_return=None)
 
+        # Of their own, so that what is walled takes no connection from intake and validations.
+        self._walled = None if self.is_sqlite else make(self.url, _WALLED)
         self._own = threading.local()
         self._held: list[sa.PoolProxiedConnection] = []
         self.changes = Changes(self)
 
     @property
-    def reader(self) -> sa.Engine:
-        """For others who only read, each statement on its own: they never wait for a writer."""
-        return self._reader
+    def walled(self) -> Database:
+        """The same for requests: what they do for one tenant goes through the second wall (`store/wall.py`),
+        where there is one."""
+        if self._walled is None:
+            return self
+        with self.read() as connection:
+            stands = wall.missing(connection) == []
+        return WalledDatabase(self, self._walled) if stands else self
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
@@ -242,12 +251,60 @@ class Database:
         dialect = self.engine.dialect
         return not isinstance(dialect, GatedSQLite) or dialect.writing_for < _LONGEST_WRITE
 
+    def apart(self) -> Database:
+        """The same database over connections of its own, for who must be heard when all others are taken."""
+        return Database(self.url.render_as_string(hide_password=False), pool_size=1)
+
     def dispose(self) -> None:
         while self._held:
             self._held.pop().close()
         self._own = threading.local()
         self.engine.dispose()
         self._reader.dispose()
+        if self._walled is not None:
+            self._walled.dispose()
+
+
+class WalledDatabase(Database):
+    """A database in whose transactions a request of one tenant is alone with that tenant's rows.
+
+    Where nobody's request is under way it is the database itself, statement by statement.
+    """
+
+    def __init__(self, whole: Database, engine: sa.Engine) -> None:
+        self.__dict__.update(vars(whole))
+        self._within = engine
+
+    # No generators around those of the database itself: intake and validations come this way, too.
+    def write(self) -> _GeneratorContextManager[sa.Connection]:
+        tenant = wall.tenant()
+        return super().write() if tenant is None else self._write(tenant)
+
+    def read(self) -> _GeneratorContextManager[sa.Connection]:
+        """Inside a wall the statements share a transaction: it is the transaction that is walled."""
+        tenant = wall.tenant()
+        return super().read() if tenant is None else self._transaction(tenant)
+
+    @contextmanager
+    def _write(self, tenant: str) -> Iterator[sa.Connection]:
+        with self._transaction(tenant) as connection:
+            noted = self.changes.collect(connection)
+            yield connection
+            self.changes.tell(connection, noted)
+        self.changes.committed(noted)
+
+    @contextmanager
+    def _transaction(self, tenant: str) -> Iterator[sa.Connection]:
+        with self._within.begin() as connection:
+            wall.shut(connection, tenant)
+            try:
+                yield connection
+            finally:
+                wall.opened(connection)
+
+    @property
+    def walled(self) -> Database:
+        return self
 
 
 def _read_url(text: str) -> sa.URL:

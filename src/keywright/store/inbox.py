@@ -72,7 +72,8 @@ def insert(connection: sa.Connection, items: Sequence[InboxItem]) -> set[str]:
 
 
 def settle(connection: sa.Connection, outcomes: Iterable[dict[str, Any]]) -> None:
-    """Write what became of events: id, status, reason, error, attempts, next_attempt_at, processed_at."""
+    """Write what became of events: id, status, reason, error, attempts, next_attempt_at, processed_at; and
+    the body of those that are kept without one."""
     rows.update(connection, inbox, sorted(outcomes, key=lambda o: str(o["id"])))
 
 
@@ -104,7 +105,7 @@ def waiting_for(connection: sa.Connection, account: str, names: Sequence[tuple[s
     if not names:
         return []
     source = rows.recordset(connection, "k", {"kind": "text", "external_id": "text"})
-    text = sa.text(
+    text = rows.prepared(
         f"SELECT DISTINCT w.inbox_id FROM {source} CROSS JOIN inbox_waits w"  # noqa: S608  # our own names
         " WHERE w.provider_account_id = :account AND w.kind = k.kind AND w.external_id = k.external_id"
     )
@@ -134,29 +135,43 @@ def find(connection: sa.Connection, tenant: str, event: str) -> InboxItem | None
     return None
 
 
+def accounts_due(connection: sa.Connection, now: datetime) -> list[str]:
+    """The provider accounts, of all tenants, that have something due."""
+    account = inbox.c.provider_account_id
+    query = sa.select(account).where(*_is_due(now)).distinct().order_by(account)
+    return list(connection.execute(query).scalars())
+
+
+def _is_due(now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
+    return inbox.c.status.in_(("failed", "parked", "accepted")), inbox.c.next_attempt_at <= now
+
+
 def list_due(connection: sa.Connection, accounts: Sequence[str], now: datetime, limit: int) -> list[str]:
-    """Failed and parked events of these provider accounts whose next attempt is due."""
-    query = (
-        sa.select(inbox.c.id)
-        .where(
-            inbox.c.status.in_(("failed", "parked", "accepted")),
-            inbox.c.next_attempt_at <= now,
-            inbox.c.provider_account_id.in_(accounts),
-        )
-        .order_by(inbox.c.next_attempt_at)
-        .limit(limit)
-    )
+    """Failed and parked events of these provider accounts whose next attempt is due: of each the longest
+    overdue, then of each the next, so that an account with thousands holds up no other."""
+    at, account = inbox.c.next_attempt_at, inbox.c.provider_account_id
+    place = sa.func.row_number().over(partition_by=account, order_by=at).label("place")
+    due = sa.select(inbox.c.id, at, place).where(*_is_due(now), account.in_(accounts)).subquery()
+    query = sa.select(due.c.id).order_by(due.c.place, due.c.next_attempt_at).limit(limit)
     return list(connection.execute(query).scalars())
 
 
 def list_page(
-    connection: sa.Connection, tenant: str, *, filters: dict[str, str], after: str | None, limit: int
+    connection: sa.Connection,
+    tenant: str,
+    *,
+    filters: dict[str, str],
+    after: str | None,
+    limit: int,
+    but: str | None = None,
 ) -> list[InboxItem]:
-    """Newest first. `filters`: status, type, account."""
+    """Newest first. `filters`: status, type, account. `but`: a status that is left out."""
     columns = {"status": inbox.c.status, "type": inbox.c.type, "account": inbox.c.provider_account_id}
     query = sa.select(inbox).where(inbox.c.tenant_id == tenant).order_by(inbox.c.id.desc()).limit(limit)
     for name, value in filters.items():
         query = query.where(columns[name] == value)
+    if but is not None:
+        query = query.where(inbox.c.status != but)
     if after is not None:
         query = query.where(inbox.c.id < after)
     return [from_row(r) for r in connection.execute(query).mappings()]

@@ -12,7 +12,8 @@ from keywright.domain.signing_key import KeyState
 from keywright.store import rows
 from keywright.store.rows import micros
 from keywright.store.signing_tables import key_sets
-from keywright.store.tables import data_keys, signing_keys, tenants
+from keywright.store.tables import signing_keys, tenants
+from keywright.store.vault_tables import data_keys
 
 
 class SigningKey(msgspec.Struct, frozen=True):
@@ -53,24 +54,22 @@ class KeySetRow(msgspec.Struct, frozen=True):
     signed_until: datetime | None = None
 
 
-def find_data_key(connection: sa.Connection, tenant: str) -> str | None:
-    query = sa.select(data_keys.c.wrapped).where(data_keys.c.tenant_id == tenant)
-    return connection.execute(query).scalar()
-
-
 def any_data_key(connection: sa.Connection) -> bool:
     """Whether this database holds anything that a master key sealed."""
     return connection.execute(sa.select(data_keys.c.tenant_id).limit(1)).first() is not None
 
 
-def data_keys_by_tenant(connection: sa.Connection) -> dict[str, str]:
-    """All wrapped data keys."""
-    found = connection.execute(sa.select(data_keys.c.tenant_id, data_keys.c.wrapped))
-    return {row.tenant_id: row.wrapped for row in found}
+def insert_data_key(
+    connection: sa.Connection, tenant: str, wrapped: str, master_id: str, now: datetime
+) -> None:
+    connection.execute(
+        sa.insert(data_keys).values(tenant_id=tenant, wrapped=wrapped, master_id=master_id, created_at=now)
+    )
 
 
-def insert_data_key(connection: sa.Connection, tenant: str, wrapped: str, now: datetime) -> None:
-    connection.execute(sa.insert(data_keys).values(tenant_id=tenant, wrapped=wrapped, created_at=now))
+def delete_data_key(connection: sa.Connection, tenant: str) -> None:
+    """With it goes everything that was sealed under it."""
+    connection.execute(sa.delete(data_keys).where(data_keys.c.tenant_id == tenant))
 
 
 def tenants_with_keys(connection: sa.Connection) -> list[str]:

@@ -150,7 +150,9 @@ def of_purchases(connection: sa.Connection, purchases: Sequence[str]) -> dict[st
         return {}
     source = rows.recordset(connection, "k", {"id": "text"})
     lock = "" if connection.dialect.name == "sqlite" else " ORDER BY l.id FOR UPDATE OF l"
-    text = sa.text(f"SELECT {SELECTED} FROM {source} CROSS JOIN licenses l WHERE l.purchase_id = k.id{lock}")  # noqa: S608  # our own names
+    text = rows.prepared(
+        f"SELECT {SELECTED} FROM {source} CROSS JOIN licenses l WHERE l.purchase_id = k.id{lock}"  # noqa: S608  # our own names
+    )
     found: dict[str, list[License]] = {}
     for row in connection.execute(text, {"rows": rows.json_of([{"id": p} for p in purchases])}):
         held = from_row(row)
@@ -306,6 +308,12 @@ def first_known(connection: sa.Connection, key_hashes: Sequence[str]) -> str | N
     query = sa.select(licenses.c.key_hash).where(licenses.c.key_hash.in_(key_hashes))
     known = set(connection.execute(query).scalars())
     return next((one for one in key_hashes if one in known), None)
+
+
+def is_key_of(connection: sa.Connection, tenant: str, key_hash: str) -> bool:
+    """Whether a license of this tenant has the key."""
+    query = sa.select(licenses.c.id).where(licenses.c.tenant_id == tenant, licenses.c.key_hash == key_hash)
+    return connection.execute(query).first() is not None
 
 
 def list_page(

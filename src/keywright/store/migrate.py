@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -10,10 +12,12 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from keywright.store import wall
 from keywright.store.engine import Database
 
-# Any fixed number: all processes that migrate this database take the same advisory lock.
+# Any fixed numbers: all processes that migrate or prepare this database take the same advisory locks.
 _LOCK = 5_320_118
+_ALONE = 5_320_120
 
 
 def config(connection: sa.Connection) -> Config:
@@ -22,6 +26,23 @@ def config(connection: sa.Connection) -> Config:
     made.set_main_option("path_separator", "os")
     made.attributes["connection"] = connection
     return made
+
+
+@contextmanager
+def alone(database: Database) -> Iterator[None]:
+    """Wait until nobody else prepares this database, and have the others wait.
+
+    For what takes several transactions, some of them the workflow engine's. A SQLite file has one server.
+    """
+    if database.is_sqlite:
+        yield
+        return
+    with database.read() as connection:
+        connection.execute(sa.text("SELECT pg_advisory_lock(:lock)"), {"lock": _ALONE})
+        try:
+            yield
+        finally:
+            connection.execute(sa.text("SELECT pg_advisory_unlock(:lock)"), {"lock": _ALONE})
 
 
 def upgrade(database: Database) -> None:
@@ -38,8 +59,9 @@ def lock(connection: sa.Connection) -> None:
 
 
 def upgrade_on(connection: sa.Connection, revision: str) -> None:
-    """Run what is missing to this revision, in the caller's transaction."""
+    """Run what is missing to this revision, and of the second wall, in the caller's transaction."""
     command.upgrade(config(connection), revision)
+    wall.build(connection)
 
 
 def revision(connection: sa.Connection) -> str:

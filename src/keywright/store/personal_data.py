@@ -50,6 +50,7 @@ EXPORTED: Final[Mapping[str, tuple[str, ...]]] = {
     "announcements": ("kind", "subject_id", "license_id", "status", "detail", "created_at", "sent_at"),
     "portal_links": ("customer_id", "created_at", "expires_at", "used_at"),
     "portal_sessions": ("customer_id", "created_at", "expires_at"),
+    "provisionings": ("id", "wish", "status", "customer", "subscription", "created_at"),
 }
 """Table -> the columns that a customer is handed, of the rows that are about him."""
 
@@ -68,6 +69,15 @@ WITHHELD: Final[Mapping[str, str]] = {
     "refetches.external_id": "the same id stands among the purchase's aliases",
     "reconciliations.findings": "ids of events and purchases, which are handed out themselves",
     "webhook_deliveries.body": "states and ids of a license, which is handed out itself; it names nobody",
+    "purchases.awaits": "the work that makes a tenant, which is handed out itself",
+    "tenant_customers.external_id": "the same id stands among the customer's accounts at providers",
+    "provisionings.asked_by": "names staff, or a token",
+    "provisioning_steps.provisioning_id": "the work is handed out itself",
+    "provisioning_steps.note": "what the work did, by ids that stand in it",
+    "import_conflicts.object": "the same id stands among the purchase's aliases",
+    "import_lines.subscription": "the same id stands among the purchase's aliases",
+    "import_lines.sealed": "a line of the seller's own file, until its import has ended",
+    "executors.host": "a machine of whoever keeps this installation",
     "audit.actor": "names staff",
     "audit.subject": "ids; what was done to a license stands on its timeline",
 }
@@ -101,6 +111,7 @@ def _reach(connection: sa.Connection, tenant: str, people: Sequence[str]) -> dic
     licenses, purchases = licenses_of(connection, tenant, people), purchases_of(connection, tenant, people)
     events = events_of(connection, purchases)
     of_customer, of_license = ("customer_id", list(people)), ("license_id", licenses)
+    abroad = external_ids(connection, tenant, people)
     return {
         "customers": ("id", list(people)),
         "customer_accounts": of_customer,
@@ -115,14 +126,22 @@ def _reach(connection: sa.Connection, tenant: str, people: Sequence[str]) -> dic
         **dict.fromkeys(("rebinds", "license_files", "timeline", "announcements"), of_license),
         "portal_links": of_customer,
         "portal_sessions": of_customer,
+        "provisionings": ("customer", abroad),
     }
 
 
 def _shown(told: dict[str, Any]) -> dict[str, Any]:
-    for name in ("state", "body", "overrides", "detail"):
+    for name in ("state", "body", "overrides", "detail", "wish"):
         if isinstance(told.get(name), str):
             told[name] = msgspec.json.decode(told[name])
     return told
+
+
+def external_ids(connection: sa.Connection, tenant: str, people: Sequence[str]) -> list[str]:
+    """What the providers call them."""
+    table = metadata.tables["customer_accounts"]
+    query = sa.select(table.c.external_id).where(table.c.tenant_id == tenant, table.c.customer_id.in_(people))
+    return sorted(connection.execute(query).scalars())
 
 
 def licenses_of(connection: sa.Connection, tenant: str, people: Sequence[str]) -> list[str]:
@@ -197,6 +216,23 @@ def erase_purchases(
     connection.execute(
         sa.update(checkouts).where(checkouts.c.purchase_id.in_(purchases)).values(device_name=None, url=None)
     )
+
+
+def erase_provisionings(
+    connection: sa.Connection, tenant: str, people: Sequence[str], address: str, customer: str
+) -> None:
+    """Take the address out of what was asked for when tenants were made for them. Before `erase_people`."""
+    table = metadata.tables["provisionings"]
+    query = sa.select(table.c.id, table.c.wish).where(
+        table.c.tenant_id == tenant,
+        sa.or_(
+            table.c.customer.in_(external_ids(connection, tenant, people)),
+            sa.func.lower(table.c.wish).contains(address.lower(), autoescape=True),
+        ),
+    )
+    for id_, wish in connection.execute(query.order_by(table.c.id)).all():
+        kept = _encode(_without_addresses(msgspec.json.decode(wish), erased_for(customer))).decode()
+        connection.execute(sa.update(table).where(table.c.id == id_).values(wish=kept))
 
 
 def erase_machines(connection: sa.Connection, licenses: Sequence[str]) -> None:

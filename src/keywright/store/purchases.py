@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from keywright.domain.facts import Alias
 from keywright.domain.purchase import Purchase
-from keywright.store import changes, rows
+from keywright.store import changes, rows, wall
 from keywright.store.rows import certain, micros
 from keywright.store.tables import inbox_purchases, purchase_aliases, purchases
 
@@ -21,57 +21,106 @@ _ABSORBED = Purchase()
 
 
 class StoredPurchase(msgspec.Struct, frozen=True):
+    """`customer_tenant_id`: the tenant it was bought for, which it gives so many `users`. `awaits`: the work
+    that makes that tenant; until it is done the purchase's events wait."""
+
     id: str
     tenant_id: str
     provider_account_id: str
     customer_id: str | None
     state: Purchase
     created_at: datetime
+    customer_tenant_id: str | None = None
+    users: int | None = None
+    awaits: str | None = None
 
 
 class StoredAlias(msgspec.Struct, frozen=True):
+    """`realm`: within which nobody else may have the name; None: it may be another's, too."""
+
     provider_account_id: str
     kind: str
     external_id: str
     tenant_id: str
     purchase_id: str
+    realm: str | None = None
+
+
+class Met(msgspec.Struct, frozen=True):
+    """Where aliases lead: alias -> purchase id, and the purchases. `claimed`: those that this account has a
+    claim to."""
+
+    links: dict[Alias, str]
+    found: dict[str, StoredPurchase]
+    claimed: frozenset[Alias]
+
+
+_NOTHING = Met({}, {}, frozenset())
 
 
 def find_by_aliases(
     connection: sa.Connection, account: str, aliases: Sequence[Alias]
 ) -> tuple[dict[Alias, str], dict[str, StoredPurchase]]:
     """Where the aliases lead: alias -> purchase id, and the purchases, locked on PostgreSQL."""
+    met = meet(connection, account, aliases)
+    return met.links, met.found
+
+
+def meet(connection: sa.Connection, account: str, aliases: Sequence[Alias]) -> Met:
+    """As `find_by_aliases`, and which of them the account has a claim to."""
     if not aliases:
-        return {}, {}
-    links, found = _follow(connection, account, aliases)
-    if any(one.state == _ABSORBED for one in found.values()):
+        return _NOTHING
+    met = _follow(connection, account, aliases)
+    if any(one.state == _ABSORBED for one in met.found.values()):
         # While this waited for its lock, another process found it to be part of an older purchase. The names
         # lead there by now, which a statement sees that begins now.
-        links, found = _follow(connection, account, aliases)
-    return links, found
+        met = _follow(connection, account, aliases)
+    return met
 
 
-def _follow(
-    connection: sa.Connection, account: str, aliases: Sequence[Alias]
-) -> tuple[dict[Alias, str], dict[str, StoredPurchase]]:
+def _follow(connection: sa.Connection, account: str, aliases: Sequence[Alias]) -> Met:
     source = rows.recordset(connection, "k", {"kind": "text", "external_id": "text"})
     lock = "" if connection.dialect.name == "sqlite" else " ORDER BY p.id FOR UPDATE OF p"
-    text = sa.text(
-        "SELECT a.kind, a.external_id, p.id, p.tenant_id, p.customer_id, p.state, p.created_at"  # noqa: S608  # our own names
+    text = rows.prepared(
+        "SELECT a.kind, a.external_id, a.realm, p.id, p.tenant_id, p.customer_id, p.state, p.created_at,"  # noqa: S608  # our own names
+        " p.customer_tenant_id, p.users, p.awaits"
         f" FROM {source} CROSS JOIN purchase_aliases a CROSS JOIN purchases p"
         " WHERE a.provider_account_id = :account AND a.kind = k.kind AND a.external_id = k.external_id"
         f" AND p.id = a.purchase_id{lock}"
     )
-    keys = rows.json_of([{"kind": a.kind, "external_id": a.external_id} for a in aliases])
     links: dict[Alias, str] = {}
     found: dict[str, StoredPurchase] = {}
-    for kind, external, id_, tenant, customer, state, created in connection.execute(
-        text, {"rows": keys, "account": account}
+    claimed: set[Alias] = set()
+    for kind, external, realm, id_, tenant, customer, state, created, *theirs in connection.execute(
+        text, {"rows": _keys(aliases), "account": account}
     ):
         links[Alias(kind, external)] = id_
+        if realm is not None:
+            claimed.add(Alias(kind, external))
         if id_ not in found:
-            found[id_] = StoredPurchase(id_, tenant, account, customer, _decode(state), certain(created))
-    return links, found
+            found[id_] = StoredPurchase(
+                id_, tenant, account, customer, _decode(state), certain(created), *theirs
+            )
+    return Met(links, found, frozenset(claimed))
+
+
+def held_by_others(
+    connection: sa.Connection, account: str, aliases: Sequence[Alias], realm: str
+) -> frozenset[Alias]:
+    """Which of the aliases another account has a claim to in this realm."""
+    source = rows.recordset(connection, "k", {"kind": "text", "external_id": "text"})
+    text = rows.prepared(
+        f"SELECT a.kind, a.external_id FROM {source} CROSS JOIN purchase_aliases a"  # noqa: S608  # our own names
+        " WHERE a.realm = :realm AND a.kind = k.kind AND a.external_id = k.external_id"
+        " AND a.provider_account_id <> :account"
+    )
+    given = {"rows": _keys(aliases), "account": account, "realm": realm}
+    with wall.lifted_on(connection):  # what another tenant holds is seen, and nothing else of it
+        return frozenset(Alias(kind, external) for kind, external in connection.execute(text, given))
+
+
+def _keys(aliases: Sequence[Alias]) -> str:
+    return rows.json_of([{"kind": a.kind, "external_id": a.external_id} for a in aliases])
 
 
 def find(connection: sa.Connection, tenant: str, id_: str, *, lock: bool = True) -> StoredPurchase | None:
@@ -87,6 +136,9 @@ def find(connection: sa.Connection, tenant: str, id_: str, *, lock: bool = True)
         found["customer_id"],
         _decode(found["state"]),
         found["created_at"],
+        found["customer_tenant_id"],
+        found["users"],
+        found["awaits"],
     )
 
 
@@ -103,6 +155,9 @@ def insert(connection: sa.Connection, stored: Sequence[StoredPurchase]) -> None:
                 "state": _encode(p.state).decode(),
                 "created_at": micros(p.created_at),
                 "updated_at": micros(p.created_at),
+                "customer_tenant_id": p.customer_tenant_id,
+                "users": p.users,
+                "awaits": p.awaits,
             }
             for p in sorted(stored, key=lambda p: p.id)
         ],
@@ -119,6 +174,8 @@ def update(connection: sa.Connection, stored: Sequence[StoredPurchase], now: dat
                 "customer_id": p.customer_id,
                 "state": _encode(p.state).decode(),
                 "updated_at": micros(now),
+                "customer_tenant_id": p.customer_tenant_id,
+                "users": p.users,
             }
             for p in sorted(stored, key=lambda p: p.id)
         ],
@@ -126,7 +183,8 @@ def update(connection: sa.Connection, stored: Sequence[StoredPurchase], now: dat
 
 
 def insert_aliases(connection: sa.Connection, aliases: Sequence[StoredAlias]) -> None:
-    """A conflict means that another process met the same purchase first: the caller starts over."""
+    """A conflict means that another process met the same purchase first, for this tenant or for another one:
+    the caller starts over."""
     ordered = sorted(aliases, key=lambda a: (a.provider_account_id, a.kind, a.external_id))
     rows.insert(connection, purchase_aliases, [msgspec.structs.asdict(a) for a in ordered])
 
@@ -151,6 +209,12 @@ def link_events(connection: sa.Connection, tenant: str, links: Mapping[str, tupl
         ],
         ignore=True,
     )
+
+
+def let_go(connection: sa.Connection, tenant: str) -> None:
+    """Have no name be claimed by this tenant any more: it ends, and others may go on with its accounts."""
+    mine = sa.and_(purchase_aliases.c.tenant_id == tenant, purchase_aliases.c.realm.is_not(None))
+    connection.execute(sa.update(purchase_aliases).where(mine).values(realm=None))
 
 
 def aliases_of(connection: sa.Connection, purchase: str) -> list[Alias]:

@@ -98,6 +98,13 @@ def is_due(connection: sa.Connection, account: str, now: datetime) -> bool:
     return connection.execute(query.limit(1)).first() is not None
 
 
+def accounts_due(connection: sa.Connection, now: datetime) -> list[str]:
+    """The provider accounts, of all tenants, where anything is due."""
+    account = refetches.c.provider_account_id
+    query = sa.select(account).where(refetches.c.due_at <= now).distinct().order_by(account)
+    return list(connection.execute(query).scalars())
+
+
 def later(
     connection: sa.Connection, account: str, wanted: Sequence[Due], due_at: datetime, error: str
 ) -> None:

@@ -66,7 +66,7 @@ def _row(tenant: str, account: str, slot: Slot, part: int, paid: int, back: int)
 
 def _write(connection: sa.Connection, made: list[dict[str, object]]) -> None:
     names, source = ", ".join(_COLUMNS), rows.recordset(connection, "r", _COLUMNS)
-    text = sa.text(
+    text = rows.prepared(
         f"INSERT INTO revenue ({names}) SELECT {names} FROM {source} WHERE true"  # noqa: S608  # our own names
         " ON CONFLICT (provider_account_id, month, currency, part) DO UPDATE"
         " SET paid = revenue.paid + excluded.paid, given_back = revenue.given_back + excluded.given_back"

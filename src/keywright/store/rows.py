@@ -53,6 +53,13 @@ class Instant(sa.TypeDecorator[datetime]):
         return moment(value)
 
 
+@lru_cache(maxsize=256)
+def prepared(text: str) -> sa.TextClause:
+    """The statement of an SQL text that is written anew at each call, of which there are few: reading one
+    for its parameters costs a third of what carrying it out does."""
+    return sa.text(text)
+
+
 def recordset(connection: sa.Connection, alias: str, columns: Mapping[str, str]) -> str:
     """A FROM item over the JSON parameter `:rows`. `columns` maps names to `text`, `bigint` or `boolean`.
 

@@ -78,6 +78,19 @@ def find_by_email(connection: sa.Connection, tenant: str, email: str) -> Staff |
     return None if row is None else Staff(**row)
 
 
+def find_anywhere(connection: sa.Connection, email: str, slug: str) -> Staff | None:
+    """Somebody who can sign in, by the folded address: of the tenant with this slug; without one of the
+    master tenant, else of whichever tenant knew the address first."""
+    query = (
+        sa.select(staff)
+        .join(tenants, tenants.c.id == staff.c.tenant_id)
+        .where(staff.c.email == email, staff.c.ready_at.is_not(None), staff.c.ended_at.is_(None))
+        .order_by(tenants.c.is_master.desc(), staff.c.id)
+    )
+    row = connection.execute(query.where(tenants.c.slug == slug) if slug else query).mappings().first()
+    return None if row is None else Staff(**row)
+
+
 def list_all(connection: sa.Connection, tenant: str) -> list[Staff]:
     """Everybody, the closed accounts too, oldest first."""
     query = sa.select(staff).where(staff.c.tenant_id == tenant).order_by(staff.c.id)

@@ -22,6 +22,9 @@ staff = sa.Table(
     sa.UniqueConstraint("tenant_id", "email"),
 )
 
+# At the console's door nobody says for whom he works.
+sa.Index("ix_staff_email", staff.c.email)
+
 staff_links = sa.Table(
     "staff_links",
     metadata,

@@ -23,6 +23,11 @@ metadata = sa.MetaData(
 )
 
 
+def _only(rows: sa.ColumnElement[bool] | sa.TextClause) -> dict[str, Any]:
+    """For an index of these rows alone."""
+    return {"sqlite_where": rows, "postgresql_where": rows}
+
+
 def _id() -> sa.Column[Any]:
     return sa.Column("id", sa.Text, primary_key=True)
 
@@ -56,6 +61,8 @@ tenants = sa.Table(
     _flag("is_master"),
     _text("email", null=True),
     sa.Column("licensed_user_count", sa.BigInteger),
+    _text("website_origins", default=""),
+    _text("return_origins", default=""),
     _at("created_at"),
     sa.UniqueConstraint("slug"),
 )
@@ -68,27 +75,10 @@ provider_accounts = sa.Table(
     _text("provider"),
     _flag("live"),
     _text("external_id", null=True),
+    _text("connected_by", null=True),  # the platform's account, for one that is connected to it
     _at("created_at"),
     _at("reconciled_until", null=True),
     sa.UniqueConstraint("tenant_id", "provider", "live"),
-)
-
-vault_entries = sa.Table(
-    "vault_entries",
-    metadata,
-    sa.Column("tenant_id", sa.Text, sa.ForeignKey("tenants.id"), primary_key=True),
-    sa.Column("kind", sa.Text, primary_key=True),
-    sa.Column("owner", sa.Text, primary_key=True),
-    _text("sealed"),
-    _at("created_at"),
-)
-
-data_keys = sa.Table(
-    "data_keys",
-    metadata,
-    sa.Column("tenant_id", sa.Text, sa.ForeignKey("tenants.id"), primary_key=True),
-    _text("wrapped"),
-    _at("created_at"),
 )
 
 signing_keys = sa.Table(
@@ -113,8 +103,7 @@ for _state in ("active", "next"):  # one of each per tenant and token type, at m
         signing_keys.c.tenant_id,
         signing_keys.c.token_type,
         unique=True,
-        sqlite_where=signing_keys.c.state == _state,
-        postgresql_where=signing_keys.c.state == _state,
+        **_only(signing_keys.c.state == _state),
     )
 
 tokens = sa.Table(
@@ -230,7 +219,7 @@ checkouts = sa.Table(
 )
 sa.Index("ix_checkouts_claim", checkouts.c.claim_hash)
 DEVICES = sa.text("device_hash IS NOT NULL")
-sa.Index("ix_checkouts_device", checkouts.c.purchase_id, sqlite_where=DEVICES, postgresql_where=DEVICES)
+sa.Index("ix_checkouts_device", checkouts.c.purchase_id, **_only(DEVICES))
 
 purchases = sa.Table(
     "purchases",
@@ -242,7 +231,13 @@ purchases = sa.Table(
     _text("state"),
     _at("created_at"),
     _at("updated_at"),
+    _text("customer_tenant_id", null=True),  # bought for a tenant: this one's seats follow it
+    sa.Column("users", sa.BigInteger),
+    _text("awaits", null=True),
 )
+# The few that were bought for tenants.
+THEIRS = sa.text("customer_tenant_id IS NOT NULL")
+sa.Index("ix_purchases_customer_tenant", purchases.c.customer_tenant_id, **_only(THEIRS))
 
 purchase_aliases = sa.Table(
     "purchase_aliases",
@@ -252,6 +247,16 @@ purchase_aliases = sa.Table(
     sa.Column("external_id", sa.Text, primary_key=True),
     _tenant(),
     sa.Column("purchase_id", sa.Text, sa.ForeignKey("purchases.id"), nullable=False, index=True),
+    _text("realm", null=True),  # of names that a provider gives once: where no other tenant may take it
+)
+CLAIMED = sa.text("realm IS NOT NULL")
+sa.Index(
+    "uq_purchase_aliases_claimed",
+    purchase_aliases.c.external_id,
+    purchase_aliases.c.kind,
+    purchase_aliases.c.realm,
+    unique=True,
+    **_only(CLAIMED),
 )
 
 licenses = sa.Table(
@@ -291,16 +296,10 @@ licenses = sa.Table(
     sa.UniqueConstraint("key_hash"),
 )
 sa.Index("ix_licenses_tenant", licenses.c.tenant_id, licenses.c.id)
-sa.Index(
-    "ix_licenses_firm",
-    licenses.c.tenant_id,
-    licenses.c.firm,
-    sqlite_where=licenses.c.firm.is_not(None),
-    postgresql_where=licenses.c.firm.is_not(None),
-)
+sa.Index("ix_licenses_firm", licenses.c.tenant_id, licenses.c.firm, **_only(licenses.c.firm.is_not(None)))
 # For the revocation list: few licenses were ever revoked, and it is asked for by every program.
 REVOKED = sa.text("standing = 'revoked' OR lost_until IS NOT NULL")
-sa.Index("ix_licenses_revoked", licenses.c.tenant_id, sqlite_where=REVOKED, postgresql_where=REVOKED)
+sa.Index("ix_licenses_revoked", licenses.c.tenant_id, **_only(REVOKED))
 
 activations = sa.Table(
     "activations",
@@ -320,22 +319,13 @@ activations = sa.Table(
     _at("out_until", null=True),
     _text("ended_by", null=True),
 )
-sa.Index(
-    "uq_activations_held",
-    activations.c.license_id,
-    activations.c.fingerprint_hash,
-    unique=True,
-    sqlite_where=activations.c.released_at.is_(None),
-    postgresql_where=activations.c.released_at.is_(None),
-)
+HELD = activations.c.released_at.is_(None)
+_seat = activations.c.license_id, activations.c.fingerprint_hash
+sa.Index("uq_activations_held", *_seat, unique=True, **_only(HELD))
 sa.Index("ix_activations_license", activations.c.license_id, activations.c.released_at)
 # Floating seats that are taken, by when they end: the few that lapse between two looks.
-sa.Index(
-    "ix_activations_seat",
-    activations.c.seat_until,
-    sqlite_where=activations.c.released_at.is_(None) & activations.c.seat_until.is_not(None),
-    postgresql_where=activations.c.released_at.is_(None) & activations.c.seat_until.is_not(None),
-)
+TAKEN = HELD & activations.c.seat_until.is_not(None)
+sa.Index("ix_activations_seat", activations.c.seat_until, **_only(TAKEN))
 
 timeline = sa.Table(
     "timeline",
@@ -491,10 +481,14 @@ sa.Index("ix_portal_sessions_expires", portal_sessions.c.expires_at)
 # Tables of their own modules, which share the metadata: whoever has these has all.
 import keywright.store.change_tables  # noqa: E402  # it needs the metadata above, and is read for its tables
 import keywright.store.firm_tables  # noqa: E402  # as below
+import keywright.store.import_tables  # noqa: E402  # as below
 import keywright.store.look_tables  # noqa: E402  # as below
 import keywright.store.machine_tables  # noqa: E402  # as below
 import keywright.store.number_tables  # noqa: E402  # as below
 import keywright.store.operating_tables  # noqa: E402  # it needs the metadata above, and is read for its tables
+import keywright.store.provisioning_tables  # noqa: E402  # as above
 import keywright.store.signing_tables  # noqa: E402  # as above
 import keywright.store.staff_tables  # noqa: E402  # as above
+import keywright.store.tenant_tables  # noqa: E402  # as above
+import keywright.store.vault_tables  # noqa: E402  # as above
 import keywright.store.webhook_tables  # noqa: E402, F401  # as above

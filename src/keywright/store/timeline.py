@@ -46,8 +46,11 @@ def _chained(previous: str, entry: Entry) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def insert(connection: sa.Connection, entries: Sequence[Entry]) -> None:
-    """Write the entries, and owe those who listen what they say. The licenses are written before."""
+def insert(connection: sa.Connection, entries: Sequence[Entry], *, quiet: bool = False) -> None:
+    """Write the entries, and owe those who listen what they say, unless it is `quiet`.
+
+    The licenses are written before.
+    """
     ordered = sorted(entries, key=lambda e: (e.license_id, e.seq))
     rows.insert(
         connection,
@@ -65,7 +68,8 @@ def insert(connection: sa.Connection, entries: Sequence[Entry]) -> None:
             for e in ordered
         ],
     )
-    webhook_outbox.owe(connection, ordered)
+    if not quiet:
+        webhook_outbox.owe(connection, ordered)
 
 
 def list_page(

@@ -8,7 +8,8 @@ from datetime import datetime
 import msgspec
 import sqlalchemy as sa
 
-from keywright.store.tables import provider_accounts, vault_entries
+from keywright.store.tables import provider_accounts
+from keywright.store.vault_tables import vault_entries
 
 
 class VaultEntry(msgspec.Struct, frozen=True):

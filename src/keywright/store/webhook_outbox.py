@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from keywright.domain import webhook
 from keywright.domain.license import License, status
-from keywright.store import licenses, rows, webhooks
+from keywright.store import licenses, rows, wall, webhooks
 from keywright.store.licenses import MEMBERS, SELECTED
 from keywright.store.rows import micros
 from keywright.store.webhook_tables import webhook_endpoints
@@ -49,10 +49,10 @@ class _Looks:
         self._of: WeakKeyDictionary[sa.Engine, _Look] = WeakKeyDictionary()
         self._changes = 0
 
-    def forget(self, engine: sa.Engine) -> None:
+    def forget(self) -> None:
         with self._mutex:
             self._changes += 1
-            self._of.pop(engine, None)
+            self._of.clear()  # a database has several engines
 
     def tenants(self, connection: sa.Connection) -> frozenset[str]:
         with self._mutex:
@@ -66,7 +66,8 @@ class _Looks:
             before = self._changes
         until = time.monotonic() + LOOK_AGAIN
         query = sa.select(webhook_endpoints.c.tenant_id).where(webhook_endpoints.c.enabled).distinct()
-        found = frozenset(connection.execute(query).scalars())
+        with wall.lifted_on(connection):  # what one tenant's request finds, the others go by
+            found = frozenset(connection.execute(query).scalars())
         with self._mutex:
             # What changed while the database was asked may be missing in its answer.
             if before == self._changes:
@@ -78,9 +79,9 @@ _looks = _Looks()
 _detail = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-def listeners_changed(engine: sa.Engine) -> None:
+def listeners_changed() -> None:
     """Look again at the next occasion. To be called after the commit that changed an endpoint."""
-    _looks.forget(engine)
+    _looks.forget()
 
 
 def look(connection: sa.Connection, engine: sa.Engine) -> frozenset[str]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
 from litestar import Litestar
 from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
@@ -21,23 +21,31 @@ from keywright.flows import activating, alarms
 from keywright.flows.context import Context
 from keywright.flows.gather import Gatherer
 from keywright.flows.intake import Intake
+from keywright.flows.keeping_up import keep_up
 from keywright.web import errors, hooks, stopping
 from keywright.web.api import (
     admin,
+    connect,
     firms,
     health,
+    imports,
     license_file,
+    provisioning,
     reconcile,
     signing_keys,
+    tenants,
     webhooks,
     well_known,
 )
 from keywright.web.api.licensing import Desk
 from keywright.web.api.stream import StreamDesk
 from keywright.web.console import site as console
+from keywright.web.portal.gate import Gate
 from keywright.web.storefront import site
 from keywright.web.storefront.pages import Pages
 from keywright.web.straight import Application
+from keywright.web.tenant_sites import Counters, TenantSites
+from keywright.web.till import Till
 from keywright.web.watch import Watch
 
 log = structlog.get_logger(__name__)
@@ -67,80 +75,90 @@ class WorkflowEngine(Protocol):
     def stop(self) -> None: ...
 
 
-def create_app(context: Context, engine: WorkflowEngine, *, metrics_token: str | None = None) -> Litestar:
-    """The server for this context. The engine is launched with it and stopped with it."""
+def create_app(
+    context: Context,
+    engine: WorkflowEngine,
+    *,
+    metrics_token: str | None = None,
+    own_engine: bool = True,
+    started: Callable[[], None] | None = None,
+) -> Litestar:
+    """The server for this context. The engine is launched with it and stopped with it.
+
+    With `own_engine` false others do the work, and their absence makes this server no less ready.
+    `started` is called once all of it runs.
+    """
     watch = Watch()
     intake = Intake(context)
     desk = Desk(context, watch)
     streams = StreamDesk(context, desk, watch)
+    counters, pages = Counters(Till(context), Gate(context), desk, streams), Pages(context)
     pulse = health.Pulse(context)
-    gatherers: list[Gatherer[Any, Any]] = [
-        intake.gatherer,
-        desk.reads,
-        desk.admissions,
-        desk.seats,
-        pulse.looks,
-    ]
-
-    @asynccontextmanager
-    async def lifespan(_app: Litestar) -> AsyncIterator[None]:
-        loop = asyncio.get_running_loop()
-        for one in gatherers:
-            one.start(loop)
-        streams.streams.start(loop)
-        await loop.run_in_executor(None, engine.launch)
-        _settle_interpreter()
-        try:
-            # What waits for the streams to end before it stops waits for ever: they are told first.
-            with _kept(context, desk, watch), stopping.when_asked_to_stop(streams.streams.end_all):
-                yield
-        finally:
-            streams.streams.end_all()
-            await loop.run_in_executor(None, streams.streams.stop)
-            for one in gatherers:
-                await loop.run_in_executor(None, one.stop)
-            await loop.run_in_executor(None, desk.close)
-            await loop.run_in_executor(None, engine.stop)
-
+    lines: list[Gatherer[Any, Any]] = [intake.gatherer, desk.reads, desk.admissions, desk.seats, pulse.looks]
+    running = _Running(context, engine, watch, desk, streams, lines, started)
     return Application(
         [
             *hooks.routes(intake, watch),
             *desk.routes(),
             *streams.routes(),
-            *health.routes(context, watch, pulse, engine.is_alive, metrics_token),
-            *admin.routes(context),
-            *reconcile.routes(context),
+            *health.routes(context, watch, pulse, engine.is_alive, metrics_token, own_engine=own_engine),
+            *_for_programs(context),
             *license_file.routes(desk),
             *firms.routes(desk),
-            *signing_keys.routes(context),
-            *webhooks.routes(context),
             *well_known.routes(context),
-            *site.routes(context),
+            *site.routes(pages, counters.till, counters.gate),
+            *site.shared_routes(pages),
             *console.routes(context),
         ],
-        lifespan=[lifespan],
-        exception_handlers={**_HANDLERS, HTTPException: errors.lost(Pages(context).refused)},
+        lifespan=[running.life],
+        exception_handlers={**_HANDLERS, HTTPException: errors.lost(pages.refused)},
         logging_config=None,
         openapi_config=_OPENAPI,
         include_in_schema=False,
         request_max_body_size=1 << 20,
         base_url=context.policy.base_url,
+        sites=TenantSites(context, counters, _HANDLERS),
     )
 
 
-def _settle_interpreter() -> None:
-    """Take what start-up made out of the collector's sight, let it look less often, and take turns faster.
+def _for_programs(context: Context) -> list[HTTPRouteHandler]:
+    """`/api/admin/*`: what tokens open."""
+    parts = (admin, reconcile, imports, signing_keys, tenants, connect, provisioning, webhooks)
+    return [route for part in parts for route in part.routes(context)]
 
-    A request makes hundreds of small objects and no cycles. With the default thresholds the collector went
-    through all modules again and again under load (measured: the slowest webhook in a hundred came back after
-    160 ms, and after 90 ms without it).
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
-    # A thread that comes back from SQLite waits for its turn this long while another one computes; an
-    # activation comes back ten times.
-    sys.setswitchinterval(0.001)
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """What is started with the application, and stopped with it."""
+
+    context: Context
+    engine: WorkflowEngine
+    watch: Watch
+    desk: Desk
+    streams: StreamDesk
+    lines: list[Gatherer[Any, Any]]
+    started: Callable[[], None] | None
+
+    @asynccontextmanager
+    async def life(self, _app: Litestar) -> AsyncIterator[None]:
+        loop, streams = asyncio.get_running_loop(), self.streams.streams
+        for one in self.lines:
+            one.start(loop)
+        streams.start(loop)
+        await loop.run_in_executor(None, self.engine.launch)
+        if self.started is not None:
+            self.started()
+        try:
+            # What waits for the streams to end before it stops waits for ever: they are told first.
+            with _kept(self.context, self.desk, self.watch), stopping.when_asked_to_stop(streams.end_all):
+                yield
+        finally:
+            streams.end_all()
+            await loop.run_in_executor(None, streams.stop)
+            for one in self.lines:
+                await loop.run_in_executor(None, one.stop)
+            await loop.run_in_executor(None, self.desk.close)
+            await loop.run_in_executor(None, self.engine.stop)
 
 
 @contextmanager
@@ -157,16 +175,14 @@ def _kept(context: Context, desk: Desk, watch: Watch) -> Iterator[None]:
 
 
 async def _keep_books(context: Context, desk: Desk, watch: Watch) -> None:
-    """Take up changed signing keys, write what the validations gathered, report bursts of bad signatures."""
+    """Take up what others changed, write what the validations gathered, report bursts of bad signatures."""
     loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(_BOOKKEEPING_SECONDS)
         try:
-            await loop.run_in_executor(None, context.signer.refresh)
+            await loop.run_in_executor(None, keep_up, context)
             await loop.run_in_executor(None, desk.books.write, context)
             await loop.run_in_executor(None, activating.release_lapsed, context)
-            # Another process may have brought in keys of a kind that this one has not looked for yet.
-            await loop.run_in_executor(None, context.schemes.learn, context.database)
             if watch.burst_due():
                 await loop.run_in_executor(None, _report_burst, context)
         except Exception as error:  # noqa: BLE001  # a database that is away for a moment must not end the keeper

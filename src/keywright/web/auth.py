@@ -14,6 +14,7 @@ from keywright.flows import tokens
 from keywright.flows.context import Context
 from keywright.flows.tokens import Scope
 from keywright.store.tenants import Token
+from keywright.web.walled import wall_in
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 Guard = Callable[[Connection, BaseRouteHandler], Awaitable[None]]
@@ -38,6 +39,7 @@ def needs(context: Context, scope: Scope) -> Guard:
         if "\x00" in connection.scope["path"] or b"%00" in connection.scope["query_string"]:
             raise Invalid("There is a NUL in the address.")  # PostgreSQL cannot even be asked for it
         connection.scope["auth"] = token
+        wall_in(connection, token.tenant_id)
 
     return guard
 

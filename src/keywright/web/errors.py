@@ -46,15 +46,15 @@ def framework_refused(_request: Request[Any, Any, Any], error: HTTPException) ->
     return _response(wire.problem(made), status, {})
 
 
-def lost(page: Callable[[Request[Any, Any, Any], Exception], Response[Any]]) -> Refuse:
+def lost(page: Callable[[Request[Any, Any, Any], Exception], Response[Any]], *, api: str = "/api/") -> Refuse:
     """What the framework refuses, with `page` for an address that does not exist and a person at the browser.
 
-    Programs get a problem document, and so does whatever asks below /api.
+    Programs get a problem document, and so does whatever asks below `api`.
     """
 
     def refused(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
         looks = request.method in ("GET", "HEAD") and "text/html" in request.headers.get("accept", "")
-        if error.status_code != HTTPStatus.NOT_FOUND or not looks or request.url.path.startswith("/api/"):
+        if error.status_code != HTTPStatus.NOT_FOUND or not looks or request.url.path.startswith(api):
             return framework_refused(request, error)
         return page(request, NotFound("There is nothing at this address. It may be mistyped, or old."))
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from litestar import asgi
 
 from keywright.domain.errors import BadSignature
+from keywright.flows.connect_intake import receive_connected
+from keywright.flows.connecting import CONNECT_PATH
 from keywright.flows.intake import LARGEST_BODY, Intake
 from keywright.web import wire
 from keywright.web.straight import STRAIGHT
@@ -23,12 +25,21 @@ _FREQUENT_BODIES = {name: wire.encode({"received": True, "outcome": name}) for n
 
 def routes(intake: Intake, watch: Watch) -> list[ASGIRouteHandler]:
     def hook(path: str, provider: str) -> ASGIRouteHandler:
+        named = path.endswith("}")
+
+        connected = path == CONNECT_PATH
+
         @asgi(path, copy_scope=False, opt=STRAIGHT)
         async def receive_webhook(scope: Scope, receive: Receive, send: Send) -> None:
             async def take(scope: Scope, receive: Receive) -> tuple[int, bytes]:
                 raw = await wire.body_of(scope, receive, LARGEST_BODY)
+                account = scope["path"].rpartition("/")[2] if named else None
+                headers = wire.headers_of(scope)
                 try:
-                    outcome = await intake.receive(provider, raw, wire.headers_of(scope))
+                    if connected:
+                        outcome = await receive_connected(intake, provider, raw, headers)
+                    else:
+                        outcome = await intake.receive(provider, raw, headers, account)
                 except BadSignature:
                     watch.bad_signature(provider)
                     raise
@@ -41,8 +52,9 @@ def routes(intake: Intake, watch: Watch) -> list[ASGIRouteHandler]:
 
     return [
         *(hook(f"/api/webhooks/{name}", name) for name in _PROVIDERS),
-        # Each account has an address of its own, too. The bare routes of the framework take no parameters.
-        *(hook(f"/api/webhooks/{name}/{account}", name) for name, account in intake.accounts()),
+        hook(CONNECT_PATH, "stripe"),
+        # Each account of each tenant has an address of its own; the ones above are the master tenant's.
+        *(hook(f"/api/webhooks/{name}/{{account:str}}", name) for name in _PROVIDERS),
         # Where sellers who come from elsewhere have pointed their provider to.
         hook("/api/stripe/webhook", "stripe"),
         hook("/api/billing/webhook/paystack", "paystack"),

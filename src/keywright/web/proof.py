@@ -12,8 +12,7 @@ from keywright.flows import portal_sign_in, tokens
 from keywright.flows.context import Context
 from keywright.flows.renewing import NO_PROOF, Proof
 from keywright.web.origin import is_ours
-
-_SESSIONS = ("__Host-keywright_session", "keywright_session")
+from keywright.web.rooted import SESSION, cookie_name
 
 
 async def proof_of(context: Context, request: Request[Any, Any, Any]) -> Proof:
@@ -24,14 +23,12 @@ async def proof_of(context: Context, request: Request[Any, Any, Any]) -> Proof:
     kind, _, text = request.headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
         token = await asyncio.to_thread(tokens.find, context, text.strip())
-        if token is None or token.tenant_id != context.master.id:
+        if token is None or token.tenant_id != context.tenant.id:
             raise Unauthorized("This is no token of ours.")
         if not tokens.may(token, "checkout"):
             raise Forbidden(f"This token has scope {token.scope}; checkout is needed here.")
         return Proof(trusted=True)
-    # Over https only the cookie that no other host can set counts.
-    name = _SESSIONS[0] if context.policy.base_url.startswith("https://") else _SESSIONS[1]
-    session = request.cookies.get(name, "")
+    session = request.cookies.get(cookie_name(context, SESSION), "")
     # A page of another site may send our cookies along, but is not who is signed in.
     if not session or not is_ours(context.policy.base_url, request):
         return NO_PROOF

@@ -104,7 +104,7 @@ class Streams:
         self._context = context
         self._looks: Gatherer[Subject, Glimpse] = Gatherer(
             "streams",
-            lambda several: streams.look(context, books, several),
+            lambda several: streams.look_each(context, books, several),
             traffic=context.traffic,
             limit=_AT_ONCE,
             backlog=2 * context.policy.streams,

@@ -6,18 +6,15 @@ A provider that hangs holds these threads for a minute, and nobody else's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+import copy
+from typing import Self
 
-from keywright.domain.errors import Unavailable
 from keywright.flows import checkout
 from keywright.flows.checkout import Ask, Opened, Standing
 from keywright.flows.context import Context
 from keywright.flows.renewing import NO_PROOF, Proof
 from keywright.web.limits import AddressLimit, Limit
-
-T = TypeVar("T")
+from keywright.web.pool import Pool
 
 _THREADS = 8
 _MOST_WAITING = 64
@@ -26,14 +23,24 @@ _VERIFIED_A_MINUTE = 6  # of one checkout
 
 
 class Till:
-    """One per process."""
+    """One for each tenant, with the limits and the threads of the process."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
         self._opened = AddressLimit(_OPENED_A_MINUTE)
         self._verified = Limit(_VERIFIED_A_MINUTE)
-        self._threads = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="checkout")
-        self._busy = 0
+        self._pool = Pool(
+            "checkout",
+            threads=_THREADS,
+            most_waiting=_MOST_WAITING,
+            full="The payment provider is slow at the moment. Please try again.",
+        )
+
+    def of(self, context: Context) -> Self:
+        """The till of another tenant: whoever asks there has asked here, and the threads are the same."""
+        other = copy.copy(self)
+        other.context = context
+        return other
 
     async def open(
         self,
@@ -45,7 +52,7 @@ class Till:
     ) -> Opened:
         """Open a checkout. Raises what `open_checkout` raises, TooMany, Unavailable."""
         self._opened.count(address)
-        return await self._run(
+        return await self._pool.start(
             lambda: checkout.open_checkout(
                 self.context, ask, idempotency_key=idempotency_key, proof=proof, language=language
             )
@@ -54,19 +61,10 @@ class Till:
     async def verify(self, reference: str) -> Standing:
         """Ask the provider. Raises what `verify_now` raises, TooMany, Unavailable."""
         self._verified.count(reference)
-        return await self._run(lambda: checkout.verify_now(self.context, reference))
+        return await self._pool.start(lambda: checkout.verify_now(self.context, reference))
 
     async def look(self, reference: str, claim_token: str | None) -> Standing:
         """How a checkout stands; with a claim token, the keys."""
         if claim_token is None:
             return await asyncio.to_thread(checkout.status, self.context, reference)
         return await asyncio.to_thread(checkout.claim, self.context, reference, claim_token)
-
-    async def _run(self, call: Callable[[], T]) -> T:
-        if self._busy >= _MOST_WAITING:
-            raise Unavailable("The payment provider is slow at the moment. Please try again.", retry_after=5)
-        self._busy += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
-        finally:
-            self._busy -= 1

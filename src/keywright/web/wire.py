@@ -197,3 +197,12 @@ async def post(scope: Scope, receive: Receive, send: Send, handler: Handler) -> 
         await refuse(send, error)
     else:
         await answer(send, status, body)
+
+
+def posted(handler: Handler) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+    """The bare ASGI application that runs a handler of a POST route."""
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        await post(scope, receive, send, handler)
+
+    return serve

@@ -12,14 +12,21 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from dbos import DBOS, DBOSClient, DBOSConfig
+from dbos import DBOS, DBOSClient, DBOSConfig, EnqueueOptions
 from dbos._serialization import DefaultSerializer
 
 # Private, because the public migrate() makes an engine of its own, and so opens the file a second time.
-from dbos._sys_db import SystemDatabase
+from dbos._sys_db import SystemDatabase, workflow_is_active
 
+# Private: the only place where a running engine's name can be changed.
+from dbos._utils import GlobalParams
+
+from keywright.store import ended_work, wall
 from keywright.store.engine import Database, is_away
+from keywright.workflows import provisioning
 from keywright.workflows.courier import Courier
+from keywright.workflows.provisioning import RunStep
+from keywright.workflows.takeover import Attendance
 
 # A deploy must not strand work: pinned. A workflow whose steps change order gets a new name instead.
 APPLICATION_VERSION = "1"
@@ -33,11 +40,16 @@ _REFETCH = "refetch.1"
 _RECONCILIATIONS = "reconciliations"
 _RECONCILE = "reconcile.1"
 _HOURLY = "reconcile_hourly.1"
+# A queue of its own: an import lasts for hours, and holds up no comparison that somebody waits for.
+_IMPORTS = "imports"
+_IMPORT = "import.1"
 _SWEEP = "sweep.1"
 NAMES = {
     _ANNOUNCE: _QUEUE,
     _REFETCH: _REFETCHES,
     _RECONCILE: _RECONCILIATIONS,
+    _IMPORT: _IMPORTS,
+    provisioning.NAME: provisioning.QUEUE,
     _HOURLY: None,
     _SWEEP: None,
 }
@@ -45,6 +57,13 @@ NAMES = {
 # Every two seconds for ten minutes.
 _LOOK_AGAIN = 2.0
 _LOOKS = 300
+# The one process that a SQLite file has: at its next start the engine goes on with what it left by itself.
+ONLY = "slot-0"
+# Who has work under way, of those who began it a while ago: a name is known before anything begins under it.
+_PENDING = sa.text(
+    "SELECT DISTINCT executor_id AS name FROM dbos.workflow_status WHERE status = 'PENDING'"
+    " AND executor_id IS NOT NULL AND updated_at < extract(epoch FROM clock_timestamp()) * 1000 - 30000"
+)
 
 
 class DBOSFollowups:
@@ -55,14 +74,14 @@ class DBOSFollowups:
         self._client: DBOSClient | None = None
 
     def announce(self, connection: sa.Connection, batch: str) -> None:
-        self._connected().enqueue_in_transaction(
+        self._enqueue(
             connection,
             {"queue_name": _QUEUE, "workflow_name": _ANNOUNCE, "workflow_id": f"announce-{batch}"},
             batch,
         )
 
     def refetch(self, connection: sa.Connection, batch: str) -> None:
-        self._connected().enqueue_in_transaction(
+        self._enqueue(
             connection,
             {"queue_name": _REFETCHES, "workflow_name": _REFETCH, "workflow_id": f"refetch-{batch}"},
             batch,
@@ -70,12 +89,47 @@ class DBOSFollowups:
 
     def reconcile(self, connection: sa.Connection, batch: str, wish: str) -> str:
         id_ = f"reconcile-{batch}"
-        self._connected().enqueue_in_transaction(
+        self._enqueue(
             connection,
             {"queue_name": _RECONCILIATIONS, "workflow_name": _RECONCILE, "workflow_id": id_},
             wish,
         )
         return id_
+
+    def provision(self, connection: sa.Connection, work: str, *, anew: bool = False) -> None:
+        if anew:
+            self._forget(connection, work)
+        # Its id alone: what the engine is given it keeps, and whom a wish names may be erased.
+        self._enqueue(
+            connection,
+            {"queue_name": provisioning.QUEUE, "workflow_name": provisioning.NAME, "workflow_id": work},
+            work,
+        )
+
+    def bring(self, connection: sa.Connection, work: str, tenant: str, run: str) -> str:
+        id_ = f"import-{work}"
+        self._enqueue(
+            connection,
+            {"queue_name": _IMPORTS, "workflow_name": _IMPORT, "workflow_id": id_},
+            tenant,
+            run,
+        )
+        return id_
+
+    def _forget(self, connection: sa.Connection, id_: str) -> None:
+        """Work that is over goes from the engine's tables, which take an id once."""
+        system = self._connected()._sys_db  # noqa: SLF001  # the public way has a transaction of its own
+        tables = system.tables
+        known, schema = tables.workflow_status, system.schema
+        held = (tables.workflow_input, tables.workflow_output, tables.operation_outputs, known)
+        with wall.lifted_on(connection):
+            status = ended_work.status_of(connection, known, schema, id_)
+            if status is not None and not workflow_is_active(status):
+                ended_work.forget(connection, held, schema, id_)
+
+    def _enqueue(self, connection: sa.Connection, options: EnqueueOptions, *arguments: str) -> None:
+        with wall.lifted_on(connection):  # the engine's tables are nobody's
+            self._connected().enqueue_in_transaction(connection, options, *arguments)
 
     def _connected(self) -> DBOSClient:
         if self._client is None:
@@ -95,9 +149,14 @@ class Engine:
         database: Database,
         *,
         executor: str,
+        new_name: Callable[[], str],
+        let_go: Callable[[str], None],
         announce: Callable[[str], float | None],
         refetch: Callable[[], object],
         reconcile: Callable[[str | None], object],
+        bring: Callable[[str, str], object],
+        provision: RunStep,
+        give_up: Callable[[str, BaseException], None],
         sweep: Callable[[], None],
         courier: Courier,
     ) -> None:
@@ -106,9 +165,26 @@ class Engine:
         self._announce = announce
         self._refetch = refetch
         self._reconcile = reconcile
+        self._bring = bring
+        self._provision = (provision, give_up)
         self._sweep = sweep
         self._courier = courier
+        self._let_go = let_go
         self._launched = False
+        self._stopped = False
+        self._attendance = (
+            None
+            if database.is_sqlite
+            else Attendance(
+                # A process that is busy must not count as dead.
+                database.apart(),
+                executor,
+                take_over=self._take_over,
+                new_name=new_name,
+                renamed=_rename,
+                pending=_PENDING,
+            )
+        )
 
     def launch(self) -> None:
         config: DBOSConfig = {
@@ -123,12 +199,17 @@ class Engine:
             "scheduler_polling_interval_sec": 1.0,
         }
         logging.getLogger("dbos").setLevel(logging.ERROR)
+        if self._attendance is not None:
+            self._attendance.join()
         DBOS(config=config)
         self._register()
         DBOS.launch()
-        DBOS.register_queue(_QUEUE, worker_concurrency=2, polling_interval_sec=0.2)
-        DBOS.register_queue(_REFETCHES, worker_concurrency=4, polling_interval_sec=0.2)
-        DBOS.register_queue(_RECONCILIATIONS, concurrency=1, polling_interval_sec=1.0)
+        # Each look costs several statements, also where nothing waits: often where somebody waits.
+        DBOS.register_queue(_QUEUE, worker_concurrency=2, polling_interval_sec=0.25)
+        DBOS.register_queue(_REFETCHES, worker_concurrency=4, polling_interval_sec=0.5)
+        DBOS.register_queue(_RECONCILIATIONS, concurrency=1, polling_interval_sec=2.0)
+        DBOS.register_queue(provisioning.QUEUE, worker_concurrency=4, polling_interval_sec=1.0)
+        DBOS.register_queue(_IMPORTS, worker_concurrency=2, polling_interval_sec=2.0)
         # Written over, not made: several processes of one database may start at the same moment.
         DBOS.apply_schedules(
             [
@@ -139,6 +220,8 @@ class Engine:
         )
         self._courier.start()
         self._launched = True
+        if self._attendance is not None:
+            self._attendance.start()
 
     def _register(self) -> None:
         # A database that went away while mails were sent comes back: without another try they would count as
@@ -153,7 +236,9 @@ class Engine:
         )(self._announce)
         refetch_step = DBOS.step(name="refetch.run")(self._refetch)
         reconcile_step = DBOS.step(name="reconcile.run")(self._reconcile)
+        import_step = DBOS.step(name="import.run")(self._bring)
         sweep_step = DBOS.step(name="sweep.run")(self._sweep)
+        provisioning.register(*self._provision, goes_on=lambda: not self._stopped)
 
         @DBOS.workflow(name=_ANNOUNCE)
         def announce(batch: str) -> None:
@@ -169,6 +254,11 @@ class Engine:
         @DBOS.workflow(name=_RECONCILE)
         def reconcile(wish: str) -> None:
             reconcile_step(wish)
+
+        @DBOS.workflow(name=_IMPORT)
+        def bring(tenant: str, run: str) -> None:
+            # One step however long: the run's own row says where it has come to.
+            import_step(tenant, run)
 
         @DBOS.workflow(name=_HOURLY)
         def compare(_scheduled: datetime, _context: Any) -> None:
@@ -187,8 +277,26 @@ class Engine:
     def stop(self) -> None:
         if self._launched:
             self._launched = False
+            self._stopped = True
+            if self._attendance is not None:
+                self._attendance.stop()
             self._courier.stop()
             DBOS.destroy(workflow_completion_timeout_sec=5)
+            if self._attendance is not None:
+                self._attendance.leave()
+
+    def _take_over(self, executor: str) -> None:
+        """Go on with what a dead process left: webhooks it had taken, and its workflows, each of them once.
+
+        The engine puts them back into their queues, on the condition that they are still the dead one's: who
+        asks for it a second time changes nothing.
+        """
+        self._let_go(executor)
+        DBOS._recover_pending_workflows([executor])  # noqa: SLF001  # the public way is its vendor's service
+
+
+def _rename(executor: str) -> None:
+    GlobalParams.executor_id = executor
 
 
 def _kind_of(database: Database) -> str:

@@ -11,9 +11,13 @@ from dbos import DBOSClient, WorkflowStatus
 from dbos._sys_db import WorkflowStatuses  # private, and the only list of what a status may be
 
 from keywright.domain.errors import Conflict, Invalid, NotFound
+from keywright.flows import provisioning_desk
 from keywright.flows.context import Context
-from keywright.store import audit
+from keywright.flows.provisioning_desk import StepSeen
+from keywright.store import audit, engine_work
 from keywright.store.engine import Database
+from keywright.store.engine_work import Place, WorkRow
+from keywright.workflows import provisioning
 from keywright.workflows.engine import APPLICATION, APPLICATION_VERSION, NAMES
 
 Hand = Literal["retry", "cancel"]
@@ -37,10 +41,12 @@ reads them all to find those few that failed."""
 
 _FIRST_STEP: Final = 1
 _LONGEST: Final = 14
+_LONGEST_ID: Final = 500
 
 
 class Work(msgspec.Struct, frozen=True):
-    """One workflow. What it was given and what it answered are not shown. `error`: a class, of one alone."""
+    """One workflow. What it was given and what it answered are not shown. `error`: a class, of one alone.
+    `steps`: of a tenant that is being made, each with what happened; in lists they are left out."""
 
     id: str
     name: str
@@ -49,6 +55,7 @@ class Work(msgspec.Struct, frozen=True):
     created_at: datetime | None
     updated_at: datetime | None
     error: str | None
+    steps: list[StepSeen] = []
 
 
 class WorkPage(msgspec.Struct, frozen=True):
@@ -62,7 +69,6 @@ class Works:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._client: DBOSClient | None = None
-        self._reader: DBOSClient | None = None
 
     def list_page(
         self,
@@ -77,20 +83,8 @@ class Works:
             raise Invalid(f"`limit` must be 1 to {LARGEST_PAGE}.")
         if status is not None and status not in _STATUSES:
             raise Invalid(f"`status` must be one of {', '.join(_STATUSES)}.")
-        if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 9):
-            raise Invalid("`cursor` is none of ours.")
-        offset = int(cursor or "0")
-        found = self._connected().list_workflows(
-            status=status,
-            name=name,
-            limit=limit + 1,
-            offset=offset,
-            sort_desc=True,
-            load_input=False,
-            load_output=False,
-        )
-        items = [_shown(one) for one in found[:limit]]
-        return WorkPage(items, str(offset + limit) if len(found) > limit else None)
+        statuses = (status,) if status is not None else None
+        return self._page(statuses, name, cursor, limit)
 
     def newest(
         self, group: Group, *, name: str = "", cursor: str = "", limit: int = 50, now: datetime
@@ -99,39 +93,61 @@ class Works:
 
         `now`: real time, in which the engine lives. `name`: one of `engine.NAMES`, or all.
         """
-        until, skipped = _read_cursor(cursor)
-        statuses = GROUPS[group]
-        found = self._reading().list_workflows(
-            status=list(statuses) if statuses is not None else None,
-            name=name or None,
-            start_time=(now - LOOKED_BACK).isoformat(),
-            end_time=until.isoformat() if until is not None else None,
-            limit=limit + 1,
-            offset=skipped,
-            sort_desc=True,
-            load_input=False,
-            load_output=False,
-        )
+        since = int((now - LOOKED_BACK).timestamp() * 1000)
+        return self._page(GROUPS[group], name or None, cursor or None, limit, since)
+
+    def _page(
+        self,
+        statuses: Sequence[str] | None,
+        name: str | None,
+        cursor: str | None,
+        limit: int,
+        since: int = 0,
+    ) -> WorkPage:
+        after = None if cursor is None else _read_cursor(cursor)
+        system = self._connected()._sys_db  # noqa: SLF001  # the only place that knows where its tables lie
+        # Beside the writers: on SQLite the engine's own reads wait for their turn, and make others wait.
+        with self._database.read() as connection:
+            found = engine_work.list_newest(
+                connection,
+                system.tables.workflow_status,
+                system.schema,
+                application=APPLICATION,
+                statuses=statuses,
+                name=name,
+                since=since,
+                after=after,
+                limit=limit + 1,
+            )
         page = found[:limit]
-        more = _cursor_after(page, until, skipped) if len(found) > limit else None
-        return WorkPage([_shown(one) for one in page], more)
+        more = f"{page[-1].created_at}-{page[-1].id}" if len(found) > limit else None
+        return WorkPage([_listed(one) for one in page], more)
 
     def show(self, id_: str) -> Work:
         """Raises NotFound."""
         found = self._connected().list_workflows(workflow_ids=[id_], limit=1, load_input=False)
         if not found:
             raise unknown_work()
-        return _shown(found[0])
+        one = _shown(found[0])
+        if one.name != provisioning.NAME:
+            return one
+        with self._database.read() as connection:
+            return msgspec.structs.replace(one, steps=provisioning_desk.steps_of(connection, id_))
 
-    def act(self, context: Context, id_: str, kind: Hand, by: str, why: str = "") -> Work:
+    def act(
+        self, context: Context, id_: str, kind: Hand, by: str, why: str = "", *, step: str | None = None
+    ) -> Work:
         """Take it up again where it stopped, or end it. `by`: who, `why`: for what reason, for the audit.
 
-        What ended with an error stays as it ended: a new one does the same, and is what is answered.
-        Raises NotFound, and Conflict when it is done.
+        What ended with an error stays as it ended: a new one does the same, and is what is answered. A
+        tenant's own work goes on under its id. `step`: from which of its steps on it is done once more.
+        Raises NotFound, Invalid, and Conflict when it is done.
         """
-        known = self.may(id_, kind)
+        known = self.may(id_, kind, step=step)
         doing = id_
-        if kind == "cancel":
+        if known.name == provisioning.NAME:
+            self._act_on_tenant(context, known, kind, step)
+        elif kind == "cancel":
             self._connected().cancel_workflow(id_)
         elif known.status == "ERROR":
             # The engine lets nothing go on that has ended, not even with an error.
@@ -147,25 +163,37 @@ class Works:
         with context.database.write() as connection:
             told = {"before": known.status}
             told |= {"as": doing} if doing != id_ else {}
+            told |= {"step": step} if step else {}
             told |= {"why": why} if why else {}
             act = {"retry": "workflow.retried", "cancel": "workflow.canceled"}[kind]
             audit.append(connection, context.master.id, by, act, id_, told, context.clock.now())
         return self.show(doing)
 
-    def may(self, id_: str, kind: Hand) -> Work:
-        """The work, when this can be done with it. Raises NotFound, and Conflict when it is over."""
+    def _act_on_tenant(self, context: Context, known: Work, kind: Hand, step: str | None) -> None:
+        """Its steps know by their rows what is done, so the same id goes through them from the first."""
+        if kind == "cancel":
+            # In this order: cut off between the two, it still runs, and can be ended once more.
+            provisioning_desk.end(context, known.id)
+            self._connected().cancel_workflow(known.id)
+            return
+        provisioning_desk.begin_again(context, known.id, step)
+        if known.status in _FAILED or known.status in _OVER:
+            self._connected().rewind_workflow(
+                known.id, application_version=APPLICATION_VERSION, queue_name=provisioning.QUEUE
+            )
+        else:
+            self._connected().resume_workflow(known.id, queue_name=provisioning.QUEUE)
+
+    def may(self, id_: str, kind: Hand, *, step: str | None = None) -> Work:
+        """The work, when this can be done with it. Raises NotFound, Invalid, and Conflict when it is over."""
         known = self.show(id_)
+        if step is not None and known.name != provisioning.NAME:
+            raise Invalid("Only a tenant that is being made has steps to go back to.")
+        if step is not None and kind == "retry" and known.status in _OVER:
+            return known
         if known.status in _OVER or (kind == "cancel" and known.status in _FAILED):
             raise Conflict("This work is done.", code="WORKFLOW_DONE")
         return known
-
-    def _reading(self) -> DBOSClient:
-        """Beside the writers: on SQLite the other one waits for its turn to write, and makes others wait."""
-        if self._reader is None:
-            self._reader = DBOSClient(
-                system_database_engine=self._database.reader, application_name=APPLICATION, lazy=True
-            )
-        return self._reader
 
     def _connected(self) -> DBOSClient:
         if self._client is None:
@@ -192,23 +220,25 @@ def _shown(found: WorkflowStatus) -> Work:
     )
 
 
-def _read_cursor(cursor: str) -> tuple[datetime | None, int]:
-    """Up to when, and how many of that very millisecond were shown. Raises Invalid."""
-    if not cursor:
-        return None, 0
-    at, _, skipped = cursor.partition("-")
-    if not all(one.isascii() and one.isdigit() and len(one) <= _LONGEST for one in (at, skipped)):
+def _listed(found: WorkRow) -> Work:
+    return Work(
+        id=found.id,
+        name=found.name,
+        status=found.status,
+        queue=found.queue,
+        created_at=_moment(found.created_at),
+        updated_at=_moment(found.updated_at),
+        error=None,
+    )
+
+
+def _read_cursor(cursor: str) -> Place:
+    """After which row a page begins: when it was made, and its id. Raises Invalid."""
+    at, _, id_ = cursor.partition("-")
+    is_moment = at.isascii() and at.isdigit() and len(at) <= _LONGEST
+    if not is_moment or not 0 < len(id_) <= _LONGEST_ID or "\x00" in id_:
         raise Invalid("`cursor` is none of ours.")
-    # Half a millisecond more: the engine rounds down what it is given.
-    return datetime.fromtimestamp((int(at) + 0.5) / 1000, UTC), int(skipped)
-
-
-def _cursor_after(page: Sequence[WorkflowStatus], until: datetime | None, skipped: int) -> str:
-    last = page[-1].created_at or 0
-    same = sum(one.created_at == last for one in page)
-    if until is not None and last == int(until.timestamp() * 1000):
-        same += skipped
-    return f"{last}-{same}"
+    return Place(int(at), id_)
 
 
 def _moment(milliseconds: int | None) -> datetime | None:

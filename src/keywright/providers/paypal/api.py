@@ -14,9 +14,11 @@ import msgspec
 from keywright.domain.errors import Invalid, NotFound, ProviderUnavailable
 from keywright.domain.facts import Refetch
 from keywright.domain.money import iso_exponent
+from keywright.import_ports import Turn
 from keywright.ports import Change, ChangePage, CheckoutCreated, CheckoutRequest, Clock
 from keywright.providers.paypal import shapes, values
 from keywright.providers.paypal.client import Answer, PayPalClient, Refusal
+from keywright.providers.paypal.existing import A_SECOND, PayPalExisting
 from keywright.providers.paypal.hook import Delivery
 
 LIVE_BASE: Final = "https://api-m.paypal.com"
@@ -213,6 +215,15 @@ class PayPalApi:
         for id_ in ids:
             for raw in self._subscription(id_):
                 yield Change(raw, fetched=True)
+
+    @property
+    def a_second(self) -> float:
+        """How many requests a second an import may send."""
+        return A_SECOND
+
+    def existing(self, turn: Turn) -> PayPalExisting:
+        """A listing of everything that is there, for an import."""
+        return PayPalExisting(self._client, self._subscription, turn)
 
     # -- who we are, and who they are ---------------------------------------------------------------
 

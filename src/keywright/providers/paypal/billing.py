@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from keywright.domain.errors import Invalid, NotFound, Unsupported
-from keywright.ports import Deal, Preview
+from keywright.ports import Deal, Markable, Preview
 from keywright.providers.paypal import shapes, values
 from keywright.providers.paypal.api import decimals
 from keywright.providers.paypal.client import PayPalClient, Refusal
@@ -69,7 +70,15 @@ class PayPalBilling:
             )
         self._client.post(f"{_path(deal)}/activate", {"reason": "Resumed by the seller"})
 
-    def refund(self, deal: Deal, amount: int | None, currency: str, key: str) -> None:
+    def refund(
+        self,
+        deal: Deal,
+        amount: int | None,
+        currency: str,
+        key: str,
+        *,
+        fee_back: bool = False,  # noqa: ARG002  # it has no call for it
+    ) -> None:
         """Give the money of one payment back. Raises Unsupported when the payment's id is not known."""
         charge = deal.charge
         if charge is None or not shapes.is_id(charge):
@@ -84,6 +93,10 @@ class PayPalBilling:
             # A subscription's payment is a sale, an object of the first API.
             old = None if text is None else {"amount": {"total": text, "currency": currency}}
             self._client.post(f"/v1/payments/sale/{charge}/refund", old, key=key)
+
+    def mark(self, thing: Markable, external_id: str, words: Mapping[str, str], key: str) -> bool:  # noqa: ARG002  # nothing to write into
+        """Raises Unsupported: a PayPal customer has no place for words of the seller's."""
+        raise Unsupported("PayPal keeps no words beside a customer. The tenant's mapping here says it alone.")
 
     def portal(self, deal: Deal, return_url: str) -> str:  # noqa: ARG002  # PayPal's page leads nowhere else
         """PayPal has no page for one subscription: the buyer's list of automatic payments."""

@@ -11,24 +11,23 @@ import hashlib
 import os
 import re
 import threading
-import warnings
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
-import certifi
 import httpx
 import msgspec
-from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from keywright.domain.errors import BadSignature, Misconfigured, Unavailable
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 CERTIFICATE_PATH: Final = "/v1/notifications/certs/"
 
@@ -49,7 +48,6 @@ _KEPT = 16
 _REFUSED_FOR = timedelta(minutes=10)
 _VOUCHED_FOR = timedelta(days=1)
 _FETCHES_A_MINUTE = 10
-_SMALLEST_KEY = 2048
 _T = TypeVar("_T")
 
 
@@ -247,80 +245,20 @@ class Certificates:
         return b"".join(pieces)
 
     def _checked(self, place: _Place, pem: bytes, now: datetime) -> Certificate:
-        try:
-            delivered = x509.load_pem_x509_certificates(pem)
-        except ValueError:
-            raise BadSignature("that is no certificate") from None
-        leaf, issuers = delivered[0], (*delivered[1:6], *self._intermediates)
-        key = leaf.public_key()
-        if not isinstance(key, rsa.RSAPublicKey) or key.key_size < _SMALLEST_KEY:
-            raise BadSignature("the certificate's key is not RSA of 2048 bits or more")
-        if not leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:
-            raise BadSignature("the certificate is not valid at this time")
-        name = _LIVE_NAME if place.is_live else _SANDBOX_NAME
-        if name not in _names(leaf):
-            raise BadSignature("the certificate was made for another purpose")
-        return Certificate(
-            key=key,
-            is_live=place.is_live,
-            is_proven=self._is_chained(leaf, issuers, name, now),
-            good_from=leaf.not_valid_before_utc,
-            good_until=leaf.not_valid_after_utc,
-        )
+        from keywright.providers.paypal import chains  # slow to import: see there
 
-    def _is_chained(
-        self, leaf: x509.Certificate, issuers: Sequence[x509.Certificate], name: str, now: datetime
-    ) -> bool:
+        chain = chains.read(pem, _LIVE_NAME if place.is_live else _SANDBOX_NAME, now)
         if self._roots_file is not None:
             try:
-                roots: Sequence[x509.Certificate] = roots_in(self._roots_file)
+                roots: Sequence[x509.Certificate] = chains.roots_in(self._roots_file)
             except Misconfigured as error:
                 raise Unavailable(error.detail) from None
         else:
-            roots = self._roots = public_roots() if self._roots is None else self._roots
-        builder = PolicyBuilder().store(Store(list(roots))).time(now)
-        try:
-            builder.build_server_verifier(x509.DNSName(name)).verify(leaf, list(issuers))
-        except VerificationError:
-            return False
-        return True
-
-
-def _names(leaf: x509.Certificate) -> list[str]:
-    try:
-        extension = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except (x509.ExtensionNotFound, ValueError):
-        return []
-    return [name.lower() for name in extension.value.get_values_for_type(x509.DNSName)]
-
-
-_PEM: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
-
-
-def public_roots() -> tuple[x509.Certificate, ...]:
-    """The roots that browsers trust."""
-    return _loaded(Path(certifi.where()).read_bytes(), x509.load_pem_x509_certificate)
-
-
-def roots_in(file: Path) -> tuple[x509.Certificate, ...]:
-    """The roots in a PEM file. Raises Misconfigured when there are none."""
-    try:
-        found = _loaded(file.read_bytes(), x509.load_pem_x509_certificate)
-    except OSError as error:
-        raise Misconfigured(f"PAYPAL_CA_FILE {file} cannot be read: {error.strerror}.") from None
-    if not found:
-        raise Misconfigured(f"PAYPAL_CA_FILE {file} holds no certificate.")
-    return found
-
-
-def _loaded(pem: bytes, load: Callable[[bytes], x509.Certificate]) -> tuple[x509.Certificate, ...]:
-    roots = []
-    with warnings.catch_warnings():
-        # A few public roots have serial numbers that newer rules do not allow. They are nobody's here.
-        warnings.simplefilter("ignore")
-        for part in _PEM.findall(pem):
-            try:
-                roots.append(load(part))
-            except ValueError:
-                continue
-    return tuple(roots)
+            roots = self._roots = chains.public_roots() if self._roots is None else self._roots
+        return Certificate(
+            key=chain.key,
+            is_live=place.is_live,
+            is_proven=chain.leads_to(roots, self._intermediates, now),
+            good_from=chain.leaf.not_valid_before_utc,
+            good_until=chain.leaf.not_valid_after_utc,
+        )

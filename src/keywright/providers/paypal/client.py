@@ -230,7 +230,10 @@ def _refusal(answer: httpx.Response, path: str) -> KeywrightError:
         return NotFound(f"PayPal knows no such object{said}")
     # 409: an earlier try under the same id is still running there.
     if status in (408, 409, 425, 429) or status >= 500 or status < 400:
-        return ProviderUnavailable(f"PayPal does not answer usefully (HTTP status {status}{said})")
+        told_to_wait = answer.headers.get("retry-after", "")
+        wait = int(told_to_wait) if told_to_wait.isdecimal() and len(told_to_wait) < 6 else None
+        detail = f"PayPal does not answer usefully (HTTP status {status}{said})"
+        return ProviderUnavailable(detail, retry_after=wait)
     return Refusal(f"PayPal refused the request (HTTP status {status}{said})", issue)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -13,21 +12,19 @@ import httpx
 import msgspec
 
 from keywright.domain.errors import KeywrightError, Misconfigured, NotFound, ProviderUnavailable
-from keywright.domain.money import iso_exponent
 from keywright.ports import Clock, Delivery, Endpoint, PriceSeen
 from keywright.providers.paypal import shapes
 from keywright.providers.paypal.api import LIVE_BASE, PayPalApi
 from keywright.providers.paypal.client import Answer, PayPalClient, Refusal
+from keywright.providers.paypal.prices import PLANS, price_in
 
 SANDBOX_BASE: Final = "https://api-m.sandbox.paypal.com"
 OTHER_MODES: Final[Mapping[str, str]] = {LIVE_BASE: SANDBOX_BASE, SANDBOX_BASE: LIVE_BASE}
 
 _WEBHOOKS: Final = "/v1/notifications/webhooks"
-_PLANS: Final = "/v1/billing/plans"
 _EVERYTHING: Final = "*"
 _PAGE: Final = 20
 _MOST_PAGES: Final = 50
-_UNITS: Final[Mapping[tuple[str, int], str]] = {("MONTH", 3): "quarter", ("MONTH", 12): "year"}
 
 
 class _Client(PayPalClient):
@@ -134,25 +131,13 @@ class PayPalSetup:
         found: list[PriceSeen] = []
         for page in range(1, _MOST_PAGES + 1):
             asked = {"page_size": str(_PAGE), "page": str(page)}
-            listed = self._client.get(_PLANS, asked).body.get("plans")
+            listed = self._client.get(PLANS, asked).body.get("plans")
             plans = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
             active = [one for one in plans if one.get("status", "ACTIVE") == "ACTIVE"]
-            found += [price for one in active if (price := self._price(one)) is not None]
+            found += [price for one in active if (price := price_in(self._client, one)) is not None]
             if len(plans) < _PAGE:
                 return tuple(found)
         raise ProviderUnavailable("PayPal's list of plans does not end")
-
-    def _price(self, listed: dict[str, Any]) -> PriceSeen | None:
-        id_ = listed.get("id")
-        if not isinstance(id_, str) or not shapes.is_id(id_):
-            return None
-        # The list names the plans and leaves out what they cost.
-        whole = listed if "billing_cycles" in listed else self._client.get(f"{_PLANS}/{id_}").body
-        try:
-            plan = msgspec.convert(whole, shapes.Plan)
-        except msgspec.ValidationError:
-            return None
-        return _priced(id_, str(whole.get("name") or ""), plan)
 
     def count_undelivered(self, since: datetime) -> int | None:  # noqa: ARG002  # PayPal tells it for each event alone
         """None: PayPal tells it for each event by itself."""
@@ -180,18 +165,3 @@ def _endpoint(seen: dict[str, Any]) -> Endpoint:
         if more := names - ours:
             differs = (f"it is sent {len(more)} types of event that are not read",)
     return Endpoint(str(seen["id"]), str(seen.get("url", "")), str(seen["id"]), lacks, differs)
-
-
-def _priced(id_: str, name: str, plan: shapes.Plan) -> PriceSeen | None:
-    regular = next((one for one in plan.billing_cycles if one.tenure_type.upper() == "REGULAR"), None)
-    price = regular.pricing_scheme.fixed_price if regular is not None and regular.pricing_scheme else None
-    if regular is None or price is None or price.value is None or price.currency_code is None:
-        return None
-    currency = price.currency_code.upper()
-    try:
-        amount = int(Decimal(price.value).scaleb(iso_exponent(currency)))
-    except InvalidOperation:
-        return None
-    unit, count = regular.frequency.interval_unit.upper(), regular.frequency.interval_count
-    span = unit.lower() if count == 1 else _UNITS.get((unit, count), f"{count} {unit.lower()}s")
-    return PriceSeen(id_, name, amount, currency, span)

@@ -19,10 +19,12 @@ import msgspec
 
 from keywright.domain.errors import Invalid, NotFound, ProviderUnavailable
 from keywright.domain.facts import Refetch
+from keywright.import_ports import Turn
 from keywright.ports import ChangePage, CheckoutCreated, CheckoutRequest, Clock
 from keywright.providers.paystack.amounts import to_paystack
 from keywright.providers.paystack.changes import Listing
 from keywright.providers.paystack.envelopes import enveloped, refunds_of, rfc3339, with_begun
+from keywright.providers.paystack.existing import A_SECOND, PaystackExisting
 from keywright.providers.paystack.http import API_BASE, Answer, DuplicateReference, PaystackHttp
 from keywright.providers.paystack.links import customer_id_of, founding_of, is_pair, subscription_of
 from keywright.providers.paystack.reduce import Data, first_moment, number, plan_of, within
@@ -51,6 +53,7 @@ class PaystackApi:
         *,
         base: str = API_BASE,
         transport: httpx.BaseTransport | None = None,
+        subaccount: str | None = None,
     ) -> None:
         """Make a client; nothing is sent yet.
 
@@ -59,9 +62,11 @@ class PaystackApi:
             clock: dates an answer that has no `Date`.
             base: where the API answers; the sandbox, in a demo.
             transport: what carries the requests, for tests.
+            subaccount: `ACCT_…` for a tenant that sells through the key's account; None: the key's own sales.
         """
+        self._subaccount = subaccount
         self.http = PaystackHttp(secret_key, clock, base=base, transport=transport)
-        self._listing = Listing(self.http)
+        self._listing = Listing(self.http, subaccount=subaccount)
         self._opened: OrderedDict[CheckoutRequest, CheckoutCreated] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -96,7 +101,9 @@ class PaystackApi:
         for attempt in range(_TRIES):
             reference = request.reference if attempt == 0 else f"{request.reference}.{attempt}"
             try:
-                answer = self.http.post("/transaction/initialize", _initializing(request, reference))
+                answer = self.http.post(
+                    "/transaction/initialize", _initializing(request, reference, self._subaccount)
+                )
             except DuplicateReference:
                 continue
             url = within({"data": answer.data}, "data").get("authorization_url")
@@ -223,6 +230,15 @@ class PaystackApi:
         """
         return self._listing.page(since, cursor)
 
+    @property
+    def a_second(self) -> float:
+        """How many requests a second an import may send."""
+        return A_SECOND
+
+    def existing(self, turn: Turn) -> PaystackExisting:
+        """A listing of everything that is there, for an import."""
+        return PaystackExisting(self.http, turn, subaccount=self._subaccount)
+
     def check(self) -> str:
         """Ask whether the key is taken. Returns the mode and the account's number, which is all it tells.
 
@@ -253,8 +269,8 @@ def _check(request: CheckoutRequest) -> None:
         raise Invalid("at Paystack a subscription is sold by its plan code, and this price has none")
 
 
-def _initializing(request: CheckoutRequest, reference: str) -> dict[str, str]:
-    body = {
+def _initializing(request: CheckoutRequest, reference: str, subaccount: str | None) -> dict[str, Any]:
+    body: dict[str, Any] = {
         "email": request.email or "",
         "amount": str(to_paystack(request.amount * request.quantity, request.currency)),
         "currency": request.currency,
@@ -267,6 +283,14 @@ def _initializing(request: CheckoutRequest, reference: str) -> dict[str, str]:
     }
     if request.interval is not None and request.price_external_id is not None:
         body["plan"] = request.price_external_id
+    if subaccount is not None:
+        # Whoever sells bears Paystack's own fees, as with any account of his own.
+        body |= {"subaccount": subaccount, "bearer": "subaccount"}
+        fee = request.fee
+        if fee is not None and request.interval is None and fee.amount > 0:
+            # An amount stands above the subaccount's percentage. It is told of this payment alone, so a
+            # subscription has the percentage, which its renewals have too.
+            body["transaction_charge"] = to_paystack(fee.amount, request.currency)
     return body
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 from keywright.domain.errors import Conflict, Invalid, NotFound, ProviderUnavailable, Unsupported
-from keywright.ports import Deal, Preview
+from keywright.ports import Deal, Markable, Preview
 from keywright.providers.paystack.amounts import to_paystack
 from keywright.providers.paystack.envelopes import refunds_of
 from keywright.providers.paystack.http import PaystackHttp
@@ -74,7 +74,15 @@ class PaystackBilling:
         body = {"code": subscription.get("subscription_code"), "token": subscription.get("email_token")}
         self._http.post(f"/subscription/{act}", body)
 
-    def refund(self, deal: Deal, amount: int | None, currency: str, key: str) -> None:
+    def refund(
+        self,
+        deal: Deal,
+        amount: int | None,
+        currency: str,
+        key: str,
+        *,
+        fee_back: bool = False,  # noqa: ARG002  # it has no call for it
+    ) -> None:
         """Give the money of one payment back.
 
         Paystack's refunds have no idempotency key. The key is written into the refund's note, and a refund
@@ -137,6 +145,10 @@ class PaystackBilling:
         """What is left of a payment, in Paystack's hundredths: refunds that failed gave nothing back."""
         given = sum(_whole(one.get("amount")) for one in refunds if one.get("status") != "failed")
         return _whole(transaction.get("amount")) - given
+
+    def mark(self, thing: Markable, external_id: str, words: Mapping[str, str], key: str) -> bool:  # noqa: ARG002  # nothing to write into
+        """Raises Unsupported: a Paystack customer has no place for words of the seller's."""
+        raise Unsupported("Paystack keeps no words beside a customer: the tenant's mapping alone says it.")
 
     def portal(self, deal: Deal, return_url: str) -> str:
         """Paystack's page for one subscription: another card, or no renewal. It leads back to no address.

@@ -20,6 +20,7 @@ from keywright.domain.facts import (
     CheckoutSeen,
     DisputeSeen,
     Fact,
+    FeeSeen,
     HolderSeen,
     Item,
     PaidLine,
@@ -159,6 +160,23 @@ def _read_transaction(event: Projected, seen: shapes.Transaction) -> Reading:
         prices=(seen.plan,) if seen.plan is not None else (),
         reference=ours,
         exact=seen.plan is None,
+        fee=_fee(event, seen) if paid else None,
+    )
+
+
+def _fee(event: Projected, seen: shapes.Transaction) -> FeeSeen | None:
+    """What of a split payment stayed with the platform. It has no name of its own at Paystack."""
+    if seen.subaccount is None or seen.fee is None:
+        return None
+    return FeeSeen(
+        stamp=Stamp(event.occurred_at, RANK, event.digest),
+        fee=seen.reference,
+        payer=seen.subaccount,
+        amount=_iso(seen.fee, seen.currency),
+        given_back=0,
+        currency=seen.currency,
+        taken_at=seen.paid_at or event.occurred_at,
+        charge=seen.number,
     )
 
 

@@ -125,6 +125,8 @@ def _transaction(data: Data) -> dict[str, Any]:
         "paid_at": first_moment(data, "paid_at", "paidAt"),
         "subscription": code(begun, "subscription_code"),
         "next_at": moment(begun.get("next_payment_date")),
+        "subaccount": code(data.get("subaccount"), "subaccount_code"),
+        "fee": _amount(within(data, "fees_split").get("integration")),
     }
 
 

@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import httpx
 import msgspec
 
 from keywright.domain.errors import Misconfigured, ProviderUnavailable, Unsupported
-from keywright.domain.money import to_iso_minor
 from keywright.ports import Clock, Delivery, Endpoint, PriceSeen
-from keywright.providers.paystack.amounts import PAYSTACK_EXPONENT
 from keywright.providers.paystack.api import PaystackApi
 from keywright.providers.paystack.hook import SIGNATURE_HEADER
 from keywright.providers.paystack.http import API_BASE
+from keywright.providers.paystack.prices import price_in
 
 DASHBOARD: Final = "https://dashboard.paystack.com/#/settings/developers"
 _BY_HAND: Final = "Paystack has no call for its webhook address: it stands in the dashboard, under"
 _LIST: Final = 100
 _MOST_PAGES: Final = 20
-_INTERVALS: Final[Mapping[str, str]] = {
-    "daily": "day",
-    "weekly": "week",
-    "monthly": "month",
-    "quarterly": "quarter",
-    "annually": "year",
-    "biannually": "6 months",
-}
 
 
 class PaystackSetup:
@@ -83,7 +73,7 @@ class PaystackSetup:
         for page in range(1, _MOST_PAGES + 1):
             answer = self._api.http.get("/plan", paced=page > 1, perPage=_LIST, page=page)
             listed = answer.data if isinstance(answer.data, list) else []
-            found += [price for one in listed if (price := _price(one)) is not None]
+            found += [price for one in listed if (price := price_in(one)) is not None]
             if len(listed) < _LIST:
                 return tuple(found)
         raise ProviderUnavailable("Paystack's list of plans does not end")
@@ -98,19 +88,3 @@ class PaystackSetup:
         raw = msgspec.json.encode({"event": "keywright.greeting", "data": {"domain": self._mode}})
         signature = hmac.digest(secret.encode(), raw, "sha512").hex()
         return Delivery(raw, {SIGNATURE_HEADER: signature}, genuine=True)
-
-
-def _price(seen: Any) -> PriceSeen | None:
-    if not isinstance(seen, Mapping) or seen.get("is_deleted") or seen.get("is_archived"):
-        return None
-    code, amount, currency = seen.get("plan_code"), seen.get("amount"), seen.get("currency")
-    if not (isinstance(code, str) and isinstance(amount, int) and isinstance(currency, str)):
-        return None
-    interval = str(seen.get("interval"))
-    return PriceSeen(
-        external_id=code,
-        name=str(seen.get("name") or ""),
-        amount=to_iso_minor(amount, currency.upper(), PAYSTACK_EXPONENT),
-        currency=currency.upper(),
-        interval=_INTERVALS.get(interval, interval),
-    )

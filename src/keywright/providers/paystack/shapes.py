@@ -58,6 +58,8 @@ class Transaction(Shape, frozen=True):
     paid_at: Time | None = None
     subscription: Code | None = None
     next_at: Time | None = None
+    subaccount: Code | None = None  # with whom it was split, and what of it stayed with the platform
+    fee: Amount | None = None
 
 
 class Paid(Shape, frozen=True):

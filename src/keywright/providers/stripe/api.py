@@ -11,6 +11,7 @@ import msgspec
 
 from keywright.domain.errors import Invalid
 from keywright.domain.facts import Refetch
+from keywright.import_ports import Turn
 from keywright.ports import ChangePage, CheckoutCreated, CheckoutRequest, Clock
 from keywright.providers.stripe import changes
 from keywright.providers.stripe.client import (
@@ -22,6 +23,8 @@ from keywright.providers.stripe.client import (
     decoded,
     id_in,
 )
+from keywright.providers.stripe.existing import A_SECOND, StripeExisting
+from keywright.providers.stripe.values import from_iso
 
 if TYPE_CHECKING:
     from stripe.params.checkout import SessionCreateParams
@@ -37,15 +40,18 @@ _OF_SESSIONS: Final = ("payment_intent", "subscription", "line_items")
 class StripeApi:
     """Implements PaymentApi. Safe to use from several threads."""
 
-    def __init__(self, secret_key: str, clock: Clock, *, base: str = API_BASE) -> None:
+    def __init__(
+        self, secret_key: str, clock: Clock, *, base: str = API_BASE, account: str | None = None
+    ) -> None:
         """Make a client; nothing is sent yet.
 
         Args:
             secret_key: `sk_…`, or a restricted `rk_…`.
+            account: a connected account, `acct_…`, that the key speaks for; None: the key's own.
             clock: dates an answer that has no `Date`, and tells how far back events reach.
             base: where the API answers; the sandbox, in a demo.
         """
-        self._client = StripeClient(secret_key, clock, base)
+        self._client = StripeClient(secret_key, clock, base, account)
         self._clock = clock
         self._fetchers: Final[Mapping[str, Callable[[str], tuple[bytes, ...]]]] = {
             "checkout": self._fetch_checkout,
@@ -101,6 +107,15 @@ class StripeApi:
         last = id_in(listed.data[-1]) if listed.has_more and listed.data else None
         # Oldest last at Stripe, oldest first here: what founds a purchase comes before what follows it.
         return ChangePage(tuple(reversed(told)), changes.next_place(number, last, len(phases)))
+
+    @property
+    def a_second(self) -> float:
+        """How many requests a second an import may send."""
+        return A_SECOND[self._client.live]
+
+    def existing(self, turn: Turn) -> StripeExisting:
+        """A listing of everything that is there, for an import."""
+        return StripeExisting(self._client, self._clock, self._told, turn)
 
     def check(self) -> str:
         """Ask who we are: the account's name, or its id. Raises ProviderUnavailable, Misconfigured."""
@@ -223,6 +238,8 @@ def _checkout_params(request: CheckoutRequest) -> SessionCreateParams:
     if request.price_external_id is None:
         raise Invalid("at Stripe a price is sold by its price id, and this one has none")
     ours = {"keywright_reference": request.reference}
+    if request.tenant is not None:
+        ours["tenant_id"] = request.tenant
     params: SessionCreateParams = {
         "mode": "payment" if request.interval is None else "subscription",
         "line_items": [{"price": request.price_external_id, "quantity": request.quantity}],
@@ -232,17 +249,38 @@ def _checkout_params(request: CheckoutRequest) -> SessionCreateParams:
         "client_reference_id": request.reference,
         "metadata": ours,
     }
-    if request.email is not None:
+    if request.customer is not None:
+        params["customer"] = request.customer
+    elif request.email is not None:
         params["customer_email"] = request.email
     # Stripe copies no metadata from the session: renewals and refunds name only the object that it made.
     if request.interval is None:
-        params["customer_creation"] = "always"
+        if request.customer is None:  # Stripe takes one of the two
+            params["customer_creation"] = "always"
         params["payment_intent_data"] = {"metadata": ours}
     else:
         params["subscription_data"] = {"metadata": ours}
         if request.trial_days > 0:
             params["subscription_data"]["trial_period_days"] = request.trial_days
+    _put_fee(params, request)
     return params
+
+
+def _put_fee(params: SessionCreateParams, request: CheckoutRequest) -> None:
+    """The platform's fee: an amount of one charge, or a part of every charge of a subscription.
+
+    https://docs.stripe.com/connect/direct-charges#collect-fees and
+    https://docs.stripe.com/connect/subscriptions#collect-fees
+    """
+    fee = request.fee
+    if fee is None:
+        return
+    if request.interval is None and fee.amount > 0:
+        amount = from_iso(fee.amount, request.currency)
+        params["payment_intent_data"] = {**params["payment_intent_data"], "application_fee_amount": amount}
+    elif request.interval is not None and fee.basis_points > 0:
+        percent = fee.basis_points / 100
+        params["subscription_data"] = {**params["subscription_data"], "application_fee_percent": percent}
 
 
 def _announcing_type(session: dict[str, Any]) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 
 from keywright.domain.errors import NotFound, Unsupported
-from keywright.ports import Clock, Deal, Preview
+from keywright.ports import Clock, Deal, Markable, Preview
 from keywright.providers.stripe.client import API_BASE, StripeClient, address, decoded
 from keywright.providers.stripe.values import at, from_iso, iso
 
@@ -86,16 +87,30 @@ class _Settlements(msgspec.Struct, frozen=True):
     data: tuple[_Settlement, ...]
 
 
+class _Paid(msgspec.Struct, frozen=True):
+    latest_charge: str | None = None
+
+
+class _Charged(msgspec.Struct, frozen=True):
+    application_fee: str | None = None
+
+
 class _Page(msgspec.Struct, frozen=True):
     url: str
+
+
+class _Marked(msgspec.Struct, frozen=True):
+    metadata: dict[str, Any] = {}
 
 
 class StripeBilling:
     """Implements BillingApi. Safe to use from several threads."""
 
-    def __init__(self, secret_key: str, clock: Clock, *, base: str = API_BASE) -> None:
+    def __init__(
+        self, secret_key: str, clock: Clock, *, base: str = API_BASE, account: str | None = None
+    ) -> None:
         """Make a client; nothing is sent yet. Arguments as those of `StripeApi`."""
-        self._client = StripeClient(secret_key, clock, base)
+        self._client = StripeClient(secret_key, clock, base, account)
         self._clock = clock
 
     def preview_quantity(self, deal: Deal, quantity: int) -> Preview:
@@ -182,8 +197,13 @@ class StripeBilling:
             path = address("subscriptions", subscription.id, "resume")
             self._client.post(path, billing_cycle_anchor={"type": "unchanged"})
 
-    def refund(self, deal: Deal, amount: int | None, currency: str, key: str) -> None:
+    def refund(
+        self, deal: Deal, amount: int | None, currency: str, key: str, *, fee_back: bool = False
+    ) -> None:
         """Give the money of one payment back. It does not end a subscription.
+
+        `fee_back`: the platform's fee goes back with it, as much of it as belongs to the amount; only where
+        there is one. https://docs.stripe.com/api/refunds/create#create_refund-refund_application_fee
 
         Raises Unsupported when nothing names the payment, NotFound when Stripe does not know it; Invalid when
         there is less left of it, or nothing.
@@ -191,6 +211,8 @@ class StripeBilling:
         given: dict[str, Any] = self._payer(deal)
         if amount is not None:
             given["amount"] = from_iso(amount, currency)
+        if fee_back and self._has_fee(given):
+            given["refund_application_fee"] = "true"
         self._client.post(address("refunds"), key=f"keywright-refund-{key}", **given)
 
     def portal(self, deal: Deal, return_url: str) -> str:
@@ -200,6 +222,31 @@ class StripeBilling:
             customer = self._subscription(deal).customer
         path = address("billing_portal", "sessions")
         return decoded(self._client.post(path, customer=customer, return_url=return_url).body, _Page).url
+
+    def mark(self, thing: Markable, external_id: str, words: Mapping[str, str], key: str) -> bool:
+        """Write words into the metadata of a customer or a subscription; other words there stay.
+
+        Read first: Stripe remembers a key for a day, and this may be repeated later. Raises NotFound, and as
+        `change_quantity`.
+        """
+        path = address(f"{thing}s", external_id)
+        known = decoded(self._client.get(path).body, _Marked).metadata
+        if all(known.get(name) == word for name, word in words.items()):
+            return False
+        self._client.post(path, key=f"keywright-mark-{key}", metadata=dict(words))
+        return True
+
+    def _has_fee(self, payer: dict[str, Any]) -> bool:
+        """Whether the charge paid one: Stripe refuses to give back what was never taken."""
+        charge = payer.get("charge")
+        if charge is None:
+            intent = self._client.get(address("payment_intents", payer["payment_intent"])).body
+            charge = decoded(intent, _Paid).latest_charge
+        if charge is None:
+            return False
+        return (
+            decoded(self._client.get(address("charges", charge)).body, _Charged).application_fee is not None
+        )
 
     def _subscription(self, deal: Deal) -> _Subscription:
         if deal.subscription is None:

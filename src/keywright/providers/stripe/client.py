@@ -13,7 +13,14 @@ from urllib.parse import quote
 import msgspec
 import stripe
 
-from keywright.domain.errors import Invalid, KeywrightError, Misconfigured, NotFound, ProviderUnavailable
+from keywright.domain.errors import (
+    Disconnected,
+    Invalid,
+    KeywrightError,
+    Misconfigured,
+    NotFound,
+    ProviderUnavailable,
+)
 from keywright.ports import Clock
 
 API_VERSION: Final = "2026-10-28.endive"
@@ -25,6 +32,7 @@ _TIMEOUTS: Final = (5.0, 20.0)  # seconds to connect, seconds between two bytes 
 _RETRIES: Final = 2
 _LARGEST_PAGE: Final = 100
 _MOST_PAGES: Final = 50
+_GONE: Final = "account_invalid"
 _WORD: Final = re.compile(r"[A-Za-z0-9_.\[\]]{1,64}")
 
 # Both are switches of the SDK as a whole. It would measure our requests and report them with the next one,
@@ -54,9 +62,9 @@ class _Named(msgspec.Struct, frozen=True):
 
 
 class StripeClient:
-    """Calls of one account. Safe to use from several threads."""
+    """Calls of one account: the key's own, or one connected to it. Safe to use from several threads."""
 
-    def __init__(self, secret_key: str, clock: Clock, base: str) -> None:
+    def __init__(self, secret_key: str, clock: Clock, base: str, account: str | None = None) -> None:
         if not secret_key.strip():
             raise Misconfigured("there is no Stripe secret key")
         self.live = secret_key.startswith(("sk_live_", "rk_live_"))
@@ -64,6 +72,7 @@ class StripeClient:
         self.sdk = stripe.StripeClient(
             secret_key,
             stripe_version=API_VERSION,
+            stripe_account=account,
             base_addresses={"api": base.rstrip("/")},
             max_network_retries=_RETRIES,
             http_client=stripe.RequestsClient(timeout=_TIMEOUTS),
@@ -77,6 +86,10 @@ class StripeClient:
         """Change something. `key` makes it safe to repeat for a day. Raises as `ask`."""
         named = {} if key is None else {"idempotency_key": key}
         return self._answer(ask(lambda: self.sdk.raw_request("post", path, **params, **named)))
+
+    def delete(self, path: str) -> Answer:
+        """Take something away. Raises as `ask`."""
+        return self._answer(ask(lambda: self.sdk.raw_request("delete", path)))
 
     def page(self, path: str, **params: Any) -> tuple[Listed, datetime]:
         """One page of a list, as large as Stripe makes them, and when it was true. Raises as `get`."""
@@ -141,7 +154,7 @@ def ask(question: Callable[[], T]) -> T:
 
     Raises:
         ProviderUnavailable: no usable answer, 429, or 5xx, after the retries.
-        Misconfigured: Stripe refuses the key.
+        Misconfigured: Stripe refuses the key; Disconnected: it has the key act for this account no longer.
         NotFound: there is no such object.
         Invalid: Stripe refuses the request; the detail names Stripe's code and parameter.
     """
@@ -156,15 +169,31 @@ def ask(question: Callable[[], T]) -> T:
     raise refusal
 
 
+def _code_of(error: stripe.StripeError) -> str | None:
+    """Stripe's code. The SDK leaves it out of a refusal for lack of permission."""
+    body = error.json_body
+    told = body.get("error") if isinstance(body, dict) else None
+    return told.get("code") if isinstance(told, dict) else None
+
+
 def _refusal(error: stripe.StripeError) -> KeywrightError:
     """The SDK's error in our words. Stripe's message is left out: it may quote a key or an address."""
+    if isinstance(error, stripe.PermissionError) and _code_of(error) == _GONE:
+        return Disconnected("Stripe does not let us act for this account: it was disconnected, or never was")
     if isinstance(error, stripe.AuthenticationError | stripe.PermissionError):
         return Misconfigured("Stripe refuses the API key: it is wrong, revoked, or lacks a permission")
     status = error.http_status or 0
     unreachable = isinstance(error, stripe.APIConnectionError | stripe.RateLimitError | stripe.APIError)
     # 409: an earlier try with the same idempotency key is still running at Stripe.
     if unreachable or status in (0, 409, 429) or status >= 500:
-        return ProviderUnavailable(f"Stripe does not answer usefully (HTTP status {status or 'none'})")
+        detail = f"Stripe does not answer usefully (HTTP status {status or 'none'})"
+        return ProviderUnavailable(detail, retry_after=_retry_after(error))
     words = [word for word in (error.code, getattr(error, "param", None)) if word and _WORD.fullmatch(word)]
     detail = f"Stripe refused the request: {' at '.join(words) or f'HTTP status {status}'}"
     return NotFound(detail) if status == 404 else Invalid(detail)
+
+
+def _retry_after(error: stripe.StripeError) -> int | None:
+    """For how many seconds Stripe wants to be left alone, when it says so."""
+    told = next((v for n, v in (error.headers or {}).items() if n.lower() == "retry-after"), "")
+    return int(told) if str(told).isdecimal() and len(str(told)) < 6 else None

@@ -30,8 +30,8 @@ from keywright.domain.facts import (
     SubscriptionSeen,
     SubscriptionStatus,
 )
-from keywright.providers.stripe import payments, shapes
-from keywright.providers.stripe.values import aliases_of, at, id_of, iso, prices_of, reference_in
+from keywright.providers.stripe import connect_facts, payments, shapes
+from keywright.providers.stripe.values import aliases_of, at, id_of, iso, prices_of, reference_in, tenant_in
 
 _STATUSES: Final[Mapping[str, SubscriptionStatus]] = {
     "incomplete": "incomplete",
@@ -117,7 +117,8 @@ def _read_subscription(event: Projected, seen: shapes.Subscription) -> Reading:
     )
     customer = seen.customer
     email = customer.email if isinstance(customer, shapes.ExpandedCustomer) else None
-    facts: tuple[Fact, ...] = (snapshot, HolderSeen(stamp, customer=id_of(customer), email=email))
+    holder = HolderSeen(stamp, id_of(customer), email, tenant_in(seen.metadata))
+    facts: tuple[Fact, ...] = (snapshot, holder)
     return Reading(
         tuple(aliases),
         facts,
@@ -312,6 +313,7 @@ _SHAPE_READERS: Final[Mapping[type[shapes.Shape], _Reader]] = {
     shapes.InvoicePayment: _read_invoice_payment,
     shapes.Customer: _read_customer,
     **payments.READERS,
+    **connect_facts.READERS,
 }
 _READERS: Final[Mapping[str, tuple[msgspec.json.Decoder[Any], _Reader]]] = {
     kind: (msgspec.json.Decoder(shapes.Kept[shape]), _SHAPE_READERS[shape])  # type: ignore[valid-type]  # as in hook

@@ -33,7 +33,10 @@ _MAX_CANDIDATES = 16  # Stripe sends one per active secret, so two while rolling
 _MAX_EMAIL = 320  # RFC 5321: 64 before the at sign, 255 after
 Standing = Literal["read", "later", "unknown"]
 _THIN = "v2.core.event"
+_NAME_OF_NEED: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,99}")
+_MOST_NEEDS: Final = 50
 _OUR_REFERENCE: Final = re.compile(r"KW-[0-9A-Z]{4,64}")
+_OUR_TENANT: Final = re.compile(r"ten_[0-9a-f]{30}")
 
 
 class _ThinEnvelope(msgspec.Struct, frozen=True):
@@ -257,11 +260,17 @@ def _without_unwanted_text(kept: shapes.Shape) -> shapes.Shape:
     return kept if cleaner is None else cleaner(kept)
 
 
-def _clean_metadata(kept: Any) -> Any:
+def _clean_metadata(kept: Any, *, claims: bool = False) -> Any:
+    """`claims`: of this object it also counts for which tenant it was bought."""
     metadata = kept.metadata
-    if metadata is None or _our_reference(metadata.keywright_reference) is not None:
+    if metadata is None:
         return kept
-    return msgspec.structs.replace(kept, metadata=None)
+    reference = _our_reference(metadata.keywright_reference)
+    tenant = _tenant(metadata.tenant_id) if claims else None
+    if (reference, tenant) == (metadata.keywright_reference, metadata.tenant_id):
+        return kept if reference or tenant else msgspec.structs.replace(kept, metadata=None)
+    cleaned = shapes.Metadata(reference, tenant) if reference or tenant else None
+    return msgspec.structs.replace(kept, metadata=cleaned)
 
 
 def _clean_subscription(kept: shapes.Subscription) -> shapes.Subscription:
@@ -269,7 +278,7 @@ def _clean_subscription(kept: shapes.Subscription) -> shapes.Subscription:
     if isinstance(customer, shapes.ExpandedCustomer):
         known = shapes.ExpandedCustomer(customer.id, _email(customer.email))
         kept = msgspec.structs.replace(kept, customer=known)
-    cleaned: shapes.Subscription = _clean_metadata(kept)
+    cleaned: shapes.Subscription = _clean_metadata(kept, claims=True)
     return cleaned
 
 
@@ -291,7 +300,7 @@ def _clean_session(kept: shapes.Session) -> shapes.Session:
         customer_details=details,
         customer_email=_email(kept.customer_email),
     )
-    cleaned: shapes.Session = _clean_metadata(kept)
+    cleaned: shapes.Session = _clean_metadata(kept, claims=True)
     return cleaned
 
 
@@ -308,6 +317,16 @@ def _clean_invoice(kept: shapes.Invoice) -> shapes.Invoice:
     return msgspec.structs.replace(kept, **changes)
 
 
+def _clean_account(kept: shapes.Account) -> shapes.Account:
+    needs = kept.requirements
+    if needs is None:
+        return kept
+    due = tuple(name for name in needs.currently_due if _NAME_OF_NEED.fullmatch(name))[:_MOST_NEEDS]
+    reason = needs.disabled_reason
+    reason = reason if reason is not None and _NAME_OF_NEED.fullmatch(reason) else None
+    return msgspec.structs.replace(kept, requirements=shapes.Requirements(due, reason))
+
+
 _CLEANERS: Final[Mapping[type, Callable[[Any], Any]]] = {
     shapes.Session: _clean_session,
     shapes.Invoice: _clean_invoice,
@@ -317,6 +336,7 @@ _CLEANERS: Final[Mapping[type, Callable[[Any], Any]]] = {
     shapes.Customer: _clean_customer,
     shapes.Intent: _clean_intent,
     shapes.Later: _clean_metadata,
+    shapes.Account: _clean_account,
 }
 
 
@@ -325,6 +345,11 @@ def _our_reference(text: str | None) -> str | None:
     if text is None or not _OUR_REFERENCE.fullmatch(text) or find_card_numbers(text):
         return None
     return text
+
+
+def _tenant(text: str | None) -> str | None:
+    """What may be the id of a tenant of ours, or None. Its length leaves no room for what somebody typed."""
+    return text if text is not None and _OUR_TENANT.fullmatch(text) else None
 
 
 def _email(text: str | None) -> str | None:

@@ -31,6 +31,7 @@ from keywright.providers.stripe.values import (
     iso,
     prices_of,
     reference_in,
+    tenant_in,
 )
 
 CheckoutState = Literal["paid", "processing", "failed", "expired"]
@@ -90,7 +91,8 @@ def _read_session(event: Projected, seen: shapes.Session) -> Reading:
     state, outcome = _session_state(event.type, seen.payment_status)
     stamp = Stamp(event.occurred_at, _RANKS[state], event.digest)
     details = seen.customer_details or shapes.CustomerDetails()
-    holder = HolderSeen(stamp, customer=id_of(seen.customer), email=details.email or seen.customer_email)
+    email = details.email or seen.customer_email
+    holder = HolderSeen(stamp, id_of(seen.customer), email, tenant_in(seen.metadata))
     facts: list[Fact] = [holder]
     if mode in ("payment", "subscription"):
         facts.insert(0, CheckoutSeen(stamp, seen.id, outcome))

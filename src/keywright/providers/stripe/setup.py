@@ -16,20 +16,19 @@ from keywright.ports import Delivery, Endpoint, PriceSeen
 from keywright.providers.stripe import shapes
 from keywright.providers.stripe.api import API_BASE, API_VERSION
 from keywright.providers.stripe.hook import SIGNATURE_HEADER
-from keywright.providers.stripe.values import iso
+from keywright.providers.stripe.platform import ACCOUNT_EVENTS, FEE_EVENTS
+from keywright.providers.stripe.prices import price_in
 
 if TYPE_CHECKING:
     from stripe.params import WebhookEndpointCreateParams, WebhookEndpointUpdateParams
 
-EVENTS: Final = tuple(sorted(shapes.READ))
+EVENTS: Final = tuple(sorted(shapes.READ.keys() - ACCOUNT_EVENTS))
 """What our endpoint asks for: the types that we read, and none that we would only keep."""
 
 _MARK: Final = "keywright"
 _TIMEOUTS: Final = (5.0, 20.0)
 _EVERYTHING: Final = "*"
 _COUNTED: Final = 100
-# (unit, how many) -> the catalog's word. https://docs.stripe.com/api/prices/object#price_object-recurring
-_SPANS: Final = {("month", 3): "quarter", ("month", 12): "year"}
 
 T = TypeVar("T")
 
@@ -101,7 +100,7 @@ class StripeSetup:
                 ).auto_paging_iter()
             )
         )
-        found = (_price(one.to_dict()) for one in pages)
+        found = (price_in(one.to_dict()) for one in pages)
         return tuple(price for price in found if price is not None)
 
     def count_undelivered(self, since: datetime) -> int | None:
@@ -135,7 +134,10 @@ def _endpoint(seen: dict[str, Any]) -> Endpoint:
     if _EVERYTHING in kinds:
         differs.append("it is sent every event there is")
     else:
-        if missing := sorted(ours - kinds):
+        # An endpoint of before fees were heard of does no harm: most sellers take none.
+        if ours - kinds == FEE_EVENTS:
+            differs.append("it is not sent the fees of connected accounts")
+        elif missing := sorted(ours - kinds):
             lacks.append(f"it is not sent {', '.join(missing)}")
         if more := sorted(kinds - ours):
             differs.append(f"it is sent {len(more)} types of event that are not read")
@@ -143,29 +145,6 @@ def _endpoint(seen: dict[str, Any]) -> Endpoint:
     if version != API_VERSION:
         differs.append(f"its events are of version {version or 'that the account has'}, not {API_VERSION}")
     return Endpoint(seen["id"], seen["url"], seen.get("secret"), tuple(lacks), tuple(differs))
-
-
-def _price(seen: dict[str, Any]) -> PriceSeen | None:
-    recurring = seen.get("recurring") or {}
-    if seen.get("unit_amount") is None or recurring.get("usage_type") == "metered":
-        return None
-    product = seen.get("product")
-    name = str(product.get("name", "")) if isinstance(product, dict) else ""
-    currency = str(seen["currency"]).upper()
-    return PriceSeen(
-        external_id=str(seen["id"]),
-        name=" ".join(part for part in (name, seen.get("nickname")) if part),
-        amount=iso(int(seen["unit_amount"]), currency),
-        currency=currency,
-        interval=_interval(recurring),
-    )
-
-
-def _interval(recurring: dict[str, Any]) -> str | None:
-    unit, count = recurring.get("interval"), int(recurring.get("interval_count") or 1)
-    if unit is None:
-        return None
-    return str(unit) if count == 1 else _SPANS.get((unit, count), f"{count} {unit}s")
 
 
 def _ask(question: Callable[[], T]) -> T:

@@ -75,6 +75,7 @@ class Metadata(Shape, frozen=True):
     """Of metadata only what we wrote ourselves."""
 
     keywright_reference: FreeText | None = None
+    tenant_id: FreeText | None = None  # kept of subscriptions and checkouts alone
 
 
 class Item(Shape, frozen=True):
@@ -318,6 +319,41 @@ class Intent(Shape, frozen=True):
     metadata: Metadata | None = None
 
 
+class ApplicationFee(Shape, frozen=True):
+    """What the platform got of a connected account's charge."""
+
+    id: Id
+    amount: Amount
+    amount_refunded: Amount
+    currency: Currency
+    account: Ref = None
+    charge: Ref = None
+    created: Time | None = None
+
+
+class Requirements(Shape, frozen=True):
+    """What Stripe asks of an account's owner: names of things, and none of the answers."""
+
+    currently_due: tuple[FreeText, ...] = ()
+    disabled_reason: FreeText | None = None
+
+
+class Account(Shape, frozen=True):
+    """A connected account: what it may do. Who owns it has no place here."""
+
+    id: Id
+    charges_enabled: bool | None = None
+    payouts_enabled: bool | None = None
+    details_submitted: bool | None = None
+    requirements: Requirements | None = None
+
+
+class Application(Shape, frozen=True):
+    """The platform, as an account that left it names it."""
+
+    id: Id
+
+
 class Later(Shape, frozen=True):
     """What may be needed of a type that is kept and not read: who, which money, which state."""
 
@@ -403,6 +439,9 @@ READ: Final[Mapping[str, type[Shape]]] = {
     "radar.early_fraud_warning.created": FraudWarning,
     "customer.updated": Customer,
     **dict.fromkeys(("payment_intent.succeeded", "payment_intent.processing"), Intent),
+    **dict.fromkeys(("application_fee.created", "application_fee.refunded"), ApplicationFee),
+    "account.updated": Account,
+    "account.application.deauthorized": Application,
 }
 """The types that `facts.py` reads, and the part of their object that it needs."""
 
@@ -435,8 +474,6 @@ LATER: Final = frozenset(
         # record that Stripe had of their buyer.
         "customer.deleted",
         # About the seller's account and shelf. What was sold is told by the events of the sale.
-        "account.updated",
-        "account.application.deauthorized",
         "capability.updated",
         "price.updated",
         "price.deleted",

@@ -49,6 +49,11 @@ def reference_in(metadata: shapes.Metadata | None) -> str | None:
     return None if metadata is None else metadata.keywright_reference
 
 
+def tenant_in(metadata: shapes.Metadata | None) -> str | None:
+    """The tenant that metadata says it was bought for."""
+    return None if metadata is None else metadata.tenant_id
+
+
 def aliases_of(**external_ids: str | None) -> tuple[Alias, ...]:
     """Aliases in the order of the arguments, whose names are alias kinds."""
     kinds: Mapping[Any, str | None] = external_ids

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromPath, FromQuery
+from litestar.params import FromPath, FromQuery, JSONBody
 
 from keywright.flows import admin_views
 from keywright.flows.admin_views import (
@@ -21,6 +22,7 @@ from keywright.flows.admin_views import (
     StoreSeen,
 )
 from keywright.flows.context import Context
+from keywright.flows.operate import text_of
 from keywright.flows.tokens import Scope
 from keywright.web.auth import actor_of, needs, token_of
 from keywright.web.queries import present, refuse_unknown
@@ -131,12 +133,23 @@ def _work(context: Context) -> Sequence[HTTPRouteHandler]:
     return [list_workflows, get_workflow, *(_hand(context, works, act, acts) for act in ("retry", "cancel"))]
 
 
+class HandBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`step`: with `retry`, of a tenant's own work: from which step on it is done once more."""
+
+    step: str | None = None
+    reason: str | None = None
+
+
 def _hand(context: Context, works: Works, act: Hand, shared: dict[str, Any]) -> HTTPRouteHandler:
     @post(f"/api/admin/workflows/{{workflow_id:str}}/{act}", status_code=200, operation_id=act, **shared)
-    def act_on_workflow(request: Asked, workflow_id: FromPath[str]) -> Work:
+    def act_on_workflow(
+        request: Asked, workflow_id: FromPath[str], data: JSONBody[HandBody | None] = None
+    ) -> Work:
         if not _sees_work(context, request):
             raise unknown_work()
-        return works.act(context, workflow_id, act, actor_of(request))
+        asked = data or HandBody()
+        why = text_of("reason", asked.reason) or ""
+        return works.act(context, workflow_id, act, actor_of(request), why, step=asked.step)
 
     return act_on_workflow
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import msgspec
 from litestar import asgi
@@ -23,7 +24,7 @@ from keywright.web.watch import Watch
 
 if TYPE_CHECKING:
     from litestar.handlers import ASGIRouteHandler
-    from litestar.types import Receive, Scope, Send
+    from litestar.types import Receive, Scope
 
 T = TypeVar("T")
 
@@ -62,28 +63,31 @@ class Desk:
             backlog=1024,
             patience=context.policy.answer_within,
         )
+        self.only: str | None = None
         self._watch = watch
         self._per_key = Limit(context.policy.per_key_a_minute)
         self._failures = AddressLimit(context.policy.failures_a_minute)
         # Writers pass one gate on SQLite; a few threads are enough to keep it busy.
         self._writers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="licensing")
 
+    def of(self, context: Context) -> Self:
+        """The desk beneath a tenant's address: it knows his keys alone, and no other is a key there."""
+        other = copy.copy(self)
+        other.context, other.only = context, context.tenant.id
+        return other
+
+    def acts(self) -> dict[str, wire.Handler]:
+        """What answers each path that the sold software calls most."""
+        return {
+            "/api/license/validate": self.validate,
+            "/api/license/activate": self.activate,
+            "/api/license/deactivate": self.deactivate,
+        }
+
     def routes(self) -> list[ASGIRouteHandler]:
-        desk = self
-
-        @asgi("/api/license/validate", copy_scope=False, opt=STRAIGHT)
-        async def validate(scope: Scope, receive: Receive, send: Send) -> None:
-            await wire.post(scope, receive, send, desk.validate)
-
-        @asgi("/api/license/activate", copy_scope=False, opt=STRAIGHT)
-        async def activate(scope: Scope, receive: Receive, send: Send) -> None:
-            await wire.post(scope, receive, send, desk.activate)
-
-        @asgi("/api/license/deactivate", copy_scope=False, opt=STRAIGHT)
-        async def deactivate(scope: Scope, receive: Receive, send: Send) -> None:
-            await wire.post(scope, receive, send, desk.deactivate)
-
-        return [validate, activate, deactivate]
+        return [
+            asgi(path, copy_scope=False, opt=STRAIGHT)(wire.posted(act)) for path, act in self.acts().items()
+        ]
 
     async def validate(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
         asked, address = await self.asked(scope, receive, fingerprint_needed=False)
@@ -151,9 +155,17 @@ class Desk:
         if asked.also:
             loop = asyncio.get_running_loop()
             asked = await loop.run_in_executor(None, licensing.settle, self.context, asked)
+        if self.only is not None:
+            asked = await self.confined(asked)
         if asked.key_hash is not None:
             self._per_key.count(asked.key_hash)
         return asked, address
+
+    async def confined(self, asked: Asked) -> Asked:
+        """The question, if the key may be answered for here; else as it would be for a key that is none."""
+        if self.only is None:
+            return asked
+        return await asyncio.to_thread(licensing.only_of, self.context, asked)
 
     def count(self, call: str, verdict: Verdict, address: str) -> None:
         """Count an answer. Raises TooMany for one key too many that is not found."""

@@ -25,37 +25,37 @@ _NO_STORE = {"cache-control": "no-store"}
 Web = Request[Any, Any, Any]
 
 
-def routes(context: Context, till: Till) -> list[Router]:
+def routes(till: Till) -> list[Router]:
     """The routes of the contract's section "for anyone", less health, webhooks and keys."""
-    origins = context.policy.website_origins
+    origins = till.context.policy.website_origins
     shared = Router(
         "/api",
-        route_handlers=[*_catalog_routes(context), *_checkout_routes(context, till), *_preflights()],
+        route_handlers=[*_catalog_routes(till), *_checkout_routes(till), *_preflights()],
         middleware=[cors.allow(origins)],
     )
     return [shared]
 
 
-def _catalog_routes(context: Context) -> list[Any]:
+def _catalog_routes(till: Till) -> list[Any]:
     @get("/public/config", operation_id="public_config")
     async def config() -> Response[bytes]:
-        return _json(config_of(context))
+        return _json(config_of(till.context))
 
     @get("/public/plans", operation_id="public_plans")
     async def plans() -> Response[bytes]:
-        offers = await asyncio.to_thread(offers_of, context)
+        offers = await asyncio.to_thread(offers_of, till.context)
         return _json({"products": _products(offers)})
 
     return [config, plans]
 
 
-def _checkout_routes(context: Context, till: Till) -> list[Any]:
+def _checkout_routes(till: Till) -> list[Any]:
     @post("/checkout/session", operation_id="open_checkout", request_max_body_size=_LARGEST_BODY)
     async def open_checkout(request: Web) -> Response[bytes]:
         async with wire.in_time():
             ask = _ask(await request.body())
         key = request.headers.get("idempotency-key")
-        proof = await proof_of(context, request)
+        proof = await proof_of(till.context, request)
         opened = await till.open(ask, key, wire.address_of(request.scope), proof, wire.language_of(request))
         return _json(opened, status=201)
 
@@ -120,16 +120,16 @@ def config_of(context: Context) -> dict[str, Any]:
             "publishable_key": context.policy.publishable_keys.get(name),
         }
         for name, channel in sorted(context.channels.items())
-        if channel.api is not None
+        if channel.is_open
     ]
     mode = "sandbox" if context.policy.sandbox else "live"
-    return {"mode": mode, "issuer": context.issuer(context.master.id), "providers": providers}
+    return {"mode": mode, "issuer": context.issuer(context.tenant.id), "providers": providers}
 
 
 def offers_of(context: Context, *, retired: bool = False) -> list[Offer]:
     """What the master tenant sells; with `retired`, also what it sold."""
     with context.database.read() as connection:
-        return catalog.list_offers(connection, context.master.id, retired=retired)
+        return catalog.list_offers(connection, context.tenant.id, retired=retired)
 
 
 def _products(offers: list[Offer]) -> list[dict[str, Any]]:

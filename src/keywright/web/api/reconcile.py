@@ -10,7 +10,7 @@ from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery, JSONBody
 
-from keywright.domain.errors import Forbidden, Invalid
+from keywright.domain.errors import Invalid
 from keywright.flows import asked_for, reconcile, reconciliation_views
 from keywright.flows.context import Context
 from keywright.flows.reconcile import Wish
@@ -47,11 +47,9 @@ def routes(context: Context) -> list[HTTPRouteHandler]:
 
     @post("/api/admin/reconcile", status_code=202, guards=[needs(context, "write")], **shared)
     def start(request: StrictRequest, data: JSONBody[ReconcileBody | None] = None) -> Begun:
-        if token_of(request).tenant_id != context.master.id:
-            raise Forbidden("Only the master tenant has provider accounts of its own here.")
-        asked = data or ReconcileBody()
-        wish = Wish(asked.provider, asked.since, asked.fix)
-        work, tenant = reconcile.enqueue(context, wish), token_of(request).tenant_id
+        asked, tenant = data or ReconcileBody(), token_of(request).tenant_id
+        wish = Wish(asked.provider, asked.since, asked.fix, tenant=tenant)
+        work = reconcile.enqueue(context, wish)
         asked_for.note_reconciliation(context, tenant, actor_of(request), wish, work=work)
         return Begun(work)
 

@@ -6,10 +6,12 @@ What identifies the reader comes in headers, never in the address: addresses end
 from __future__ import annotations
 
 import asyncio
+import copy
 import re
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
+import msgspec
 from litestar import Request, asgi, get
 from litestar.params import FromPath
 from litestar.types import ASGIApp
@@ -41,10 +43,16 @@ class StreamDesk:
 
     def __init__(self, context: Context, desk: Desk, watch: Watch) -> None:
         self.streams = Streams(context, desk.books)
-        self._context = context
-        self._desk = desk
+        self.context = context
+        self.desk = desk
         self._watch = watch
         self._opened = Limit(_OPENED_A_MINUTE * context.policy.per_key_a_minute)
+
+    def of(self, context: Context, desk: Desk) -> Self:
+        """The same beneath a tenant's address; the streams and their limits are those of the process."""
+        other = copy.copy(self)
+        other.context, other.desk = context, desk
+        return other
 
     def routes(self) -> list[ASGIRouteHandler | HTTPRouteHandler]:
         """The stream for programs, and the same beneath the path of the claim cookie, for the page there."""
@@ -102,28 +110,30 @@ class StreamDesk:
         kind, secret = kind.lower(), secret.strip()
         if kind == "license" and secret and not reference:
             ask = Ask(secret, fingerprint=ask.fingerprint, product=ask.product, nonce=ask.nonce)
-            return await asyncio.to_thread(streams.by_key, self._context, ask)
+            by_key = await asyncio.to_thread(streams.by_key, self.context, ask)
+            asked = None if by_key.asked is None else await self.desk.confined(by_key.asked)
+            return msgspec.structs.replace(by_key, asked=asked)
         if not kind:
             # A cookie counts for the checkout that the address names and no other: one that somebody planted
             # must not show his order as the reader's own.
             request: Request[Any, Any, Any] = Request(scope)
             reference = reference or str(request.query_params.get("checkout", ""))
-            base_url = self._context.policy.base_url
-            kind, secret = "claim", (claim.claim_of(base_url, request, reference) or "") if reference else ""
+            kind = "claim"
+            secret = (claim.claim_of(self.context, request, reference) or "") if reference else ""
         if kind != "claim" or not secret:
             raise Unauthorized(_NOTHING)
-        found = await asyncio.to_thread(streams.by_claim, self._context, secret, ask, reference or None)
+        found = await asyncio.to_thread(streams.by_claim, self.context, secret, ask, reference or None)
         if found is None:
-            self._desk.failed(address)
+            self.desk.failed(address)
             raise Unauthorized(_WRONG_CLAIM)
         return found
 
     async def _not_found(self, send: Send, subject: Subject, address: str) -> None:
         """The answer of `activate` to a key that is none."""
         self._watch.verdict("stream", "NOT_FOUND")
-        self._desk.failed(address)
+        self.desk.failed(address)
         if subject.asked is not None:
-            verdict = licensing.not_found(self._context, subject.asked)
+            verdict = licensing.not_found(self.context, subject.asked)
             await wire.answer(send, 404, wire.encode(verdict))
 
 

@@ -89,7 +89,7 @@ def routes(context: Context) -> list[Any]:
 def _both(context: Context, file: str, name: str, answer: Callable[[str], Response[bytes]]) -> list[Any]:
     @get(f"/.well-known/{file}", sync_to_thread=True, operation_id=name)
     def of_master() -> Response[bytes]:
-        return answer(context.master.id)
+        return answer(context.tenant.id)
 
     @get(f"/t/{{slug:str}}/.well-known/{file}", sync_to_thread=True, operation_id=f"tenant_{name}")
     def of_tenant(slug: FromPath[str]) -> Response[bytes]:

@@ -36,7 +36,8 @@ REASON: Final = Field(
 
 
 class Deal(msgspec.Struct, frozen=True):
-    """What an act is called and means. `back`: where one comes from, called `above`."""
+    """What an act is called and means. `back`: where one comes from, called `above`. `grave`: it cannot be
+    taken back."""
 
     title: str
     meaning: str
@@ -44,6 +45,7 @@ class Deal(msgspec.Struct, frozen=True):
     above: str
     fields: tuple[Field, ...] = (REASON,)
     button: str = "Show what it would do"
+    grave: bool = False
 
 
 class Effect(msgspec.Struct, frozen=True):
@@ -114,21 +116,21 @@ def routes_of(shell: Shell, path: str, deed: Deed, steps: Steps, *, proven: bool
     async def form(request: Web) -> Response[Any]:
         # What the address says beside its path fills the form in, where the act's fields take it up.
         asked = asked_by(request, {name: str(value) for name, value in request.query_params.items()})
-        deal = await gate.run(lambda: steps.deal(context, asked))
+        deal = await gate.run(lambda: steps.deal(context.of(asked.tenant), asked))
         return form_page(request, deal, {})
 
     @post(path, status_code=200, **declared)
     async def act(request: Web) -> Response[Any]:
         told = await gate.act_form(request)
         asked = asked_by(request, told)
-        deal = await gate.run(lambda: steps.deal(context, asked))
+        deal = await gate.run(lambda: steps.deal(context.of(asked.tenant), asked))
         try:
             if told.get("step") == "do":
-                done = await gate.run(lambda: steps.do(context, asked))
+                done = await gate.run(lambda: steps.do(context.of(asked.tenant), asked))
                 if isinstance(done, str):
                     return shell.go(done)
                 return shell.page(request, "console_once.html", deal=deal, once=done)
-            effect = await gate.run(lambda: steps.preview(context, asked))
+            effect = await gate.run(lambda: steps.preview(context.of(asked.tenant), asked))
         except NotFound:
             raise
         except _REFUSALS as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 from litestar import Response, get, post
@@ -23,6 +24,8 @@ _PLAN: Final = f"{_PAGE}/plans/{{product:str}}/{{plan:str}}"
 _PRICES_SHOWN: Final = 8
 _NEW_PRICES: Final = 2
 _MOST_PRICES: Final = 200
+_AMOUNT: Final = re.compile(r"[0-9]{1,16}")
+_CURRENCY: Final = re.compile(r"[A-Z]{3}")
 _MOST_CHANGES: Final = 300
 # Of a text that travels percent-encoded.
 _LARGEST: Final = catalog_desk.MOST_TEXT * 3 + 64 * 1024
@@ -260,6 +263,7 @@ def _planning(shell: Shell) -> list[Any]:
                 for title, fields in _GROUPS
             ],
             prices=[*form.prices, *({} for _ in range(_NEW_PRICES))],
+            spelled=[*map(_spelled, form.prices), *("" for _ in range(_NEW_PRICES))],
         )
 
     @get(_PLAN, **declared)
@@ -280,6 +284,14 @@ def _planning(shell: Shell) -> list[Any]:
         return _difference(shell, request, found, text, told.get("reason", "").strip())
 
     return [begin, change]
+
+
+def _spelled(price: Mapping[str, str]) -> str:
+    """The amount as buyers read it, so that a zero too many is seen; empty where it is none."""
+    amount, currency = price.get("amount", "").strip(), price.get("currency", "").strip().upper()
+    if not _AMOUNT.fullmatch(amount) or not _CURRENCY.fullmatch(currency):
+        return ""
+    return money(int(amount), currency)
 
 
 def _typed(told: Form) -> PlanForm:

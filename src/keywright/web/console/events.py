@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 from litestar import Response, get, post
 from litestar.params import FromPath, FromQuery
 
+from keywright.domain import rule
 from keywright.domain.errors import Conflict, Invalid, Misconfigured, ProviderUnavailable
-from keywright.flows import asked_for, events
+from keywright.flows import asked_for, console, events
 from keywright.flows.events import EventRow, EventShown, Replayed
 from keywright.flows.replay import Difference
-from keywright.web.console import words
+from keywright.web.console import outcomes, words
 from keywright.web.console.gate import Web, needs, signed_of
 from keywright.web.console.shell import Shell
+from keywright.web.storefront.words import full_name, provider_name
 
 _LIST: Final = "/console/events"
 _PAGE: Final = 50
+_ANY: Final = "any"
 _PROVIDERS: Final = ("stripe", "paystack", "paypal")
 _REFUSALS: Final = (Conflict, Invalid, ProviderUnavailable, Misconfigured)
 
@@ -42,13 +46,13 @@ class ShownEvent(msgspec.Struct, frozen=True):
 def _row(one: EventRow) -> ShownEvent:
     return ShownEvent(
         id=one.id,
-        type=one.type,
-        provider=one.provider,
+        type=outcomes.called(one.type),
+        provider=provider_name(one.provider),
         event=one.event,
         status=one.status.capitalize(),
         badge=words.badge(one.status),
-        reason=one.reason or "",
-        error=one.error or "",
+        reason=outcomes.reason(one.type, one.reason or ""),
+        error=one.error if one.error and one.error != one.reason else "",
         received=words.moment(one.received_at),
     )
 
@@ -65,22 +69,29 @@ def _listing(shell: Shell) -> Any:
         after: FromQuery[str] = "",
     ) -> Response[Any]:
         chosen = {"status": status, "provider": provider, "type": type.strip()}
-        filters = {name: value for name, value in chosen.items() if value}
+        filters = _filters(chosen)
+        but = None if status else "ignored"
         tenant = signed_of(request).staff.tenant_id
         page = await gate.run(
-            lambda: events.list_events(context, tenant, filters, cursor=after or None, limit=_PAGE)
+            lambda: events.list_events(context, tenant, filters, cursor=after or None, limit=_PAGE, but=but)
         )
         return shell.page(
             request,
             "console_events.html",
             chosen=chosen,
             statuses=events.STATUSES,
-            providers=_PROVIDERS,
+            providers=[(one, provider_name(one)) for one in _PROVIDERS],
+            is_narrow=bool(filters),
             rows=[_row(one) for one in page.items],
             onward=page.next_cursor,
         )
 
     return list_events
+
+
+def _filters(chosen: Mapping[str, str]) -> dict[str, str]:
+    """What narrows a list: `any` status does not."""
+    return {name: value for name, value in chosen.items() if value and (name, value) != ("status", _ANY)}
 
 
 def _showing(shell: Shell) -> Any:
@@ -90,7 +101,7 @@ def _showing(shell: Shell) -> Any:
     async def show(request: Web, event_id: FromPath[str], done: FromQuery[str] = "") -> Response[Any]:
         tenant = signed_of(request).staff.tenant_id
         found = await gate.run(lambda: events.show(context, tenant, event_id))
-        return _page(shell, request, found, notice=words.DONE.get(done, ""))
+        return await _page(shell, request, found, notice=words.DONE.get(done, ""))
 
     return show
 
@@ -113,9 +124,9 @@ def _replaying(shell: Shell) -> Any:
         try:
             made = await gate.run(lambda: replay(tenant, event_id, signed.actor, dry=dry))
         except _REFUSALS as error:
-            return _page(shell, request, found, problem=error.detail, status=error.status)
+            return await _page(shell, request, found, problem=error.detail, status=error.status)
         if dry:
-            return _page(shell, request, found, tried=made)
+            return await _page(shell, request, found, tried=made)
         return shell.go(f"{_LIST}/{found.id}?done=replayed")
 
     return again
@@ -135,7 +146,7 @@ def _replaying_many(shell: Shell) -> Any:
         told = await gate.act_form(request)
         signed, dry = signed_of(request), told.get("step") != "do"
         chosen = {name: told.get(name, "").strip() for name in ("status", "provider", "type")}
-        filters = {name: value for name, value in chosen.items() if value}
+        filters = _filters(chosen)
         if not filters:
             raise Invalid("Choose a status, a provider or a type first.")
         made = await gate.run(lambda: replay(signed.staff.tenant_id, signed.actor, filters, dry=dry))
@@ -151,7 +162,7 @@ def _replaying_many(shell: Shell) -> Any:
     return again
 
 
-def _page(
+async def _page(
     shell: Shell,
     request: Web,
     found: EventShown,
@@ -162,10 +173,15 @@ def _page(
     tried: Difference | None = None,
 ) -> Response[Any]:
     row = _row(found)
+    context, tenant = shell.context, signed_of(request).staff.tenant_id
+    about = await shell.gate.run(lambda: events.about(context, tenant, found.id))
+    names = await shell.gate.run(lambda: console.names_of_plans(context, tenant, about.licenses))
+    plans = {id_: full_name(price.product, price.plan) for id_, price in about.prices.items()}
     facts = [
+        ("Type", found.type),
         ("Our id", found.id),
         ("Its id", found.event),
-        ("Provider", found.provider),
+        ("Provider", row.provider),
         ("Happened", words.moment(found.occurred_at)),
         ("Arrived", row.received),
         ("Last tried", words.moment(found.processed_at)),
@@ -181,7 +197,10 @@ def _page(
         notice=notice,
         problem=problem,
         event=row,
+        outcome=outcomes.outcome(found.type, found.status, found.reason or "", row.error),
         facts=facts,
+        says=[rule.told(fact, plans) for fact in about.facts],
+        licenses=[words.row(one, names) for one in about.licenses],
         body=msgspec.json.format(msgspec.json.encode(found.body), indent=2).decode(),
         tried=_tried(tried) if tried is not None else None,
     )
@@ -190,7 +209,7 @@ def _page(
 def _tried(made: Difference) -> dict[str, Any]:
     return {
         "outcome": made.outcome,
-        "reason": made.reason or "",
+        "reason": outcomes.reason("", made.reason or ""),
         "changed": made.changed,
         "licenses": [
             (

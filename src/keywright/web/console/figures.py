@@ -9,7 +9,7 @@ import msgspec
 
 from keywright.domain.money import iso_exponent
 from keywright.domain.revenue import Money
-from keywright.flows.numbers import Currency, Numbers
+from keywright.flows.numbers import FEES, Currency, Numbers
 from keywright.web.console import charts
 from keywright.web.console.charts import Chart, Series, compact, month_name
 from keywright.web.storefront.words import money, provider_name
@@ -77,10 +77,15 @@ def more_revenue(numbers: Numbers) -> list[tuple[str, str, str, str]]:
     return [(one.currency, *_sums(one.months, one.currency)) for one in numbers.revenue[_DRAWN:]]
 
 
-def _revenue(of: Currency, months: Sequence[str]) -> Figure:
+def of_fees(numbers: Numbers) -> list[Figure]:
+    """What the platform got of other tenants' sales, one for each currency; none without such sales."""
+    return [_revenue(one, numbers.months, what="Fees") for one in numbers.fees[:_DRAWN]]
+
+
+def _revenue(of: Currency, months: Sequence[str], *, what: str = "Revenue") -> Figure:
     code, together = of.currency, of.months
     series = [
-        Series(provider_name(provider), [_left(one) for one in row], _COLORS.get(provider, 4))
+        Series(_series_name(provider), [_left(one) for one in row], _COLORS.get(provider, 4))
         for provider, row in of.providers.items()
     ]
     digits = 10 ** iso_exponent(code)
@@ -96,8 +101,8 @@ def _revenue(of: Currency, months: Sequence[str]) -> Figure:
     best = max(range(len(months)), key=lambda number: _left(together[number]))
     left = money(sum(map(_left, together)), code)
     return Figure(
-        id=f"revenue-{code.lower()}",
-        title=f"Revenue in {code}",
+        id=f"{what.lower()}-{code.lower()}",
+        title=f"{what} in {code}",
         now=f"{money(_left(together[-1]), code)} in {month_name(months[-1])}",
         told=f"{left} in twelve months, the most in {month_name(months[best])} with "
         f"{money(_left(together[best]), code)}. Refunds are subtracted in the month of the refund.",
@@ -113,6 +118,10 @@ def _revenue(of: Currency, months: Sequence[str]) -> Figure:
             ],
         ),
     )
+
+
+def _series_name(provider: str) -> str:
+    return "Fees of tenants" if provider == FEES else provider_name(provider)
 
 
 def _key(series: Sequence[Series]) -> list[tuple[str, int]]:

@@ -2,21 +2,24 @@
 
 Password hashes are computed by one thread that steps back for everybody else, and at most nine more wait:
 signing in at full rate must not slow the sold software down (`make flood`; with two threads on two processors
-a validation waited for half a second now and then).
+a validation waited for half a second now and then). Whoever finds all places taken waits a second for one:
+who guesses at full rate would be back at once, and refusals would be what keeps the server busy.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import hmac
 import os
 import re
 import secrets
 import threading
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from typing import Any, Final, TypeVar
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final, Protocol, TypeVar
 
 from litestar import Request
 from litestar.connection import ASGIConnection
@@ -28,10 +31,14 @@ from keywright.domain.staff import LONGEST, Deed, least_role, may
 from keywright.flows import staff_sessions
 from keywright.flows.context import Context
 from keywright.flows.operate import Act
-from keywright.flows.staff_sessions import Signed, Stage
+from keywright.flows.staff_sessions import DOOR, Signed, Stage
+from keywright.store import wall
+from keywright.store.tenants import Tenant
 from keywright.web import wire
+from keywright.web.fair import FairThreads
 from keywright.web.limits import Limit, party_of
 from keywright.web.origin import is_ours
+from keywright.web.walled import wall_in
 
 T = TypeVar("T")
 Web = Request[Any, Any, Any]
@@ -39,19 +46,30 @@ Connection = ASGIConnection[Any, Any, Any, Any]
 Guard = Callable[[Connection, BaseRouteHandler], Awaitable[None]]
 Form = dict[str, str]
 
+
+class Hash(Protocol):
+    """Computes a password's hash, in its turn."""
+
+    async def __call__(self, call: Callable[[], T]) -> T: ...
+
+
 LARGEST_FORM: Final = 32 * 1024
 HASHES_AT_ONCE: Final = 1
 HASHES_WAITING: Final = 9
 
-_THREADS: Final = 4
+_THREADS: Final = 4  # of one tenant's staff
 _MOST_FIELDS: Final = 2000
-_MOST_WAITING: Final = 64
+_MOST_WAITING: Final = 64  # likewise
 _ACTS_A_MINUTE: Final = 60  # of one person
 _DOORS_A_MINUTE: Final = 120  # looked at from one address: each look is one read
 _KNOCKS_A_MINUTE: Final = 30  # passwords typed at one address, right or wrong
 _BROWSER_SECONDS: Final = 3600
+_PLACE_SECONDS: Final = 180 * 24 * 3600
+_SLUG: Final = re.compile(r"[a-z0-9-]{1,48}")
 _COOKIE: Final = re.compile(r"[A-Za-z0-9_-]{22,64}")
 _STEP_BACK: Final = 10
+_PATIENCE: Final = 1.0  # seconds
+_MOST_OUTSIDE: Final = 256
 
 
 class SignInNeeded(KeywrightError):
@@ -76,17 +94,19 @@ class Gate:
         self._acts = Limit(_ACTS_A_MINUTE)
         self._doors = Limit(_DOORS_A_MINUTE)
         self._knocks = Limit(_KNOCKS_A_MINUTE)
-        self._threads = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="console")
+        self._threads = FairThreads("console", threads=4 * _THREADS, most_of_one=_THREADS)
         self._hashers = ThreadPoolExecutor(
             max_workers=HASHES_AT_ONCE, thread_name_prefix="hasher", initializer=_step_back
         )
-        self._busy = 0
-        self._hashing = 0
+        self._busy: Counter[str] = Counter()
+        self._places = asyncio.Semaphore(HASHES_AT_ONCE + HASHES_WAITING)
+        self._outside = 0
         self.secure = context.policy.base_url.startswith("https://")
         # Browsers take a name with this prefix from this host alone, and only with Secure.
         prefix = "__Host-" if self.secure else ""
         self._browser_name = f"{prefix}keywright_door"
         self._session_name = f"{prefix}keywright_staff"
+        self._place_name = f"{prefix}keywright_place"
 
     # -- cookies ----------------------------------------------------------------------------------
 
@@ -103,6 +123,16 @@ class Gate:
     def session_cookie(self, session: str) -> Cookie:
         """For as long as a session may last; without one, it is taken back."""
         return self._cookie(self._session_name, session, int(LONGEST.total_seconds()) if session else 0)
+
+    def place_cookie(self, tenant: Tenant) -> Cookie:
+        """Where the last one to sign in here works, so that this browser is led to that door again."""
+        slug = "" if tenant.is_master else tenant.slug
+        return self._cookie(self._place_name, slug, _PLACE_SECONDS if slug else 0)
+
+    def door_of(self, request: Connection) -> str:
+        """Where somebody comes in who has no session here, or none any more."""
+        slug = request.cookies.get(self._place_name, "")
+        return f"{DOOR}?at={slug}" if _SLUG.fullmatch(slug) else DOOR
 
     def _cookie(self, name: str, value: str, max_age: int) -> Cookie:
         return Cookie(
@@ -143,8 +173,12 @@ class Gate:
 
     async def act_form(self, request: Web) -> Form:
         """The form of somebody who is signed in. Raises Forbidden, Invalid, TooMany."""
-        self._acts.count(signed_of(request).staff.id)
+        self.count_act(request)
         return await self.form_of(request, self.session_of(request))
+
+    def count_act(self, request: Web) -> None:
+        """Somebody has us do or ask something. Raises TooMany."""
+        self._acts.count(signed_of(request).staff.id)
 
     def count_door(self, request: Web) -> None:
         """Raises TooMany."""
@@ -156,32 +190,46 @@ class Gate:
         Raises TooMany.
         """
         self._knocks.count(place_of(request))
-        self._demand_room()
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[Hash]:
+        """One of the few places for those whose password is worked on, and what computes its hash there.
+
+        Raises TooMany when none is free within a second, or too many wait for one.
+        """
+        full = TooMany("Too many people sign in at the moment. Please try again.", retry_after=2)
+        if self._outside >= _MOST_OUTSIDE:
+            raise full
+        self._outside += 1
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self._places.acquire()
+        except TimeoutError:
+            raise full from None
+        finally:
+            self._outside -= 1
+        try:
+            yield self._hash
+        finally:
+            self._places.release()
 
     # -- work -------------------------------------------------------------------------------------
 
     async def run(self, call: Callable[[], T]) -> T:
         """Raises Unavailable when too much is waiting, and what the call raises."""
-        if self._busy >= _MOST_WAITING:
+        tenant = wall.tenant() or ""
+        if self._busy[tenant] >= _MOST_WAITING:
             raise Unavailable("Too much is waiting at the moment. Please try again.", retry_after=5)
-        self._busy += 1
+        self._busy[tenant] += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+            return await _in_thread(self._threads, call)
         finally:
-            self._busy -= 1
+            self._busy[tenant] -= 1
+            if not self._busy[tenant]:
+                del self._busy[tenant]
 
-    async def hash(self, call: Callable[[], T]) -> T:
-        """Compute a password's hash: one at a time, and nine may wait. Raises TooMany for the next."""
-        self._demand_room()
-        self._hashing += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._hashers, call)
-        finally:
-            self._hashing -= 1
-
-    def _demand_room(self) -> None:
-        if self._hashing >= HASHES_AT_ONCE + HASHES_WAITING:
-            raise TooMany("Too many people sign in at the moment. Please try again.", retry_after=2)
+    async def _hash(self, call: Callable[[], T]) -> T:
+        return await _in_thread(self._hashers, call)
 
 
 # -- what a handler asks for ----------------------------------------------------------------------------
@@ -203,6 +251,7 @@ def needs(gate: Gate, deed: Deed, *, proven: bool = False, form: bool = False) -
         if "\x00" in connection.scope["path"] or b"%00" in connection.scope["query_string"]:
             raise Invalid("There is a NUL in the address.")
         connection.scope["auth"] = signed
+        wall_in(connection, signed.staff.tenant_id)
         if proven and not staff_sessions.is_proven(gate.context, signed):
             raise ProofNeeded("Please prove once more that it is you.")
 
@@ -255,6 +304,12 @@ def agent_of(request: Connection) -> str:
     browser = next((name for mark, name in browsers if mark in told), "A browser")
     system = next((name for mark, name in (*_SYSTEMS, *_MORE_SYSTEMS) if mark in told), "")
     return f"{browser} on {system}" if system else browser
+
+
+async def _in_thread(threads: ThreadPoolExecutor, call: Callable[[], T]) -> T:
+    """With what the request knows of itself: whose it is, above all."""
+    known = contextvars.copy_context()
+    return await asyncio.get_running_loop().run_in_executor(threads, known.run, call)
 
 
 def _well_formed(cookie: str) -> str:

@@ -24,7 +24,6 @@ _LICENSES: Final = (
 _EVENTS: Final = (("failed", "Failed events"), ("dead", "Dead letters"), ("parked", "Parked events"))
 _MAILS: Final = (
     ("failed", "Undeliverable mails"),
-    ("pending", "Mails on their way"),
     ("waiting", "Mails without an address"),
 )
 
@@ -47,6 +46,7 @@ def routes(shell: Shell) -> list[Any]:
             mails=[(name, label, found.mails.get(name, 0)) for name, label in _MAILS],
             live=found.live,
             revenue=figures.of_revenue(found),
+            fees=figures.of_fees(found),
             more=figures.more_revenue(found),
             by_month=figures.of_licenses(found),
         )

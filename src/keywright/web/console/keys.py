@@ -102,9 +102,7 @@ def _row(one: KeyRow) -> dict[str, str]:
 
 def _addresses(context: Context, tenant: str) -> list[tuple[str, str]]:
     """Where programs find what they check with."""
-    base = context.policy.base_url
-    if tenant != context.master.id:
-        base = context.issuer(tenant)
+    base = context.policy.base_url if tenant == context.master.id else context.issuer(tenant)
     return [
         ("Key set (JWKS)", f"{base}/.well-known/jwks.json"),
         ("Key set under the root", f"{base}/.well-known/keywright-keys.jwt"),

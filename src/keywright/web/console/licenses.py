@@ -17,7 +17,7 @@ from keywright.flows.console import Preview
 from keywright.flows.context import Context
 from keywright.flows.license_views import LicenseRow
 from keywright.flows.operate import Act
-from keywright.web.console import words
+from keywright.web.console import mail, purchase, told, words
 from keywright.web.console.gate import Form, Web, act_of, needs, signed_of
 from keywright.web.console.shell import Shell
 
@@ -65,13 +65,14 @@ def _listing(shell: Shell) -> Any:
                 )
             )
             rows, onward = page.items, page.next_cursor
+        names = await gate.run(lambda: console.names_of_plans(context, tenant, rows))
         return shell.page(
             request,
             "console_licenses.html",
             q=q[:320],
             chosen=status,
             statuses=_STATUSES,
-            rows=[words.row(one) for one in rows],
+            rows=[words.row(one, names) for one in rows],
             onward=onward,
         )
 
@@ -85,21 +86,25 @@ def _showing(shell: Shell) -> Any:
     async def show(request: Web, license_id: FromPath[str], done: FromQuery[str] = "") -> Response[Any]:
         signed = signed_of(request)
         found = await gate.run(lambda: console.dossier(context, signed.staff.tenant_id, license_id))
+        tenant = signed.staff.tenant_id
+        names = await gate.run(lambda: console.names_of_plans(context, tenant, [found.row]))
         return shell.page(
             request,
             "console_license.html",
             notice=words.DONE.get(done, ""),
             id=found.row.id,
-            title=f"{found.row.product}/{found.row.plan}",
+            title=words.title(found.row, names),
+            slugs=f"{found.row.product}/{found.row.plan}",
             standing=found.row.status.capitalize(),
             style=words.badge(found.row.status) if found.intact else "bad",
             why=found.why,
             facts=words.facts(found.row),
             machines=[words.machine(one) for one in found.machines],
-            entries=[words.entry(one, found.people) for one in found.entries],
+            entries=[told.entry(one, found.names) for one in found.entries],
             earlier=found.earlier,
+            bought=purchase.shown(found.bought) if found.bought is not None else None,
             mails=[
-                (one.kind, one.status, words.badge(one.status), words.moment(one.at), one.error or "")
+                (*_mail_line(one), words.badge(one.status), words.moment(one.at), one.error or "")
                 for one in found.mails
             ],
             acts=[
@@ -112,6 +117,11 @@ def _showing(shell: Shell) -> Any:
         )
 
     return show
+
+
+def _mail_line(one: console.MailSeen) -> tuple[str, str]:
+    """A mail and where it stands, as the page of all mails calls them."""
+    return mail.title_of(one.kind), mail.status_of(one.status)
 
 
 def _offered(found: console.Dossier) -> list[str]:
@@ -212,7 +222,7 @@ def _acting(shell: Shell, name: str, deed: Deed, do: _Do) -> list[Any]:
     gate, context = shell.gate, shell.context
 
     def show(
-        request: Web, license_id: str, told: Form, problem: str = "", status: int = 200
+        request: Web, license_id: str, typed: Form, problem: str = "", status: int = 200
     ) -> Response[Any]:
         return shell.page(
             request,
@@ -221,7 +231,7 @@ def _acting(shell: Shell, name: str, deed: Deed, do: _Do) -> list[Any]:
             id=license_id,
             name=name,
             deed=words.DEEDS[name],
-            told={field: told.get(field, "") for field in _FIELDS},
+            told={field: typed.get(field, "") for field in _FIELDS},
             problem=problem,
         )
 
@@ -233,14 +243,14 @@ def _acting(shell: Shell, name: str, deed: Deed, do: _Do) -> list[Any]:
 
     @post(f"{_ONE}/{name}", status_code=200, **needs(gate, deed))
     async def act(request: Web, license_id: FromPath[str]) -> Response[Any]:
-        told = await gate.act_form(request)
-        tenant, by = signed_of(request).staff.tenant_id, act_of(request, told.get("reason", "").strip())
+        typed = await gate.act_form(request)
+        tenant, by = signed_of(request).staff.tenant_id, act_of(request, typed.get("reason", "").strip())
 
         def run(of: Context) -> LicenseRow:
-            return do(of, tenant, license_id, by, told)
+            return do(of, tenant, license_id, by, typed)
 
         try:
-            if told.get("step") == "do":
+            if typed.get("step") == "do":
                 await gate.run(lambda: run(context))
                 return shell.go(f"{_LIST}/{license_id}?done={name}")
             preview = await gate.run(lambda: console.rehearse(context, tenant, license_id, run))
@@ -248,13 +258,13 @@ def _acting(shell: Shell, name: str, deed: Deed, do: _Do) -> list[Any]:
             raise
         except (Invalid, Conflict, Misconfigured) as error:
             status = min(error.status, _UNFIT)
-            return show(request, license_id, told, problem=error.detail, status=status)
-        return shell.page(request, "console_preview.html", **_previewed(license_id, name, told, preview))
+            return show(request, license_id, typed, problem=error.detail, status=status)
+        return shell.page(request, "console_preview.html", **_previewed(license_id, name, typed, preview))
 
     return [form, act]
 
 
-def _previewed(license_id: str, name: str, told: Form, preview: Preview) -> dict[str, Any]:
+def _previewed(license_id: str, name: str, typed: Form, preview: Preview) -> dict[str, Any]:
     changes = [
         (words.NAMES[member], words.value(before), words.value(after))
         for member, before, after in preview.changes
@@ -263,7 +273,7 @@ def _previewed(license_id: str, name: str, told: Form, preview: Preview) -> dict
         "id": license_id,
         "name": name,
         "deed": words.DEEDS[name],
-        "told": {field: told.get(field, "") for field in _FIELDS},
+        "told": {field: typed.get(field, "") for field in _FIELDS},
         "changes": changes,
         "mail": _mail(name, preview),
     }

@@ -50,6 +50,7 @@ _NAMES: Final[Mapping[str, str]] = {
     "repurchase-unproven": "A purchase may have been meant for an older license",
     "renewal-refused": "A renewal could not be done",
     "mail-undeliverable": "A mail could not be delivered",
+    "staff-invited": "Invitation of a tenant's first person",
     "staff-set-up": "An account was set up",
     "staff-password-changed": "A password was changed",
     "staff-factor-added": "A second factor was added",
@@ -78,7 +79,7 @@ def _showing(shell: Shell) -> Any:
         return shell.page(
             request,
             "console_looks.html",
-            notice="The next mail looks so." if done else "",
+            notice="The next mail looks so, and the shop does within a minute." if done else "",
             look=look,
             language=LANGUAGES[look.language],
             logo=_shown(look),

@@ -127,7 +127,7 @@ def shown(one: Mail) -> Shown:
     return Shown(
         id=one.id,
         title=title_of(one.kind),
-        status=dict(_STATUSES).get(one.status, one.status.capitalize()),
+        status=status_of(one.status),
         badge=words.badge(one.status),
         to=_to(one),
         license=one.license or "",
@@ -146,6 +146,11 @@ def title_of(kind: str) -> str:
     about, _, what = kind.partition(".")
     subject = {"staff": "To staff", "portal": "Portal"}.get(about, about.capitalize())
     return f"{subject}: {what.replace('_', ' ')}" if what else subject
+
+
+def status_of(status: str) -> str:
+    """Where a mail stands, in words."""
+    return dict(_STATUSES).get(status, status.capitalize())
 
 
 def _to(one: Mail) -> str:

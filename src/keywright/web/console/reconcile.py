@@ -38,6 +38,7 @@ _KINDS: Final = {
     "amount-mismatch": ("Another amount than ordered", "wait"),
     "price-unmapped": ("Price without a plan", "wait"),
     "order-unknown": ("Order of somebody else", "wait"),
+    "claimed-elsewhere": ("Payment that another tenant has", "wait"),
     "failed-event": ("Event that failed", "bad"),
     "unreadable": ("Unreadable", "bad"),
 }

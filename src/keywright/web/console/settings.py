@@ -68,7 +68,13 @@ def routes(shell: Shell) -> list[Any]:
 def _showing(shell: Shell) -> Any:
     @get(_PAGE, **needs(shell.gate, "decide"))
     async def show(request: Web, done: FromQuery[str] = "") -> Response[Any]:
-        return await _page(shell, request, notice=_DONE.get(done, ""))
+        outbox = shell.context.policy.outbox
+        notice = _DONE.get(done, "")
+        if done == "mail" and outbox is not None:
+            notice = (
+                f"No mail server is set, so the mail did not leave: it is a file in {outbox}. See SMTP_URL."
+            )
+        return await _page(shell, request, notice=notice)
 
     return show
 
@@ -88,29 +94,36 @@ async def _page(
         notice=notice,
         problem=problem,
         providers=[_shown(one) for one in standings],
+        # The server and who is alarmed are the business of those who keep the installation.
         mail=[
             ("Sender", policy.mail_from),
             ("Mail server", policy.mail_server or f"None: mails are files in {policy.outbox}"),
             ("Alerts go to", policy.alert_email or "Nobody: set ALERT_EMAIL"),
-        ],
+        ][: None if signed.tenant.is_master else 1],
         leaves=policy.mail_server is not None,
         you=signed.staff.email,
         tokens=[(one.id, one.name, one.scope, words.short(one.created_at)) for one in good],
     )
 
 
+_CONNECTED: Final = (
+    "Sells through an account that is connected to the platform: no key is needed here. To use a key of its "
+    "own, disconnect the account first."
+)
+
+
 def _shown(one: Standing) -> dict[str, Any]:
-    facts = [("Webhook address", one.webhook)]
+    facts = [("Webhook address", one.webhook or "Made when it is set up")]
     facts += [(_LABELS[setting][0], "From the environment") for setting in one.environment]
     for kept in one.kept:
         mode = "live" if kept.live else "test"
         facts.append((_LABELS[kept.setting][0], f"In the vault, {mode}, since {words.short(kept.since)}"))
-    label, badge = "Not set up", "still"
+    label, badge = ("Connected", "") if one.connected else ("Not set up", "still")
     if one.problem or one.restart:
         label, badge = ("Cannot be used", "bad") if one.problem else ("Restart the server", "wait")
     elif one.live is not None:
         label, badge = ("Live", "") if one.live else ("Test mode", "wait")
-    said = one.problem
+    said = one.problem or (_CONNECTED if one.connected else "")
     if one.restart and not said:
         said = "The credentials were changed since this server started. Restart it, so that it takes them."
     elif one.live is not None and not one.sells and not said:
@@ -124,6 +137,7 @@ def _shown(one: Standing) -> dict[str, Any]:
         "badge": badge,
         "said": said,
         "facts": facts,
+        "connected": one.connected,
         "is_there": one.live is not None or bool(one.problem),
     }
 
@@ -202,7 +216,11 @@ def _setting_up(shell: Shell) -> list[Any]:
                 request, provider, told, problem=_sentence(error), status=min(error.status, _UNFIT)
             )
             return answer
-        return shell.page(request, "console_provider_done.html", provider=provider, **_told(tried))
+        # Only the master tenant's credentials may stand in the environment, and are read at the start alone.
+        restart = signed_of(request).tenant.is_master
+        return shell.page(
+            request, "console_provider_done.html", provider=provider, restart=restart, **_told(tried)
+        )
 
     return [form, set_up]
 
@@ -248,8 +266,9 @@ def _mailing(shell: Shell) -> Any:
         await gate.act_form(request)
         signed = signed_of(request)
         try:
+            tenant = signed.staff.tenant_id
             await gate.run(
-                lambda: mail_trial.send(context, signed.staff.tenant_id, signed.staff.email, signed.actor)
+                lambda: mail_trial.send(context.of(tenant), tenant, signed.staff.email, signed.actor)
             )
         except Conflict as error:
             return await _page(shell, request, problem=error.detail, status=error.status)

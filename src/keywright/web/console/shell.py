@@ -28,6 +28,10 @@ _NAVIGATION: Final[tuple[tuple[str, str, Deed], ...]] = (
     ("/console/mail", "Mail", "look"),
     ("/console/work", "Work", "look"),
     ("/console/reconcile", "Reconcile", "look"),
+    ("/console/imports", "Imports", "look"),
+)
+# What one goes to now and then stands in a menu, so that the header leaves the screen to the page.
+_SET_UP: Final[tuple[tuple[str, str, Deed], ...]] = (
     ("/console/catalog", "Catalog", "look"),
     ("/console/keys", "Keys", "look"),
     ("/console/webhooks", "Webhooks", "decide"),
@@ -35,8 +39,14 @@ _NAVIGATION: Final[tuple[tuple[str, str, Deed], ...]] = (
     ("/console/settings", "Settings", "decide"),
     ("/console/audit", "Audit", "decide"),
     ("/console/staff", "Staff", "decide"),
+    ("/console/seats", "Add licenses", "decide"),
+    ("/console/tenants", "Tenants", "decide"),
+    ("/console/provisioning", "Provisioning", "decide"),
 )
-_DOOR: Final = "/console/sign-in"
+# What belongs to the installation and to no tenant: for the people who keep it.
+_INSTALLATIONS: Final = frozenset({"/console/work", "/console/tenants", "/console/provisioning"})
+# And what only a tenant has that buys from another one.
+_BUYERS: Final = frozenset({"/console/seats"})
 
 
 class Shell:
@@ -56,6 +66,9 @@ class Shell:
         """A page for somebody who is signed in."""
         signed: Signed | None = request.scope.get("auth")
         role = signed.staff.role if signed is not None else ""
+        if signed is not None:
+            values["seller"] = signed.tenant.name
+        away = _BUYERS if signed is not None and signed.tenant.is_master else _INSTALLATIONS
         return self._pages.render(
             template,
             status=status,
@@ -63,7 +76,10 @@ class Shell:
             check=self.gate.check_of(self.gate.session_of(request)),
             signed=signed,
             here=request.url.path,
-            navigation=[(path, name) for path, name, deed in _NAVIGATION if may(role, deed)],
+            navigation=[
+                (path, name) for path, name, deed in _NAVIGATION if may(role, deed) and path not in away
+            ],
+            set_up=[(path, name) for path, name, deed in _SET_UP if may(role, deed) and path not in away],
             may=lambda deed: may(role, deed),
             **values,
         )
@@ -81,7 +97,7 @@ class Shell:
         """A refusal, for people. Whoever is not signed in is led to the sign-in, from pages alone."""
         reading = request.method == "GET"
         if isinstance(error, SignInNeeded) and reading:
-            return self.go(_DOOR)
+            return self.go(self.gate.door_of(request))
         if isinstance(error, ProofNeeded):
             # A form is not sent again after the proof: the page that has it is asked for once more.
             has_form = reading or request.route_handler.opt.get("form", False)

@@ -11,6 +11,7 @@ from litestar.params import FromPath
 from keywright.domain.errors import Invalid
 from keywright.domain.staff import password_problem
 from keywright.flows import staff, staff_factors, staff_secrets, staff_sign_in
+from keywright.flows.staff_sessions import DOOR, door_of
 from keywright.web.console.gate import (
     Form,
     SignInNeeded,
@@ -25,10 +26,10 @@ from keywright.web.console.gate import (
 from keywright.web.console.shell import Shell
 
 _HOME: Final = "/console"
-_DOOR: Final = "/console/sign-in"
-_SECOND: Final = "/console/sign-in/second"
+_SECOND: Final = f"{DOOR}/second"
 _ENROL: Final = "/console/second-factor"
 _GONE: Final = 410
+_LONGEST_SLUG: Final = 48
 _REFUSED: Final = 403
 _WRONG: Final = "The address or the password is wrong, or the account is not set up yet."
 _WRONG_CODE: Final = "That was not right. A code is good once, and for half a minute."
@@ -39,30 +40,38 @@ def routes(shell: Shell) -> list[Any]:
     return [*_password(shell), *_second(shell), *_setup(shell), *_enrolling(shell), _leaving(shell)]
 
 
+def _slug(told: str) -> str:
+    """What may be a slug; a longer text is nobody's, and is neither kept nor shown in part."""
+    return told if len(told) <= _LONGEST_SLUG else ""
+
+
 # -- password -------------------------------------------------------------------------------------------
 
 
 def _password(shell: Shell) -> list[Any]:
     gate = shell.gate
 
-    @get(_DOOR, **open_to_all())
+    @get(DOOR, **open_to_all())
     async def form(request: Web) -> Response[Any]:
         gate.count_door(request)
         if await gate.find(request) is not None:
             return shell.go(_HOME)
         browser = gate.browser_of(request) or fresh_browser()
-        response = shell.door("console_sign_in.html", cookie=browser, problem="", email="")
+        at = _slug(request.query_params.get("at", ""))
+        response = shell.door("console_sign_in.html", cookie=browser, problem="", email="", at=at)
         response.cookies.append(gate.browser_cookie(browser))
         return response
 
-    @post(_DOOR, status_code=200, **open_to_all())
+    @post(DOOR, status_code=200, **open_to_all())
     async def sign_in(request: Web) -> Response[Any]:
         gate.count_knock(request)
         browser = gate.browser_of(request)
         told = await gate.form_of(request, browser)
         email, password = told.get("email", ""), told.get("password", "")
-        known = await gate.run(lambda: staff_sign_in.look_up(gate.context, email, place_of(request)))
-        right = await gate.hash(lambda: staff_secrets.is_right(known.encoded, password))
+        at = _slug(told.get("at", ""))
+        async with gate.place() as hashing:
+            known = await gate.run(lambda: staff_sign_in.look_up(gate.context, email, place_of(request), at))
+            right = await hashing(lambda: staff_secrets.is_right(known.encoded, password))
         session = None
         if right:
             agent = agent_of(request)
@@ -70,7 +79,12 @@ def _password(shell: Shell) -> list[Any]:
         if session is None:
             staff_sign_in.refuse(known)
             return shell.door(
-                "console_sign_in.html", cookie=browser, status=_REFUSED, problem=_WRONG, email=email[:320]
+                "console_sign_in.html",
+                cookie=browser,
+                status=_REFUSED,
+                problem=_WRONG,
+                email=email[:320],
+                at=at,
             )
         response = shell.go(_SECOND)
         response.cookies.append(gate.session_cookie(session))
@@ -88,7 +102,7 @@ def _second(shell: Shell) -> list[Any]:
     async def ask(request: Web, problem: str = "") -> Response[Any]:
         signed = await gate.find(request, "second")
         if signed is None:
-            return shell.go(_HOME if await gate.find(request) is not None else _DOOR)
+            return shell.go(_HOME if await gate.find(request) is not None else gate.door_of(request))
         question = await gate.run(lambda: staff_factors.question_for(gate.context, signed))
         return shell.door(
             "console_second.html",
@@ -116,7 +130,7 @@ def _second(shell: Shell) -> list[Any]:
         if session is None:
             return await ask(request, _WRONG_CODE)
         response = shell.go(_HOME)
-        response.cookies.append(gate.session_cookie(session))
+        response.cookies += [gate.session_cookie(session), gate.place_cookie(signed.tenant)]
         return response
 
     return [form, check]
@@ -132,7 +146,7 @@ def _setup(shell: Shell) -> list[Any]:
         gate.count_door(request)
         found = await gate.run(lambda: staff.open_link(gate.context, secret))
         if found is None:
-            return shell.door("console_link.html", cookie="", status=_GONE)
+            return _link_is_over(shell, request)
         response = shell.door(
             "console_setup.html",
             cookie=browser,
@@ -156,24 +170,29 @@ def _setup(shell: Shell) -> list[Any]:
         told = await gate.form_of(request, browser)
         found = await gate.run(lambda: staff.open_link(gate.context, secret))
         if found is None:
-            return shell.door("console_link.html", cookie="", status=_GONE)
+            return _link_is_over(shell, request)
         email = found.email or told.get("email", "")
         problem = _choice_problem(told, email)
         if problem is not None:
             return await show(request, secret, browser, problem)
-        encoded = await gate.hash(lambda: staff_secrets.hashed(told["password"]))
+        async with gate.place() as hashing:
+            encoded = await hashing(lambda: staff_secrets.hashed(told["password"]))
         agent = agent_of(request)
         try:
             session = await gate.run(lambda: staff.begin_setup(gate.context, secret, email, encoded, agent))
         except Invalid as error:
             return await show(request, secret, browser, error.detail)
         if session is None:
-            return shell.door("console_link.html", cookie="", status=_GONE)
+            return _link_is_over(shell, request)
         response = shell.go(_ENROL)
         response.cookies.append(gate.session_cookie(session))
         return response
 
     return [form, choose]
+
+
+def _link_is_over(shell: Shell, request: Web) -> Response[Any]:
+    return shell.door("console_link.html", cookie="", status=_GONE, door=shell.gate.door_of(request))
 
 
 def _choice_problem(told: Form, email: str) -> str | None:
@@ -190,10 +209,10 @@ def _enrolling(shell: Shell) -> list[Any]:
     async def show(request: Web, problem: str = "") -> Response[Any]:
         signed = await gate.find(request, "setup")
         if signed is None:
-            return shell.go(_DOOR)
+            return shell.go(gate.door_of(request))
         adding = await gate.run(lambda: staff_factors.adding(gate.context, signed))
         if adding is None:
-            return shell.go(_DOOR)
+            return shell.go(gate.door_of(request))
         return shell.door(
             "console_enrol.html",
             cookie=gate.session_of(request),
@@ -227,8 +246,9 @@ def _enrolling(shell: Shell) -> list[Any]:
         if made is None:
             return await show(request, _WRONG_CODE)
         session, codes = made
-        response = shell.door("console_codes.html", cookie=session, codes=codes, next=_HOME)
-        response.cookies.append(gate.session_cookie(session))
+        door = "" if signed.tenant.is_master else f"{gate.context.policy.base_url}{door_of(signed.tenant)}"
+        response = shell.door("console_codes.html", cookie=session, codes=codes, next=_HOME, door=door)
+        response.cookies += [gate.session_cookie(session), gate.place_cookie(signed.tenant)]
         return response
 
     return [form, confirm]
@@ -256,8 +276,9 @@ def _leaving(shell: Shell) -> Any:
     @post("/console/sign-out", status_code=200, **needs(gate, "look"))
     async def leave(request: Web) -> Response[Any]:
         await gate.form_of(request, gate.session_of(request))
-        await gate.run(lambda: staff_sign_in.sign_out(gate.context, signed_of(request)))
-        response = shell.go(_DOOR)
+        signed = signed_of(request)
+        await gate.run(lambda: staff_sign_in.sign_out(gate.context, signed))
+        response = shell.go(door_of(signed.tenant))
         response.cookies.append(gate.session_cookie(""))
         return response
 

@@ -12,10 +12,10 @@ import msgspec
 from keywright.delivery.wording import day
 from keywright.domain.activation import Activation
 from keywright.domain.plan import FOREVER
-from keywright.flows.console import Told
 from keywright.flows.license_views import CustomerShown, LicenseRow
 from keywright.store.staff import Factor
 from keywright.store.staff_sessions import Session
+from keywright.web.storefront.words import full_name
 
 ROLES: Final[Mapping[str, str]] = {
     "owner": "Owner: may do everything, and lets people in and out",
@@ -132,6 +132,7 @@ class Row(msgspec.Struct, frozen=True):
 
     id: str
     title: str
+    slugs: str
     status: str
     badge: str
     holder: str
@@ -145,11 +146,18 @@ def badge(status: str) -> str:
     return BADGES.get(status, "bad")
 
 
-def row(one: LicenseRow) -> Row:
+def title(one: LicenseRow, names: Mapping[tuple[str, str], tuple[str, str]]) -> str:
+    """What the license is for, as the shop calls it. `names`: of products and plans, by their slugs."""
+    known = names.get((one.product, one.plan))
+    return full_name(*known) if known is not None else f"{one.product}/{one.plan}"
+
+
+def row(one: LicenseRow, names: Mapping[tuple[str, str], tuple[str, str]]) -> Row:
     holder = one.customer.email if one.customer is not None and one.customer.email else "Nobody yet"
     return Row(
         id=one.id,
-        title=f"{one.product}/{one.plan}",
+        title=title(one, names),
+        slugs=f"{one.product}/{one.plan}",
         status=one.status.capitalize(),
         badge=badge(one.status),
         holder=holder,
@@ -171,7 +179,7 @@ def facts(one: LicenseRow) -> list[tuple[str, str]]:
     shown = [
         ("Holder", one.customer.email or "No address yet" if one.customer is not None else "Nobody yet"),
         ("Entitled until", until(one)),
-        ("Grace until", moment(one.grace_until) if one.grace_until is not None else "None"),
+        ("Grace until", short(one.grace_until) if one.grace_until is not None else "None"),
         ("Seats", f"{one.seats:,}"),
         ("Machines", f"{one.activations:,}"),
         ("Key ends in", one.key_last5),
@@ -197,59 +205,14 @@ def value(of: Any) -> str:
             return "Yes" if of else "No"
         case str() if _ISO.fullmatch(of):
             return f"{of[:10]} {of[11:16]} UTC"
+        case "never":
+            return "No end"
         case list() | tuple():
             return ", ".join(map(value, of)) or "None"
         case dict():
             return ", ".join(f"{key} {value(inner)}" for key, inner in of.items()) or "None"
         case _:
             return str(of)
-
-
-class Entry(msgspec.Struct, frozen=True):
-    """An entry of the timeline as shown. `lines`: name and value."""
-
-    at: str
-    title: str
-    by: str
-    why: str
-    rule: str
-    lines: list[tuple[str, str]]
-
-
-_TOLD_APART: Final = ("by", "why", "before", "after")
-
-
-def entry(told: Told, people: Mapping[str, str]) -> Entry:
-    """`people`: the addresses of staff, by the names that stand on timelines."""
-    detail = told.detail
-    before, after = detail.get("before"), detail.get("after")
-    lines = []
-    if isinstance(before, dict) and isinstance(after, dict):
-        lines = [
-            (name, f"{value(before.get(name))} → {value(new)}")
-            for name, new in after.items()
-            if before.get(name) != new
-        ]
-    elif isinstance(after, dict):
-        lines = [(name, value(new)) for name, new in after.items() if new not in (None, "", False)]
-    elif after is not None:
-        lines = [("key", f"{value(before)} → {value(after)}")]
-    lines += [(name, value(of)) for name, of in detail.items() if name not in _TOLD_APART]
-    return Entry(
-        at=moment(told.at),
-        title=_title(told.kind),
-        by=people.get(str(detail.get("by", "")), str(detail.get("by", ""))),
-        why=str(detail.get("why", "")),
-        rule=told.rule,
-        lines=[(name.replace("_", " "), of) for name, of in lines],
-    )
-
-
-def _title(kind: str) -> str:
-    """`license.revoked`: Revoked. `activation.released`: Machine released."""
-    about, _, what = kind.partition(".")
-    subject = {"license": "", "activation": "machine "}.get(about, f"{about} ")
-    return f"{subject}{what}".replace("_", " ").strip().capitalize()
 
 
 class ShownMachine(msgspec.Struct, frozen=True):

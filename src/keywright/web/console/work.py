@@ -31,6 +31,8 @@ _NAMES: Final = {
     "announce.1": ("Send mails", "Sends what one batch of events owes."),
     "refetch.1": ("Ask providers", "Asks a provider for objects whose events prove nothing by themselves."),
     "reconcile.1": ("Compare with providers", "A comparison that somebody asked for."),
+    "import.1": ("Import", "What a seller has at a provider is taken over."),
+    "create_tenant.1": ("Make a tenant", "Makes a tenant of a customer, step by step."),
     "reconcile_hourly.1": ("Compare every hour", "The hourly comparison, which repairs what it finds."),
     "sweep.1": (
         "Look after the rest",

@@ -84,8 +84,9 @@ def _proving(shell: Shell) -> list[Any]:
         told = await gate.act_form(request)
         onward, signed, place = _within(told.get("onward", "")), signed_of(request), place_of(request)
         password, code, answer = (told.get(name, "") for name in ("password", "code", "answer"))
-        known = await gate.run(lambda: staff_sign_in.known_again(context, signed, place))
-        right = await gate.hash(lambda: staff_secrets.is_right(known.encoded, password))
+        async with gate.place() as hashing:
+            known = await gate.run(lambda: staff_sign_in.known_again(context, signed, place))
+            right = await hashing(lambda: staff_secrets.is_right(known.encoded, password))
         proven = await gate.run(
             lambda: staff_sign_in.prove_again(context, signed, known, right, code=code, answer=answer)
         )
@@ -164,7 +165,7 @@ def _changing(shell: Shell) -> list[Any]:
     async def renew(request: Web) -> Response[Any]:
         await gate.act_form(request)
         codes = await gate.run(lambda: staff_factors.renew_recovery_codes(context, signed_of(request)))
-        return shell.page(request, "console_codes.html", codes=codes, next=_YOU)
+        return shell.page(request, "console_codes.html", codes=codes, next=_YOU, door="")
 
     @get(_PASSWORD, **needs(gate, "look", proven=True))
     async def form(request: Web) -> Response[Any]:
@@ -179,7 +180,8 @@ def _changing(shell: Shell) -> list[Any]:
             problem = "The two passwords are not the same."
         if problem is not None:
             return shell.page(request, "console_password.html", status=422, problem=problem)
-        encoded = await gate.hash(lambda: staff_secrets.hashed(password))
+        async with gate.place() as hashing:
+            encoded = await hashing(lambda: staff_secrets.hashed(password))
         await gate.run(lambda: staff_factors.change_password(context, signed, encoded))
         return shell.go(f"{_YOU}?done=password")
 

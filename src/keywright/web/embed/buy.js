@@ -6,14 +6,14 @@
 (() => {
   const tag = document.currentScript;
   if (!tag || !tag.parentNode) return;
-  const store = new URL(tag.src).origin;
+  const store = new URL(".", tag.src); // of the seller whose file this is: several may be on one host
   const told = tag.dataset;
   const [product, plan = ""] = (told.plan || "").split("/");
   if (!/^[a-z0-9][a-z0-9-]*$/.test(product) || !/^[a-z0-9-]*$/.test(plan)) {
     console.warn("Buy button: data-plan must be \"product/plan\".");
     return;
   }
-  const address = new URL(`/buy/${product}`, store);
+  const address = new URL(`buy/${product}`, store);
   if (plan) address.searchParams.set("plan", plan);
   if (told.interval) address.searchParams.set("interval", told.interval);
   if (told.currency) address.searchParams.set("currency", told.currency);

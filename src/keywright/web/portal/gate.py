@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import hmac
 import re
 import secrets
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import structlog
 from litestar import Request
 from litestar.datastructures import Cookie
 
-from keywright.domain.errors import Forbidden, Unavailable
+from keywright.domain.errors import Forbidden
 from keywright.flows import portal_sign_in
 from keywright.flows.context import Context
 from keywright.flows.portal_sign_in import SESSION_LIVES, Visitor
+from keywright.store import wall
 from keywright.web import wire
 from keywright.web.limits import AddressLimit, Limit
 from keywright.web.origin import is_ours
+from keywright.web.pool import Pool
+from keywright.web.rooted import SESSION, cookie, cookie_name
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +34,7 @@ Form = dict[str, str]
 ANSWER_AFTER: Final = 0.3
 """Seconds until whoever asks for a link is answered, whether or not the work is done by then."""
 
+_BROWSER: Final = "keywright_browser"
 _BROWSER_SECONDS: Final = 86400  # a phone ends its browser while the mail is read
 _THREADS: Final = 4
 _MOST_WAITING: Final = 64
@@ -42,7 +46,7 @@ _COOKIE: Final = re.compile(r"[A-Za-z0-9_-]{22,64}")
 
 
 class Gate:
-    """One per process."""
+    """One for each tenant, with the limits and the threads of the process."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -51,41 +55,44 @@ class Gate:
         self._acts = Limit(_ACTS_A_MINUTE)
         self._keys = Limit(_KEYS_A_MINUTE)
         # Of its own: a provider that hangs holds these threads for a minute, and nobody else's.
-        self._threads = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="portal")
-        self._busy = 0
-        self._secure = context.policy.base_url.startswith("https://")
-        # Browsers take a name with this prefix from this host alone, and only with Secure.
-        prefix = "__Host-" if self._secure else ""
-        self._browser_name = f"{prefix}keywright_browser"
-        self._session_name = f"{prefix}keywright_session"
+        self._pool = Pool(
+            "portal",
+            threads=_THREADS,
+            most_waiting=_MOST_WAITING,
+            full="Too much is waiting at the moment. Please try again.",
+        )
+
+    def of(self, context: Context) -> Self:
+        """The gate of another tenant: whoever knocks there has knocked here, and the threads are the same."""
+        other = copy.copy(self)
+        other.context = context
+        return other
 
     # -- cookies ----------------------------------------------------------------------------------
 
     def browser_of(self, request: Web) -> str:
         """The name this browser goes by before it is signed in; empty when it has none."""
-        return _well_formed(request.cookies.get(self._browser_name, ""))
+        return _well_formed(request.cookies.get(cookie_name(self.context, _BROWSER), ""))
 
     def browser_cookie(self, browser: str) -> Cookie:
-        return self._cookie(self._browser_name, browser, _BROWSER_SECONDS)
+        return self._cookie(_BROWSER, browser, _BROWSER_SECONDS)
 
     def session_of(self, request: Web) -> str:
-        return _well_formed(request.cookies.get(self._session_name, ""))
+        return _well_formed(request.cookies.get(cookie_name(self.context, SESSION), ""))
 
     def session_cookie(self, session: str) -> Cookie:
         """For as long as the session lasts; without one, it is taken back."""
-        return self._cookie(self._session_name, session, int(SESSION_LIVES.total_seconds()) if session else 0)
+        return self._cookie(SESSION, session, int(SESSION_LIVES.total_seconds()) if session else 0)
 
     def _cookie(self, name: str, value: str, max_age: int) -> Cookie:
-        return Cookie(
-            name, value=value, path="/", max_age=max_age, httponly=True, secure=self._secure, samesite="lax"
-        )
+        return cookie(self.context, cookie_name(self.context, name), value, max_age=max_age)
 
     # -- forms ------------------------------------------------------------------------------------
 
-    def check_of(self, cookie: str) -> str:
-        return portal_sign_in.form_check(self.context, cookie)
+    def check_of(self, held: str) -> str:
+        return portal_sign_in.form_check(self.context, held)
 
-    async def form_of(self, request: Web, cookie: str) -> Form:
+    async def form_of(self, request: Web, held: str) -> Form:
         """The fields of a form that came from a page of ours, in the browser we gave it to.
 
         Raises Forbidden.
@@ -93,8 +100,8 @@ class Gate:
         async with wire.in_time():
             told = await request.form()
         form = {name: value for name, value in told.items() if isinstance(value, str)}
-        paired = hmac.compare_digest(self.check_of(cookie).encode(), form.get("check", "").encode())
-        if not cookie or not paired or not is_ours(self.context.policy.base_url, request):
+        paired = hmac.compare_digest(self.check_of(held).encode(), form.get("check", "").encode())
+        if not held or not paired or not is_ours(self.context.policy.base_url, request):
             raise Forbidden("This did not come from our own page. Please allow cookies and try again.")
         return form
 
@@ -108,7 +115,7 @@ class Gate:
         """
         self._asked.count(wire.address_of(request.scope))
         language = wire.language_of(request)
-        work = self._start(lambda: portal_sign_in.ask(self.context, email, browser, language))
+        work = self._pool.start(lambda: portal_sign_in.ask(self.context, email, browser, language))
         work.add_done_callback(_note_failure)
         await asyncio.sleep(ANSWER_AFTER)
 
@@ -123,10 +130,11 @@ class Gate:
         return await self.run(lambda: portal_sign_in.enter(self.context, secret, browser))
 
     async def visitor_of(self, request: Web) -> Visitor | None:
-        """Who is signed in here, if anybody."""
+        """Who is signed in here, if anybody. From here on the request is walled in."""
         session = self.session_of(request)
         if not session:
             return None
+        wall.enter(self.context.tenant.id)
         return await asyncio.to_thread(portal_sign_in.find_visitor, self.context, session)
 
     def count_act(self, visitor: Visitor) -> None:
@@ -139,26 +147,15 @@ class Gate:
 
     async def run(self, call: Callable[[], T]) -> T:
         """Raises Unavailable when too much is waiting, and what the call raises."""
-        return await self._start(call)
-
-    def _start(self, call: Callable[[], T]) -> asyncio.Future[T]:
-        if self._busy >= _MOST_WAITING:
-            raise Unavailable("Too much is waiting at the moment. Please try again.", retry_after=5)
-        self._busy += 1
-        work = asyncio.get_running_loop().run_in_executor(self._threads, call)
-        work.add_done_callback(self._done)
-        return work
-
-    def _done(self, _work: asyncio.Future[Any]) -> None:
-        self._busy -= 1
+        return await self._pool.start(call)
 
 
 def fresh_browser() -> str:
     return secrets.token_urlsafe(24)
 
 
-def _well_formed(cookie: str) -> str:
-    return cookie if _COOKIE.fullmatch(cookie) else ""
+def _well_formed(held: str) -> str:
+    return held if _COOKIE.fullmatch(held) else ""
 
 
 def _note_failure(work: asyncio.Future[None]) -> None:

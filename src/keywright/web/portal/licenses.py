@@ -21,6 +21,7 @@ from keywright.web.portal.sign_in import LARGEST_FORM, redirect
 from keywright.web.storefront.pages import Pages
 
 T = TypeVar("T")
+_NUMBER: Final = re.compile(r"[0-9]{1,6}")
 _ID: Final = re.compile(r"[a-z]{3}_[0-9a-z_]{1,64}")
 PATH: Final = "/portal/licenses"
 REFUSALS: Final = (Unsupported, Conflict, Invalid, ProviderUnavailable)
@@ -30,11 +31,19 @@ def routes(pages: Pages, gate: Gate) -> list[Any]:
     """`/portal/licenses` and what is posted beneath it."""
 
     @get(PATH, include_in_schema=False)
-    async def licenses(request: Web, after: FromQuery[str] = "", done: FromQuery[str] = "") -> Response[Any]:
+    async def licenses(
+        request: Web,
+        after: FromQuery[str] = "",
+        done: FromQuery[str] = "",
+        held: FromQuery[str] = "",
+        number: FromQuery[str] = "",
+    ) -> Response[Any]:
         visitor = await gate.visitor_of(request)
         if visitor is None:
-            return redirect("/portal")
-        return await _page(pages, gate, request, visitor, after=after, notice=words.DONE.get(done, ""))
+            return redirect(f"{pages.root}/portal")
+        awaited = (held, int(number)) if _NUMBER.fullmatch(number) else ("", 0)
+        notice = words.DONE.get(done, "")
+        return await _page(pages, gate, request, visitor, after=after, notice=notice, awaited=awaited)
 
     return [
         licenses,
@@ -56,7 +65,7 @@ def _freeing(pages: Pages, gate: Gate) -> Any:
 
         def act(visitor: Visitor) -> str:
             portal.free_machine(gate.context, visitor, license_id, machine)
-            return f"{PATH}?done=freed"
+            return f"{pages.root}{PATH}?done=freed"
 
         return await _do(pages, gate, request, "free", act)
 
@@ -84,7 +93,7 @@ def _acting(pages: Pages, gate: Gate, name: str) -> Any:
 
         def run(visitor: Visitor) -> str:
             call(gate.context, visitor, license_id)
-            return f"{PATH}?done={done}"
+            return f"{pages.root}{PATH}?done={done}"
 
         return await _do(pages, gate, request, name, run, mails=license_id if name == "resend" else "")
 
@@ -139,7 +148,7 @@ async def perform(
     the licenses, or as `refused` does, with what to do instead. `mails`: the license whose key it sends."""
     visitor = await gate.visitor_of(request)
     if visitor is None:
-        return redirect("/portal")
+        return redirect(f"{pages.root}/portal")
     form = await gate.form_of(request, gate.session_of(request))
     gate.count_act(visitor)
     if mails:
@@ -147,7 +156,7 @@ async def perform(
     try:
         done = await gate.run(lambda: act(visitor, form))
     except REFUSALS as error:
-        problem = words.refusal(doing, error, gate.context.master.name)
+        problem = words.refusal(doing, error, gate.context.tenant.name)
         if refused is not None:
             return refused(visitor, problem, error.status)
         return await _page(pages, gate, request, visitor, problem=problem, status=error.status)
@@ -175,18 +184,29 @@ async def _page(
     notice: str = "",
     problem: str = "",
     status: int = 200,
+    awaited: tuple[str, int] = ("", 0),
 ) -> Response[str]:
+    """The page. `awaited`: of which license another number was asked for, and which."""
     if after:
         check_ids(after)
     context = gate.context
     found = await asyncio.to_thread(portal.list_held, context, visitor, after=after or None)
     now = context.clock.now()
+    license_id, number = awaited
+    shown = [
+        words.shown(one, context.tenant.name, now, number if one.license.id == license_id else 0)
+        for one in found.items
+    ]
+    waits = any(one.awaited for one in shown)
+    if license_id and not waits and notice == words.DONE["seats"]:
+        notice = words.ARRIVED
     return pages.render(
         "portal_licenses.html",
         status=status,
         refer=True,
         email=visitor.email,
-        licenses=[words.shown(one, context.master.name, now) for one in found.items],
+        licenses=shown,
+        waits=waits,
         older=found.after,
         first=not after,
         notice=notice,

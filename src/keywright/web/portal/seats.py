@@ -46,7 +46,7 @@ def routes(pages: Pages, gate: Gate) -> list[Any]:
         check_ids(license_id)
         visitor = await gate.visitor_of(request)
         if visitor is None:
-            return redirect("/portal")
+            return redirect(f"{pages.root}/portal")
         held = await gate.run(lambda: portal.get_held(gate.context, visitor, license_id))
         if not quantity:
             return _page(pages, gate, request, held)
@@ -55,7 +55,7 @@ def routes(pages: Pages, gate: Gate) -> list[Any]:
             wanted = _quantity(quantity)
             told = await gate.run(lambda: portal.preview_seats(gate.context, visitor, license_id, wanted))
         except REFUSALS as error:
-            problem = words.refusal("seats", error, gate.context.master.name)
+            problem = words.refusal("seats", error, gate.context.tenant.name)
             return _page(pages, gate, request, held, quantity=quantity, problem=problem, status=error.status)
         return _page(pages, gate, request, held, quantity=quantity, cost=_cost(told, wanted))
 
@@ -75,7 +75,7 @@ def routes(pages: Pages, gate: Gate) -> list[Any]:
             url = portal.change_seats(
                 gate.context, visitor, license_id, wanted, int(expected), form.get("once", "")
             )
-            return url or f"{PATH}?done=seats"
+            return url or f"{pages.root}{PATH}?done=seats&held={license_id}&number={wanted}"
 
         return await perform(pages, gate, request, "seats", act, lambda target: go(pages, target))
 
@@ -93,7 +93,7 @@ def _page(
     problem: str = "",
     status: int = 200,
 ) -> Response[str]:
-    shown = words.shown(held, gate.context.master.name, gate.context.clock.now())
+    shown = words.shown(held, gate.context.tenant.name, gate.context.clock.now())
     keys = held.plan is not None and held.plan.plan.terms.quantity == "keys"
     return pages.render(
         "portal_seats.html",

@@ -21,14 +21,14 @@ _FORBIDDEN: Final = 403
 
 def routes(pages: Pages, gate: Gate) -> list[Any]:
     """`/portal`, `/portal/link/{secret}`, `/portal/leave`."""
-    return [*_asking(pages, gate), *_confirming(pages, gate), _leaving(gate)]
+    return [*_asking(pages, gate), *_confirming(pages, gate), _leaving(pages, gate)]
 
 
 def _asking(pages: Pages, gate: Gate) -> list[Any]:
     @get("/portal", include_in_schema=False)
     async def form(request: Web) -> Response[Any]:
         if await gate.visitor_of(request) is not None:
-            return redirect(_HOME)
+            return redirect(f"{pages.root}{_HOME}")
         browser = gate.browser_of(request) or fresh_browser()
         response = pages.render("portal_ask.html", refer=True, check=gate.check_of(browser))
         response.cookies.append(gate.browser_cookie(browser))
@@ -67,20 +67,20 @@ def _confirming(pages: Pages, gate: Gate) -> list[Any]:
         standing, session = await gate.enter(request, secret)
         if not session:
             return await _no_good(pages, gate, request, standing)
-        response = redirect(_HOME)
+        response = redirect(f"{pages.root}{_HOME}")
         response.cookies.append(gate.session_cookie(session))
         return response
 
     return [confirm, enter]
 
 
-def _leaving(gate: Gate) -> Any:
+def _leaving(pages: Pages, gate: Gate) -> Any:
     @post("/portal/leave", status_code=200, include_in_schema=False, request_max_body_size=LARGEST_FORM)
     async def leave(request: Web) -> Response[Any]:
         session = gate.session_of(request)
         await gate.form_of(request, session)
         await gate.run(lambda: portal_sign_in.leave(gate.context, session))
-        response = redirect("/portal")
+        response = redirect(f"{pages.root}/portal")
         response.cookies.append(gate.session_cookie(""))
         return response
 
@@ -90,7 +90,7 @@ def _leaving(gate: Gate) -> Any:
 async def _no_good(pages: Pages, gate: Gate, request: Web, standing: Standing) -> Response[Any]:
     """A link that lets nobody in here. Whoever is in already, by a button pressed twice, goes on."""
     if await gate.visitor_of(request) is not None:
-        return redirect(_HOME)
+        return redirect(f"{pages.root}{_HOME}")
     status = _FORBIDDEN if standing == "elsewhere" else _GONE
     return pages.render("portal_link.html", status=status, standing=standing, minutes=_minutes())
 

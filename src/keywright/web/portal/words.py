@@ -21,10 +21,11 @@ DONE: Final[Mapping[str, str]] = {
     "freed": "The machine is free. Another one can take its place now.",
     "sent": "The key is on its way to your address.",
     "stopped": "We have asked the payment provider not to renew. It shows here within a minute.",
-    "seats": "We have told the payment provider. It shows here within a minute.",
+    "seats": "We have told the payment provider. The new number shows here by itself, within a minute.",
     "address": "Your address is changed. Sign in with the new one from now on.",
     "resumed": "We have asked the payment provider to renew again. It shows here within a minute.",
 }
+ARRIVED: Final = "We have told the payment provider. The new number is here now."
 _BADGES: Final = {"active": "", "grace": "wait", "pending": "wait"}
 _LABELS: Final = {
     "active": "Active",
@@ -47,7 +48,8 @@ class ShownMachine(msgspec.Struct, frozen=True):
 
 class ShownLicense(msgspec.Struct, frozen=True):
     """`badge`: the style of `label`. `facts`: name and value, one row each. `stop`: what it means not to
-    renew."""
+    renew. `fixed`: why the number of seats cannot be changed. `awaited`: the number that was asked for and is
+    not here yet; 0: none."""
 
     id: str
     title: str
@@ -68,10 +70,14 @@ class ShownLicense(msgspec.Struct, frozen=True):
     can_file: bool
     portable: bool
     has_hmac: bool
+    fixed: str
+    awaited: int
 
 
-def shown(held: HeldLicense, seller: str, now: datetime) -> ShownLicense:
+def shown(held: HeldLicense, seller: str, now: datetime, awaited: int = 0) -> ShownLicense:
+    """As its holder reads it. `awaited`: the number that he has just asked for, 0 for none."""
     one, plan = held.license, held.plan
+    waits = awaited if held.quantity not in (None, awaited) else 0
     named = "License" if plan is None else _name(plan.product, plan.plan.name)
     sentence = _sentence(held, seller, now)
     label = _LABELS[held.status]
@@ -86,7 +92,7 @@ def shown(held: HeldLicense, seller: str, now: datetime) -> ShownLicense:
         badge=_BADGES.get(held.status, "bad") if held.intact else "bad",
         label=label,
         sentence=sentence,
-        facts=_facts(held, now),
+        facts=_facts(held, now, waits),
         machines=[_machine(machine, held, now) for machine in held.machines],
         unlisted=held.bound - len(held.machines),
         moves=_moves(held),
@@ -100,6 +106,8 @@ def shown(held: HeldLicense, seller: str, now: datetime) -> ShownLicense:
         can_file=held.status in ("active", "grace") and held.intact,
         portable=held.plan is not None and held.plan.plan.terms.portable_file,
         has_hmac=held.intact and one.hmac_sealed is not None,
+        fixed=_fixed(held),
+        awaited=waits,
     )
 
 
@@ -141,9 +149,25 @@ def _active(held: HeldLicense, now: datetime) -> str:
     return f"Trial until {until}, then it is paid for." if one.trial else f"Renews on {until}."
 
 
-def _facts(held: HeldLicense, now: datetime) -> list[tuple[str, str]]:
+def _fixed(held: HeldLicense) -> str:
+    """Why there is nothing to change the number with, where somebody might look for it."""
+    if not held.license.canceling or held.status not in ("active", "grace") or not held.intact:
+        return ""
+    if held.can_resume:
+        return (
+            "The number of seats cannot be changed now, because this is not renewed. Renew after all first."
+        )
+    return "The number of seats cannot be changed any more, because this is not renewed. For more, buy again."
+
+
+def _facts(held: HeldLicense, now: datetime, awaited: int) -> list[tuple[str, str]]:
     one = held.license
-    facts = [("Key", f"ends in {one.key_last5}"), ("Seats", _seats(one, held.seats, now))]
+    seats = _seats(one, held.seats, now)
+    if awaited and held.plan is not None:
+        each = 1 if held.plan.plan.terms.quantity == "keys" else held.plan.plan.terms.seats_per_unit
+        keys = " keys" if held.plan.plan.terms.quantity == "keys" else ""
+        seats += f"; {awaited * each:,}{keys} asked for"
+    facts = [("Key", f"ends in {one.key_last5}"), ("Seats", seats)]
     room = "any number" if held.room is None else f"{held.room:,}"
     facts.append(("Machines", f"{held.bound:,} of {room}"))
     facts.append(("Yours since", day(one.created_at).partition(",")[0]))

@@ -29,7 +29,7 @@ def routes(pages: Pages, gate: Gate) -> list[Any]:
     async def you(request: Web) -> Response[Any]:
         visitor = await gate.visitor_of(request)
         if visitor is None:
-            return redirect("/portal")
+            return redirect(f"{pages.root}/portal")
         return _page(pages, gate, request, visitor)
 
     return [you, _moving(pages, gate), *_confirming(pages, gate), _erasing(pages, gate)]
@@ -85,7 +85,7 @@ def _confirming(pages: Pages, gate: Gate) -> list[Any]:
             return portal_address.confirm(gate.context, visitor, secret, session)
 
         def done(fresh: str) -> Response[Any]:
-            response = redirect(f"{PATH}?done=address")
+            response = redirect(f"{pages.root}{PATH}?done=address")
             response.cookies.append(gate.session_cookie(fresh))
             return response
 

@@ -5,7 +5,7 @@ const page = document.querySelector("[data-reference]");
 const pause = (seconds) => new Promise((done) => setTimeout(done, seconds * 1000));
 
 async function changed() {
-  const answer = await fetch(`/checkout/${page.dataset.reference}/state`, { cache: "no-store" });
+  const answer = await fetch(`${page.dataset.root}/checkout/${page.dataset.reference}/state`, { cache: "no-store" });
   return answer.ok && (await answer.json()).state !== page.dataset.state;
 }
 
@@ -14,7 +14,7 @@ const again = () => location.replace(location.pathname);
 // The stream tells with the commit. It goes by the claim cookie: whoever has none, or meets a proxy that holds
 // streams back, looks from time to time instead.
 function listen() {
-  const stream = new EventSource(`/checkout/${page.dataset.reference}/stream`);
+  const stream = new EventSource(`${page.dataset.root}/checkout/${page.dataset.reference}/stream`);
   const look = async () => {
     if (await changed()) again();
   };
@@ -42,7 +42,7 @@ async function wait() {
     try {
       if (!verified && Date.now() - began > 5000) {
         verified = true;
-        await fetch(`/api/checkout/session/${page.dataset.reference}/verify`, { method: "POST" });
+        await fetch(`${page.dataset.root}/api/checkout/session/${page.dataset.reference}/verify`, { method: "POST" });
       }
       if (await changed()) {
         again();

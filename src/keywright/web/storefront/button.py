@@ -42,6 +42,6 @@ def routes(pages: Pages, till: Till) -> list[Any]:
             for one in offers
             if one.prices
         ]
-        return pages.render("buy_button.html", plans=plans, base_url=till.context.policy.base_url)
+        return pages.render("buy_button.html", plans=plans, base_url=till.context.base_url)
 
     return [script, demo] if till.context.policy.sandbox else [script]

@@ -48,7 +48,7 @@ def routes(pages: Pages, till: Till) -> list[Any]:
         token = await _token_of(pages, request, reference, license_id)
         mails.count(f"{reference} {license_id}")
         await asyncio.to_thread(ordered.send_again, till.context, reference, token, license_id)
-        return Redirect(f"/checkout/{reference}?done=mailed", status_code=303)
+        return Redirect(f"{pages.root}/checkout/{reference}?done=mailed", status_code=303)
 
     return [license_file, send_again]
 
@@ -60,7 +60,7 @@ async def _token_of(pages: Pages, request: Web, reference: str, license_id: str)
     async with wire.in_time():
         told = await request.form()
     base_url = pages.context.policy.base_url
-    token, field = claim.claim_of(base_url, request, reference) or "", told.get("check", "")
+    token, field = claim.claim_of(pages.context, request, reference) or "", told.get("check", "")
     paired = isinstance(field, str) and hmac.compare_digest(
         form_check(pages.context, token).encode(), field.encode("utf-8", "replace")
     )

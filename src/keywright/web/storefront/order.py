@@ -171,7 +171,7 @@ def _back(till: Till, shown: ShownProduct, known: Chosen | None, quantity: str) 
         "currency": known.price.currency,
         "quantity": quantity,
     }
-    return till.context.policy.base_url + shelf.address(f"/buy/{shown.slug}", told)
+    return till.context.base_url + shelf.address(f"/buy/{shown.slug}", told)
 
 
 def _form(
@@ -183,7 +183,7 @@ def _form(
     *,
     status: int = 200,
 ) -> Response[str]:
-    check = claim.form_of(pages.context.policy.base_url, request)
+    check = claim.form_of(pages.context, request)
     if not _TOKEN.fullmatch(check):
         check = secrets.token_urlsafe(24)
     number = int(filled.quantity) if _NUMBER.fullmatch(filled.quantity) else 1
@@ -205,15 +205,15 @@ def _form(
         here=not inline.isdisjoint(shown_by),
         needs_email=" and ".join(by for name, by in shown_by.items() if name in asking),
         email_required=asking.issuperset(shown_by),
-        **_ways(shown, chosen, filled.quantity),
+        **_ways(pages.root, shown, chosen, filled.quantity),
     )
-    response.cookies.append(claim.form_cookie(pages.context.policy.base_url, check))
+    response.cookies.append(claim.form_cookie(pages.context, check))
     return response
 
 
-def _ways(shown: ShownProduct, chosen: Chosen, quantity: str) -> dict[str, Any]:
+def _ways(root: str, shown: ShownProduct, chosen: Chosen, quantity: str) -> dict[str, Any]:
     """The other plans, intervals and currencies, as links to the same form."""
-    path, plan, picked = f"/buy/{shown.slug}", chosen.plan, chosen.pick
+    path, plan, picked = f"{root}/buy/{shown.slug}", chosen.plan, chosen.pick
     wish = Wish(picked.interval, picked.currency)
     more = {"quantity": quantity} if quantity != "1" else {}
     told = {"plan": plan.slug, **wish.told(), **more}
@@ -232,7 +232,7 @@ def _ways(shown: ShownProduct, chosen: Chosen, quantity: str) -> dict[str, Any]:
 def _check_origin(pages: Pages, request: Web, form: dict[str, str]) -> None:
     """The form must come from our own page: by its Origin, and by a cookie that other sites cannot read."""
     base_url = pages.context.policy.base_url
-    cookie, field = claim.form_of(base_url, request), form.get("check", "")
+    cookie, field = claim.form_of(pages.context, request), form.get("check", "")
     paired = bool(cookie) and hmac.compare_digest(cookie.encode(), field.encode())
     if not is_ours(base_url, request) or not paired:
         raise Forbidden("This order did not come from our order form. Please allow cookies and try again.")
@@ -275,6 +275,5 @@ def _leave(pages: Pages, till: Till, opened: Opened, *, here: bool) -> Response[
 
 
 def _claimable(pages: Pages, opened: Opened, response: Response[Any]) -> Response[Any]:
-    base_url = pages.context.policy.base_url
-    response.cookies.append(claim.claim_cookie(base_url, opened.reference, opened.claim_token))
+    response.cookies.append(claim.claim_cookie(pages.context, opened.reference, opened.claim_token))
     return response

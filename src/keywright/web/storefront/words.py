@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -57,6 +58,9 @@ _HOW_OFTEN: Final[Mapping[str, str]] = {
     "year": "Yearly",
 }
 _DAY: Final = 86400
+_BETWEEN: Final = re.compile(r"[._:-]")
+# Words that are spelled in capitals, whoever writes them.
+_SPELLED: Final = frozenset(("ai", "api", "csv", "html", "json", "pdf", "saml", "sql", "sso", "svg", "xml"))
 
 
 class ShownPrice(msgspec.Struct, frozen=True):
@@ -148,10 +152,12 @@ def baseline_of(baseline: Mapping[str, object]) -> list[str]:
     return lines
 
 
-def quantity_label(plans: list[Plan]) -> str:
+def quantity_label(plan: Plan) -> str:
     """What the number in the order form counts."""
-    kinds = {plan.terms.quantity for plan in plans}
-    return {"seats": "Seats", "keys": "Licenses"}[kinds.pop()] if len(kinds) == 1 else "Quantity"
+    if plan.terms.quantity == "keys":
+        return "Licenses"
+    each = plan.terms.seats_per_unit
+    return "Seats" if each == 1 else f"Packs of {each} seats"
 
 
 def _term(terms: Terms) -> str:
@@ -168,6 +174,8 @@ def _quantity(terms: Terms) -> str:
         return f"One license key for each you buy{seats}"
     if terms.seats_per_unit > 1:
         return f"{terms.seats_per_unit} seats for each you buy, under one key"
+    if terms.max_activations:
+        return "All seats under one key"
     return "As many seats as you need, under one key"
 
 
@@ -176,7 +184,9 @@ def _machines(terms: Terms) -> str:
         return "One machine for each seat"
     if terms.max_activations == 0:
         return "Any number of machines"
-    return f"{_count(terms.max_activations, 'machine')} at a time"
+    # With a number of its own, seats bring no machines.
+    told = "for each key" if terms.quantity == "keys" else "in all, however many seats"
+    return f"{_count(terms.max_activations, 'machine')} at a time {told}"
 
 
 def _span(seconds: int) -> str:
@@ -191,5 +201,6 @@ def _count(number: int, thing: str) -> str:
 
 
 def label(name: str) -> str:
-    """`export.pdf` as a person reads it: `export pdf`."""
-    return name.replace(".", " ").replace("_", " ").replace("-", " ").replace(":", " ")
+    """`export.pdf` as a person reads it: `export PDF`."""
+    words = _BETWEEN.split(name)
+    return " ".join(word.upper() if word in _SPELLED else word for word in words)
