@@ -70,6 +70,15 @@ class DatabaseResult(msgspec.Struct, frozen=True, kw_only=True):
     confirmed: list[Confirmed] = []
 
 
+class Cost(msgspec.Struct, frozen=True, kw_only=True):
+    """What something costs with so many licenses and server processes."""
+
+    database: str
+    licenses: int
+    processes: int
+    figure: Figure
+
+
 class Results(msgspec.Struct, frozen=True, kw_only=True):
     """What is written as JSON."""
 
@@ -77,6 +86,7 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str]
     scale: Scale
     databases: list[DatabaseResult]
+    costs: list[Cost] = []
 
 
 def against(name: str, measured: Measured, goal: float | None = None) -> Figure:
@@ -163,6 +173,10 @@ def missed(results: Results) -> list[str]:
             *((limit.name, limit.met) for limit in result.limits),
         )
         if met is False
+    ] + [
+        f"{cost.database}: {cost.figure.name} with {cost.licenses:,} licenses"
+        for cost in results.costs
+        if cost.figure.wrong
     ]
 
 

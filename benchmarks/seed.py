@@ -29,7 +29,7 @@ from keywright.domain.facts import HolderSeen, Item, Stamp, SubscriptionSeen
 from keywright.domain.grant import worth
 from keywright.domain.license import License, granted
 from keywright.domain.purchase import Purchase
-from keywright.flows import licensing
+from keywright.flows import claims, licensing
 from keywright.flows.context import Context
 from keywright.flows.license_writes import clocks_of, sealed
 from keywright.store import catalog, customers, licenses, purchases, rows, tables, timeline
@@ -44,7 +44,9 @@ from keywright.store.tenants import ProviderAccount
 SEATS = 5
 """Room for the machine that is there and those that a bench activates."""
 
-_FIRST_BUYER = 10_000_000  # beyond the buyers of any spool
+FIRST_BUYER = 10_000_000
+"""Beyond the buyers of any spool of purchases."""
+
 _AT_ONCE = 2_500
 _PROCESSES = 2
 _PAID_FOR = timedelta(days=30)
@@ -83,7 +85,8 @@ class Seller:
         state = self._paid(number, external)
         bought = StoredPurchase(context.new_id("pur"), account.tenant_id, account.id, customer.id, state, now)
         subscription = spool.identifier("sub", "subscription", number)
-        alias = StoredAlias(account.id, "subscription", subscription, account.tenant_id, bought.id)
+        realm = claims.realm_of(account)
+        alias = StoredAlias(account.id, "subscription", subscription, account.tenant_id, bought.id, realm)
         key = license_key.make(self._offer.product.key_prefix, os.urandom(license_key.RANDOM_BYTES))
         held = granted(self._blank(bought, key), self._grant)
         machine = hashlib.blake2b(b"machine:%d" % number, digest_size=16).hexdigest()
@@ -238,10 +241,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.seed")
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--output", type=Path, required=True, help="JSON: [license key, fingerprint] of each")
+    parser.add_argument("--skip", type=int, default=0, help="so many were seeded before")
     arguments = parser.parse_args()
-    share = -(-arguments.count // _PROCESSES)
-    starts = range(_FIRST_BUYER, _FIRST_BUYER + arguments.count, share)
-    stops = [min(start + share, _FIRST_BUYER + arguments.count) for start in starts]
+    share, first = -(-arguments.count // _PROCESSES), FIRST_BUYER + arguments.skip
+    starts = range(first, first + arguments.count, share)
+    stops = [min(start + share, first + arguments.count) for start in starts]
     # Signing a hundred thousand leases is most of the work; `spawn`, so that no process inherits a database
     with ProcessPoolExecutor(_PROCESSES, mp_context=get_context("spawn")) as pool:
         known = [pair for part in pool.map(sell, starts, stops) for pair in part]

@@ -8,7 +8,7 @@ numbers that only grow would make every index insert an append, and the figures 
 import hashlib
 import hmac
 from base64 import urlsafe_b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -59,20 +59,28 @@ def new_purchases(numbers: Iterable[int], *, secret: str, now: int) -> Iterator[
 def renewals(
     first: int, count: int, *, after: int = 0, rounds: int, secret: str, now: int, bought_at: int
 ) -> Iterator[bytes]:
-    """Each round renews buyers `first` to `first + count - 1` once: one `invoice.paid` and one
-    `customer.subscription.updated` for each, taking turns; `after` rounds were sent before.
+    """Renewals of buyers `first` to `first + count - 1`, in turn; the rest as `renewals_of`."""
+    buyers = range(first, first + count)
+    return renewals_of(buyers, after=after, rounds=rounds, secret=secret, now=now, bought_at=bought_at)
+
+
+def renewals_of(
+    buyers: Sequence[int], *, after: int = 0, rounds: int, secret: str, now: int, bought_at: int
+) -> Iterator[bytes]:
+    """Each round renews every buyer once: one `invoice.paid` and one `customer.subscription.updated` for
+    each, taking turns; `after` rounds were sent before.
 
     The two events of one renewal are half a round apart, so that a batch holds different purchases and gains
     nothing from seeing one of them twice. Each round is a second younger than the one before: a tie would ask
     for a refetch.
     """
+    count = len(buyers)
     for period in range(after + 1, after + rounds + 1):
         at = bought_at + period
-        for position in range(count):
-            payer = first + position
+        for position, payer in enumerate(buyers):
             invoice = _invoice(payer, bought_at, period)
             yield _delivery("invoice.paid", payer, at, {"object": invoice}, secret, now, period)
-            number = first + (position + count // 2) % count
+            number = buyers[(position + count // 2) % count]
             data = {
                 "object": _subscription(number, bought_at, period),
                 "previous_attributes": {
