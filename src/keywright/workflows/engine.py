@@ -26,6 +26,7 @@ from keywright.store.engine import Database, is_away
 from keywright.workflows import provisioning
 from keywright.workflows.courier import Courier
 from keywright.workflows.provisioning import RunStep
+from keywright.workflows.strays import Strays
 from keywright.workflows.takeover import Attendance
 
 # A deploy must not strand work: pinned. A workflow whose steps change order gets a new name instead.
@@ -168,6 +169,7 @@ class Engine:
         self._bring = bring
         self._provision = (provision, give_up)
         self._sweep = sweep
+        self._strays = Strays(APPLICATION_VERSION)
         self._courier = courier
         self._let_go = let_go
         self._launched = False
@@ -237,7 +239,12 @@ class Engine:
         refetch_step = DBOS.step(name="refetch.run")(self._refetch)
         reconcile_step = DBOS.step(name="reconcile.run")(self._reconcile)
         import_step = DBOS.step(name="import.run")(self._bring)
-        sweep_step = DBOS.step(name="sweep.run")(self._sweep)
+
+        def look_after() -> None:
+            self._strays.look()
+            self._sweep()
+
+        sweep_step = DBOS.step(name="sweep.run")(look_after)
         provisioning.register(*self._provision, goes_on=lambda: not self._stopped)
 
         @DBOS.workflow(name=_ANNOUNCE)
