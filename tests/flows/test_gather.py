@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -49,7 +50,7 @@ def test_whoever_waits_too_long_is_told_and_not_served_later() -> None:
     assert hanging.asked == [1, 3]
 
 
-def test_batches_are_small_while_the_writer_is_shared() -> None:
+def test_batches_are_small_while_somebody_is_in_a_hurry() -> None:
     sizes: list[int] = []
     may_go = threading.Event()
 
@@ -61,7 +62,7 @@ def test_batches_are_small_while_the_writer_is_shared() -> None:
     async def ask() -> None:
         loop, traffic = asyncio.get_running_loop(), Traffic()
         many: Gatherer[int, int] = Gatherer(
-            "many", serve, traffic=traffic, limit=16, backlog=99, patience=9, writing="yielding"
+            "many", serve, traffic=traffic, limit=16, backlog=99, patience=9, manner="yielding"
         )
         one: Gatherer[int, int] = Gatherer(
             "one",
@@ -70,17 +71,17 @@ def test_batches_are_small_while_the_writer_is_shared() -> None:
             limit=16,
             backlog=99,
             patience=9,
-            writing="urgent",
+            manner="urgent",
         )
         many.start(loop)
         one.start(loop)
-        for is_shared in (False, True):
+        for some_hurry in (False, True):
             may_go.clear()
             first = asyncio.create_task(many.ask(0))
             await asyncio.sleep(0.05)  # it is being served; what comes now is gathered
             waiting = [asyncio.create_task(many.ask(number)) for number in range(16)]
             await asyncio.sleep(0.05)
-            if is_shared:
+            if some_hurry:
                 assert await one.ask(7) == 7
             may_go.set()
             assert await asyncio.gather(first, *waiting) == [0, *range(16)]
@@ -88,4 +89,49 @@ def test_batches_are_small_while_the_writer_is_shared() -> None:
             await loop.run_in_executor(None, gatherer.stop)
 
     asyncio.run(ask())
-    assert sizes == [1, 16, 1, 4, 4, 4, 4]
+    assert sizes == [1, 16, 1] + [2] * 8
+
+
+def test_who_is_in_a_hurry_is_let_pass_and_does_not_hold_up_others_for_long() -> None:
+    served: list[str] = []
+    may_go = threading.Event()
+
+    def serve_one(several: Sequence[int]) -> Sequence[int]:
+        assert may_go.wait(10)
+        served.append("urgent")
+        return several
+
+    def serve_many(several: Sequence[int]) -> Sequence[int]:
+        served.append("yielding")
+        return several
+
+    async def ask() -> None:
+        loop, traffic = asyncio.get_running_loop(), Traffic()
+        one: Gatherer[int, int] = Gatherer(
+            "one", serve_one, traffic=traffic, limit=16, backlog=99, patience=9, manner="urgent"
+        )
+        many: Gatherer[int, int] = Gatherer(
+            "many", serve_many, traffic=traffic, limit=16, backlog=99, patience=9, manner="yielding"
+        )
+        one.start(loop)
+        many.start(loop)
+        hurried = asyncio.create_task(one.ask(1))
+        await asyncio.sleep(0)
+        assert await many.ask(2) == 2  # though the other one is not served yet
+        may_go.set()
+        assert await hurried == 1
+        for gatherer in (many, one):
+            await loop.run_in_executor(None, gatherer.stop)
+
+    asyncio.run(ask())
+    assert served == ["yielding", "urgent"]
+
+
+def test_what_can_wait_waits_while_several_are_in_a_hurry() -> None:
+    traffic = Traffic()
+    with traffic.hurrying():
+        with traffic.hurrying():
+            pass
+        began = time.monotonic()
+        traffic.let_pass()
+        assert time.monotonic() - began >= 0.019

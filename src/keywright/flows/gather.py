@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from queue import Empty, SimpleQueue
 from typing import Generic, Literal, TypeVar
 
@@ -33,26 +34,47 @@ class Traffic:
     _LASTS = 0.25
     _PAUSE = 0.05
     _SHARED = 1.0
+    _LET_PASS = 0.02
 
     def __init__(self) -> None:
         self._heavy_until = 0.0
         self._shared_until = 0.0
+        self._hurrying = 0
+        self._nobody_hurries = threading.Event()
+        self._nobody_hurries.set()
 
     def saw(self, together: int) -> None:
         """So many callers were served together."""
         if together >= self._HEAVY:
             self._heavy_until = time.monotonic() + self._LASTS
 
-    def share_the_writer(self) -> None:
-        """Somebody whom a person waits for wants to write, and probably others after him."""
+    @contextmanager
+    def hurrying(self) -> Iterator[None]:
+        """Somebody whom a person waits for is being served, and probably others after him.
+
+        For one thread: the event loop's.
+        """
         self._shared_until = time.monotonic() + self._SHARED
+        self._hurrying += 1
+        self._nobody_hurries.clear()
+        try:
+            yield
+        finally:
+            self._hurrying -= 1
+            if not self._hurrying:
+                self._nobody_hurries.set()
+
+    def let_pass(self) -> None:
+        """Wait for who is in a hurry, but not for long: others may come all the time."""
+        self._nobody_hurries.wait(self._LET_PASS)
 
     def share_of(self, limit: int) -> int:
-        """How many may be written together: a quarter while the writer is shared.
+        """How many may be served together: an eighth while there are some in a hurry.
 
-        On SQLite one transaction writes at a time, so the longest of them is how long an activation waits.
+        On SQLite one transaction writes at a time, and one thread runs at a time: the longest batch
+        is how long an activation waits.
         """
-        return max(1, limit // 4) if time.monotonic() < self._shared_until else limit
+        return max(1, limit // 8) if time.monotonic() < self._shared_until else limit
 
     def give_way(self) -> None:
         """Pause for a moment while the traffic is heavy."""
@@ -72,19 +94,18 @@ class Gatherer(Generic[Q, A]):
         limit: int,
         backlog: int,
         patience: float,
-        writing: Literal["alone", "urgent", "yielding"] = "alone",
+        manner: Literal["plain", "urgent", "yielding"] = "plain",
     ) -> None:
         """`patience`: how long a caller waits for an answer, in seconds.
 
-        `writing`: where one writes at a time, the batches of a yielding gatherer are small while an urgent
-        one is asked.
+        `manner`: a yielding gatherer lets those pass that ask an urgent one, and its batches are small then.
         """
         self._traffic = traffic
         self._serve = serve
         self._limit = limit
         self._backlog = backlog
         self._patience = patience
-        self._writing = writing
+        self._manner = manner
         # None wakes the driver to stop. SimpleQueue, because it is written in C and takes no Python lock.
         self._waiting: SimpleQueue[tuple[Q, asyncio.Future[A]] | None] = SimpleQueue()
         self._stopping = False
@@ -112,13 +133,12 @@ class Gatherer(Generic[Q, A]):
             raise Unavailable("The server is stopping. Please try again.")
         if self._waiting.qsize() >= self._backlog:
             raise Unavailable("Too many requests are waiting. Please try again.", retry_after=1)
-        if self._writing == "urgent":
-            self._traffic.share_the_writer()
         future: asyncio.Future[A] = self._loop.create_future()
-        self._waiting.put((question, future))
         try:
-            async with asyncio.timeout(self._patience):
-                return await future
+            with self._traffic.hurrying() if self._manner == "urgent" else nullcontext():
+                self._waiting.put((question, future))
+                async with asyncio.timeout(self._patience):
+                    return await future
         except TimeoutError:
             raise Unavailable("No answer came in time. Please try again.", retry_after=5) from None
 
@@ -134,7 +154,10 @@ class Gatherer(Generic[Q, A]):
         """Wait for one, then take what else is there, less what nobody waits for any more."""
         batch = []
         first = self._waiting.get()
-        limit = self._traffic.share_of(self._limit) if self._writing == "yielding" else self._limit
+        limit = self._limit
+        if self._manner == "yielding":
+            self._traffic.let_pass()
+            limit = self._traffic.share_of(limit)
         while first is not None:
             if not first[1].done():
                 batch.append(first)

@@ -74,7 +74,7 @@ class Intake:
             limit=context.policy.batch,
             backlog=4096,
             patience=context.policy.answer_within,
-            writing="yielding" if context.database.is_sqlite else "alone",
+            manner="yielding",
         )
         self._provers = ThreadPoolExecutor(_PROVERS, thread_name_prefix="prove")
         self._unproven = 0

@@ -53,7 +53,7 @@ class Desk:
             limit=64,
             backlog=1024,
             patience=context.policy.answer_within,
-            writing="urgent",
+            manner="urgent",
         )
         self.seats: Gatherer[tuple[Asked, Verdict], Verdict] = Gatherer(
             "seats",
