@@ -270,12 +270,13 @@ class Fulfillment:
             waits = tuple((a.kind, a.external_id) for a in reading.aliases if a.kind == "subscription")
             return Outcome("parked", imports.WAITING, waits)
         known = set(reading.prices) | ({order.price} if order is not None else set())
-        for id_ in met:
-            known |= purchase.prices_of(self._drafts[id_].state)
+        if known.isdisjoint(self._plans):  # as a rule what an event names is for sale, and this costs
+            for id_ in met:
+                known |= purchase.prices_of(self._drafts[id_].state)
         alien = reading.custom and order is None and not met
         if alien or (reading.exact and order is not None and not is_exact(reading, order)):
             return Outcome("parked", "AMOUNT_MISMATCH")
-        if known and not known & self._plans.keys():
+        if known and known.isdisjoint(self._plans):
             return Outcome("parked", "PRICE_UNMAPPED", tuple(("price", price) for price in sorted(known)))
         if not known and not any(alias.kind == "subscription" for alias in reading.aliases):
             waits = tuple((alias.kind, alias.external_id) for alias in reading.aliases)
