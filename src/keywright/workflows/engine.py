@@ -221,6 +221,7 @@ class Engine:
             ]
         )
         self._courier.start()
+        self._strays.start()
         self._launched = True
         if self._attendance is not None:
             self._attendance.start()
@@ -239,12 +240,7 @@ class Engine:
         refetch_step = DBOS.step(name="refetch.run")(self._refetch)
         reconcile_step = DBOS.step(name="reconcile.run")(self._reconcile)
         import_step = DBOS.step(name="import.run")(self._bring)
-
-        def look_after() -> None:
-            self._strays.look()
-            self._sweep()
-
-        sweep_step = DBOS.step(name="sweep.run")(look_after)
+        sweep_step = DBOS.step(name="sweep.run")(self._sweep)
         provisioning.register(*self._provision, goes_on=lambda: not self._stopped)
 
         @DBOS.workflow(name=_ANNOUNCE)
@@ -288,6 +284,7 @@ class Engine:
             if self._attendance is not None:
                 self._attendance.stop()
             self._courier.stop()
+            self._strays.stop()
             DBOS.destroy(workflow_completion_timeout_sec=5)
             if self._attendance is not None:
                 self._attendance.leave()

@@ -7,6 +7,9 @@ the claim stands and nobody works, until the next start, and a queue that takes 
 
 from __future__ import annotations
 
+import threading
+from typing import Final
+
 import structlog
 
 # Private: the engine has no public question for what its own process has claimed or is doing.
@@ -16,15 +19,41 @@ from dbos._utils import INTERNAL_QUEUE_NAME, GlobalParams
 log = structlog.get_logger(__name__)
 
 
+_EVERY: Final = 10.0  # seconds
+_PATIENCE: Final = 1.0
+
+
 class Strays:
-    """Looks for it again and again; what was idle in two looks running is put back into its queue."""
+    """Looks for it again and again; what was idle in two looks running is put back into its queue.
+
+    In a thread of its own in each process: a workflow of the engine would itself be one that gets lost, and
+    is run by one process of several.
+    """
 
     def __init__(self, version: str) -> None:
         self._version = version
         self._idle: set[str] = set()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._watch, name="strays", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(_PATIENCE)
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(_EVERY):
+            try:
+                self.look()
+            except Exception as error:  # noqa: BLE001  # the database is away; the next look is as good
+                log.warning("claimed_work_not_looked_at", error=type(error).__qualname__)
 
     def look(self) -> None:
-        """One look. Raises what the database raises; the next look is as good."""
+        """One look. Raises what the database raises."""
         dbos, executor = _get_dbos_instance(), GlobalParams.executor_id
         claimed = {
             one.workflow_id
