@@ -348,7 +348,7 @@ def payments_of(purchase: Purchase, refund: RefundSeen | RefundPart | DisputeSee
 def prices_of(purchase: Purchase) -> set[str]:
     """Every provider price id this purchase ever spoke of."""
     prices = {period.price for period in purchase.periods.values()}
-    # Loops, which take half of what generators do: this is asked twice for every event.
+    # Loops, which for a few payments take half of what generators do: this is asked twice for every event.
     for payment in purchase.payments.values():
         for line in payment.lines:
             prices.add(line.price)
